@@ -1,4 +1,4 @@
-"""How sharp a picture is: the variance of its Laplacian at one fixed scale, and one comparison that makes it a verdict."""
+"""How sharp a picture is: the variance of its Laplacian at one fixed scale, compared with a threshold."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +13,8 @@ WORKING_SIDE = 500
 DENOISE_SIGMA = 1.0
 LOW_DETAIL = 4.0
 
+Reason = Literal["blurred", "low_detail"]
+
 
 @dataclass(frozen=True)
 class Sharpness:
@@ -22,7 +24,7 @@ class Sharpness:
     threshold: float
     detail: float
     valid: bool
-    reason: Literal["blurred", "low_detail"] | None
+    reason: Reason | None
 
 
 def measure(image: NDArray[np.uint8], threshold: float | None = None) -> Sharpness:

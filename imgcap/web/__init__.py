@@ -1,0 +1,1 @@
+"""The page, its sign-in and its guard."""

@@ -1,0 +1,104 @@
+"""The sharpness badge and gauge as accessible HTML, made from numbers alone.
+
+Nothing a user typed reaches these strings. Shape and words carry the verdict as well as colour: a valid reading is a
+tick and a filled circle on the solid side of the scale, an invalid one a cross and a hollow diamond on the dashed
+side. Blue and vermilion are apart for every common colour vision (Okabe and Ito, "Color Universal Design", 2008), and
+`currentColor` lets the text follow the page's light or dark theme.
+"""
+
+from html import escape
+from math import isfinite, log10
+from typing import Literal
+
+from imgcap.blur import Reason
+
+CSS = """
+.imgcap-badge {display: inline-block; padding: .25em .75em; border-radius: 1em; color: #fff; font-weight: 600}
+.imgcap-badge-valid {background: #0069a6}
+.imgcap-badge-invalid {background: #a84300}
+.imgcap-gauge {width: 100%; max-width: 30rem; height: auto; display: block; font: 13px system-ui, sans-serif}
+"""
+
+_LOW, _HIGH = 0.1, 10_000.0  # the scale's ends; phone photographs lie between about 1 and 3000
+_LEFT, _WIDTH = 12.0, 456.0
+_BLUE, _VERMILION = "#0072b2", "#d55e00"
+
+_BADGE_TEXT: dict[Reason | None, str] = {
+    "blurred": "Invalid: blurred",
+    "low_detail": "Invalid: too little detail to judge",
+    None: "Invalid",
+}
+
+
+def badge_html(valid: bool, reason: Reason | None) -> str:
+    """The verdict as a badge: a tick or a cross, words, and a colour, e.g. "✗ Invalid: blurred"."""
+    state, mark = ("valid", "✓") if valid else ("invalid", "✗")
+    text = "Valid" if valid else _BADGE_TEXT[reason]
+    return (
+        f'<span class="imgcap-badge imgcap-badge-{state}"><span aria-hidden="true">{mark}</span> {escape(text)}</span>'
+    )
+
+
+def gauge_html(variance: float, threshold: float) -> str:
+    """The variance beside its threshold on a logarithmic scale from 0.1 to 10 000, as one SVG with a spoken label.
+
+    Values beyond the scale are drawn at its ends; the label and the text give them in full.
+
+    Raises:
+        ValueError: a value is negative or not finite.
+    """
+    for name, value in (("variance", variance), ("threshold", threshold)):
+        if not isfinite(value) or value < 0:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+    label = escape(_spoken(variance, threshold), quote=True)
+    return (
+        f'<svg class="imgcap-gauge" viewBox="0 0 480 92" role="img" aria-label="{label}">'
+        f"{_scale(_x(threshold))}{_threshold_mark(threshold)}{_reading_mark(variance, variance >= threshold)}</svg>"
+    )
+
+
+def format_variance(value: float) -> str:
+    """A variance in three significant digits, or all of its whole ones: 0.0512, 17.3, 1234."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}" if value > 0 else "0"
+
+
+def _spoken(variance: float, threshold: float) -> str:
+    verdict = "at or above" if variance >= threshold else "below"
+    return f"Sharpness {format_variance(variance)}, {verdict} the threshold of {format_variance(threshold)}"
+
+
+def _x(value: float) -> float:
+    inside = min(max(value, _LOW), _HIGH)
+    return _LEFT + _WIDTH * log10(inside / _LOW) / log10(_HIGH / _LOW)
+
+
+def _scale(split: float) -> str:
+    ticks = "".join(
+        f'<line x1="{_x(t):.1f}" y1="42" x2="{_x(t):.1f}" y2="50" stroke="currentColor"/>' + _text(_x(t), 68, f"{t:g}")
+        for t in (0.1, 1, 10, 100, 1000, 10_000)
+    )
+    return (
+        f'<line x1="{_LEFT}" y1="38" x2="{split:.1f}" y2="38" stroke="{_VERMILION}" stroke-width="4" '
+        f'stroke-dasharray="6 5"/>'
+        f'<line x1="{split:.1f}" y1="38" x2="{_LEFT + _WIDTH}" y2="38" stroke="{_BLUE}" stroke-width="8"/>{ticks}'
+    )
+
+
+def _threshold_mark(threshold: float) -> str:
+    x = _x(threshold)
+    line = f'<line x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="52" stroke="currentColor" stroke-width="2"/>'
+    return line + _text(x, 14, f"threshold {format_variance(threshold)}")
+
+
+def _reading_mark(variance: float, valid: bool) -> str:
+    x = _x(variance)
+    label = _text(x, 86, f"sharpness {format_variance(variance)}")
+    if valid:
+        return f'<circle cx="{x:.1f}" cy="38" r="9" fill="{_BLUE}" stroke="currentColor" stroke-width="2"/>{label}'
+    diamond = f"{x:.1f},28 {x + 10:.1f},38 {x:.1f},48 {x - 10:.1f},38"
+    return f'<polygon points="{diamond}" fill="none" stroke="{_VERMILION}" stroke-width="3"/>{label}'
+
+
+def _text(x: float, y: float, text: str) -> str:
+    anchor: Literal["start", "middle", "end"] = "start" if x < 60 else "end" if x > 420 else "middle"
+    return f'<text x="{x:.1f}" y="{y:g}" text-anchor="{anchor}" fill="currentColor">{escape(text)}</text>'
