@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     max_bytes: int = Field(25 * 2**20, ge=1, description="size in bytes above which a file or link is refused")
     url_timeout: float = Field(10.0, gt=0, description="seconds a link may take in all")
     url_max_redirects: int = Field(5, ge=0, description="redirects a link may take")
+    allow_private_links: bool = Field(False, description="let links lead to private addresses too (intranet, tests)")
 
     # blur
     blur_threshold: float = Field(100.0, ge=0, description="Laplacian variance below which a picture is invalid")
@@ -34,6 +35,28 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the data folder")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on")
+
+    # accounts
+    open_registration: bool = Field(True, description="whether visitors may register; 0 leaves it to `imgcap user add`")
+    min_password_length: int = Field(15, ge=8, le=64, description="characters a new password has at least")
+    argon2_memory_kib: int = Field(19 * 1024, ge=8, description="memory of one password hash in KiB")
+    argon2_time_cost: int = Field(2, ge=1, description="passes of one password hash over its memory")
+    argon2_parallelism: int = Field(1, ge=1, description="lanes of one password hash")
+    hash_concurrency: int = Field(2, ge=1, description="password hashes computed at once")
+    session_days: float = Field(30.0, gt=0, description="days after which a sign-in ends")
+    session_idle_days: float = Field(7.0, gt=0, description="days without a request after which a sign-in ends")
+    history_limit: int = Field(10_000, ge=1, description="readings kept for one user; the oldest make room")
+
+    # throttling: how often, as "10/minute; 60/hour" (several limits hold together)
+    sign_in_per_account: str = Field("10/minute; 60/hour", description="sign-ins tried for one account")
+    sign_in_per_address: str = Field("20/minute; 200/hour", description="sign-ins tried from one address")
+    registrations_per_account: str = Field("5/minute", description="registrations tried for one name")
+    registrations_per_address: str = Field("10/minute; 30/hour", description="registrations tried from one address")
+    captions_per_account: str = Field("60/minute; 600/hour", description="captions asked for by one account")
+    captions_per_address: str = Field("120/minute; 1200/hour", description="captions asked for from one address")
+    throttle_storage: str = Field(
+        "memory://", description="where counts are kept; a storage URL of the `limits` library, such as redis://..."
+    )
 
 
 @lru_cache(maxsize=1)

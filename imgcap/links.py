@@ -1,0 +1,183 @@
+"""A picture's link -> its bytes, from public addresses only.
+
+The checks are made on the address that is then connected to, so a name that resolves to another address the next
+moment (DNS rebinding) gains nothing: each hop's name is resolved once, every address it gives must pass, and the
+connection goes to one of these, while Host, SNI and the certificate check keep the name.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import zlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+import httpx
+
+from imgcap.errors import InputError
+from imgcap.settings import get_settings
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Resolver: TypeAlias = Callable[[str], Awaitable[list[Address]]]
+
+# Networks that `is_global` calls public although a gateway may lead from them to any IPv4 address.
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Of its own, so that a name server that never answers holds up links and nothing else.
+_resolvers = ThreadPoolExecutor(8, "imgcap-resolve")
+
+
+def is_public(address: Address) -> bool:
+    """Whether `address`, and any IPv4 address inside it, is one of the open internet's."""
+    if isinstance(address, IPv6Address):
+        if address in NAT64:
+            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return is_public(inner)
+        if address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
+
+
+async def resolve(host: str) -> list[Address]:
+    """Every address (A and AAAA) of `host`, by the system's resolver."""
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(_resolvers, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+
+
+def is_allowed(address: Address) -> bool:
+    """The app's rule: public addresses, or any when `IMGCAP_ALLOW_PRIVATE_LINKS` says so."""
+    return get_settings().allow_private_links or is_public(address)
+
+
+class PinnedTransport(httpx.AsyncHTTPTransport):
+    """A transport that connects only to addresses that `allow` lets pass, and to the very ones it was asked about."""
+
+    def __init__(self, allow: Callable[[Address], bool], resolver: Resolver, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self.allow = allow
+        self.resolver = resolver
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` to its host's first address that answers; Host, SNI and certificate stay the name's."""
+        host = request.url.raw_host.decode()
+        addresses = await self._addresses(host)
+        for address in addresses:
+            pinned = httpx.Request(
+                request.method,
+                request.url.copy_with(host=str(address)),
+                headers=request.headers,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                return await super().handle_async_request(pinned)
+            except httpx.ConnectError:
+                if address == addresses[-1]:
+                    raise
+        raise httpx.ConnectError("no address")
+
+    async def _addresses(self, host: str) -> list[Address]:
+        try:
+            addresses = [ipaddress.ip_address(host.strip("[]"))]
+        except ValueError:
+            addresses = await self.resolver(host)
+        if not all(map(self.allow, addresses)):
+            raise InputError("The link does not lead to a public address: upload the picture instead.")
+        return addresses
+
+
+def fetch(url: str) -> bytes:
+    """`fetch_async` for a thread without a running event loop."""
+    return asyncio.run(fetch_async(url))
+
+
+async def fetch_async(
+    url: str,
+    *,
+    allow: Callable[[Address], bool] = is_allowed,
+    resolver: Resolver = resolve,
+    tls: ssl.SSLContext | None = None,
+) -> bytes:
+    """The bytes at `url`, which may still be anything: `imgcap.images.decode` tells.
+
+    Redirects are followed, from https to http too: a plain http link is accepted as well, and each hop is checked.
+
+    Args:
+        url: an http or https link without a user name or password.
+        allow: tells whether an address may be connected to.
+        resolver: gives the addresses of a host name.
+        tls: how https servers are verified; None is by certifi's authorities.
+
+    Raises:
+        InputError: the link is malformed, not public, unreachable, too slow, too large, redirects too often, or is
+            answered with an HTTP error.
+    """
+    settings = get_settings()
+    transport = PinnedTransport(allow, resolver, tls or _certifi())
+    headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "imgcap"}
+    try:
+        async with (
+            asyncio.timeout(settings.url_timeout),
+            httpx.AsyncClient(transport=transport, trust_env=False, timeout=None, headers=headers) as client,  # noqa: S113 - asyncio.timeout caps the whole
+        ):
+            return await _follow(client, url, settings.url_max_redirects)
+    except TimeoutError:
+        raise InputError(f"The link took longer than {settings.url_timeout:g} seconds: try it again later.") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
+        raise InputError("The link cannot be reached: check it, or upload the picture.") from None
+
+
+async def _follow(client: httpx.AsyncClient, url: str, redirects: int) -> bytes:
+    request = client.build_request("GET", url.strip())
+    for _ in range(redirects + 1):
+        _check(request.url)
+        # By hand: httpx would read the whole body of a redirect, however long.
+        response = await client.send(request, stream=True)
+        if response.next_request is None:
+            return _gunzip(await _body(response))
+        await response.aclose()
+        request = response.next_request
+    raise InputError("The link redirects too often: use the picture's final address.")
+
+
+def _check(url: httpx.URL) -> None:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InputError("The link must begin with http:// or https:// and name a server.")
+    if url.userinfo:
+        raise InputError("A link with a user name or password is not accepted: use a public link.")
+
+
+@lru_cache(maxsize=1)
+def _certifi() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
+async def _body(response: httpx.Response) -> bytes:
+    limit = get_settings().max_bytes
+    if response.status_code != 200:
+        raise InputError(f"The link's server answered with status {response.status_code}: check the link.")
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > limit:
+            raise InputError(f"The link holds more than {limit / 2**20:.3g} MB: use a smaller picture.")
+    return bytes(body)
+
+
+def _gunzip(body: bytes) -> bytes:
+    """`body`, unpacked where the server sent gzip although none was asked for."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    limit = get_settings().max_bytes
+    try:
+        plain = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
+    except zlib.error:
+        return body
+    if len(plain) > limit:
+        raise InputError(f"The link holds more than {limit / 2**20:.3g} MB: use a smaller picture.")
+    return plain

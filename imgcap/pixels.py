@@ -1,0 +1,154 @@
+"""Untrusted bytes -> upright sRGB pixels, with Pillow.
+
+Hostile files can make any decoder work for hours or take all memory (a few megabytes of progressive JPEG scans do), so
+the app runs this module only in the child process of `imgcap.sandbox`, which bounds both. `imgcap.images` is the door.
+"""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pillow_heif
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+
+from imgcap.errors import InputError
+
+KINDS = "JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF", "TIFF", "BMP")
+UNSUPPORTED = {
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x00\x00\x00\x0cJXL": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x01\x00": "Icon",
+    b"%!PS": "PostScript",
+    b"\x1a\x45\xdf\xa3": "Video",
+    b"<svg": "SVG",
+}
+DAMAGED = "The picture is damaged or cut short: save it again, or send another copy."
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+SRGB = ImageCms.createProfile("sRGB")
+
+pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+warnings.simplefilter("ignore")
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+PngImagePlugin.MAX_TEXT_CHUNK = 8 * 2**20  # Pillow's 1 MiB refuses real files with long XMP or large ICC profiles
+
+
+def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """The first picture in `data`, upright, opaque and in sRGB.
+
+    Args:
+        data: a whole file of one of the `FORMATS`, told by its content.
+        max_pixels: width x height above which nothing is decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB. Transparent parts are white; nothing of the file's metadata is left.
+
+    Raises:
+        InputError: not a picture, an unsupported kind, too many pixels, or damaged.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+            if image.width * image.height > max_pixels:  # a HEIF's true size shows only when it is decoded
+                raise Image.DecompressionBombError
+            upright = UPRIGHT.get(_orientation(image))
+            rgb = _to_srgb(image)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(_unidentified(data)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(
+            f"The picture has more than {max_pixels / 1e6:.3g} million pixels: send a smaller copy."
+        ) from None
+    except Exception:  # noqa: BLE001 - decoders answer damaged bytes with every kind of exception
+        raise InputError(DAMAGED) from None
+    return np.array(rgb.transpose(upright) if upright is not None else rgb)
+
+
+def _unidentified(data: bytes) -> str:
+    if any(accept and accept(data[:16]) for _, accept in (Image.OPEN[name] for name in FORMATS)):
+        return DAMAGED
+    start = data[:256].lstrip()
+    kind = next((kind for magic, kind in UNSUPPORTED.items() if start.startswith(magic)), None)
+    if kind is None and b"<svg" in data[:1024].lower():
+        kind = "SVG"
+    if kind is None and data[4:8] == b"ftyp":
+        kind = "Video"
+    return f"{kind} files are not supported: send a {KINDS}." if kind else f"This is not a picture: send a {KINDS}."
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF (or XMP) orientation 1-8 still to be applied; 1 where the metadata cannot be read."""
+    with contextlib.suppress(Exception):  # broken metadata must not cost a person the picture
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = _profile(image)
+    grey = image.mode in GREY
+    image = _opaque(_eight_bits(image))
+    if profile is not None:
+        space = profile.profile.xcolor_space.strip()
+        mode = {"GRAY": "L" if grey else "", "CMYK": "CMYK" if image.mode == "CMYK" else "", "Lab": image.mode}.get(
+            space, "RGB" if image.mode not in ("CMYK", "LAB") else ""
+        )
+        if mode:
+            with contextlib.suppress(ImageCms.PyCMSError):  # as a viewer without colour management
+                return ImageCms.profileToProfile(image.convert(mode), profile, SRGB, outputMode="RGB") or image
+    return image.convert("RGB")
+
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The embedded ICC profile; None where there is none to apply, or it cannot be read."""
+    if image.mode == "LAB":
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    icc = image.info.get("icc_profile")
+    if not icc:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    except OSError:
+        return None
+    return None if (profile.profile.profile_description or "").startswith("sRGB") else profile
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """`image` laid on white where it has transparency."""
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Deep grey (integers or floats) brought to 0-255: by its stated depth, or by its range where none is stated."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 65535:
+        values, high = values - low, high - low
+    elif image.mode == "F":
+        high = next((limit for limit in (1, 255, 65535) if high <= limit), high)
+    else:
+        high = 65535
+    return Image.fromarray(np.rint(values * (255 / (high or 1))).astype(np.uint8))
