@@ -10,10 +10,12 @@ from PIL import Image
 
 from imgcap.errors import InputError
 from imgcap.links import fetch, fetch_async
-from imgcap.pixels import to_rgb
+from imgcap.sandbox import Sandbox
 from imgcap.settings import get_settings
 
 __all__ = ["decode", "fetch", "fetch_async", "load", "read_file", "thumbnail"]
+
+_sandbox = Sandbox()
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -23,7 +25,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise InputError("The file is empty: choose a picture.")
     if len(data) > settings.max_bytes:
         raise InputError(too_large())
-    return to_rgb(data, settings.max_pixels)
+    return _sandbox.decode(data, settings.max_pixels)
 
 
 def too_large() -> str:

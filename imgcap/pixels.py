@@ -1,12 +1,18 @@
 """Untrusted bytes -> upright sRGB pixels, with Pillow.
 
-Hostile files can make any decoder work for hours or take all memory (a few megabytes of progressive JPEG scans do), so
-the app runs this module only in the child process of `imgcap.sandbox`, which bounds both. `imgcap.images` is the door.
+Hostile files can make any decoder work for hours or take all memory (a megabyte of progressive JPEG scans does), so
+this module runs only in the child processes of `imgcap.sandbox`. `imgcap.images` is the door for everyone else.
 """
 
 import contextlib
 import io
+import json
+import os
+import resource
+import signal
+import sys
 import warnings
+from typing import BinaryIO
 
 import numpy as np
 import pillow_heif
@@ -29,6 +35,8 @@ UNSUPPORTED = {
     b"\x1a\x45\xdf\xa3": "Video",
     b"<svg": "SVG",
 }
+CPU_SECONDS = 5.0  # processor time that one picture may take
+WALL_SECONDS = 30.0  # for a crowded machine, or decoder threads that wait for each other
 DAMAGED = "The picture is damaged or cut short: save it again, or send another copy."
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,6 +68,7 @@ def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
     Raises:
         InputError: not a picture, an unsupported kind, too many pixels, or damaged.
+        MemoryError: it takes more memory than the process may have.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -69,7 +78,7 @@ def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
                 raise Image.DecompressionBombError
             upright = UPRIGHT.get(_orientation(image))
             rgb = _to_srgb(image)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise InputError(_unidentified(data)) from None
@@ -91,7 +100,7 @@ def _unidentified(data: bytes) -> str:
         kind = "SVG"
     if kind is None and data[4:8] == b"ftyp":
         kind = "Video"
-    return f"{kind} files are not supported: send a {KINDS}." if kind else f"This is not a picture: send a {KINDS}."
+    return f"{kind} files are not supported: send a {KINDS}." if kind else f"This is not a picture of a known kind: send a {KINDS}."
 
 
 def _orientation(image: Image.Image) -> int:
@@ -152,3 +161,36 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     else:
         high = 65535
     return Image.fromarray(np.rint(values * (255 / (high or 1))).astype(np.uint8))
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer `imgcap.sandbox` until it closes `requests`. Each picture has its own limits of time and memory."""
+    while line := requests.readline():
+        request = json.loads(line)
+        data = requests.read(request["bytes"])
+        resource.setrlimit(resource.RLIMIT_AS, (request["memory"], resource.RLIM_INFINITY))
+        # Left at their default action both signals end the process, also in the middle of a decoder's C code.
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+        answer(answers, data, request["max_pixels"])
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def answer(answers: BinaryIO, data: bytes, max_pixels: int) -> None:
+    """Write what becomes of `data`: a line of JSON, and the pixels."""
+    try:
+        pixels = to_rgb(data, max_pixels)
+        answers.write(json.dumps({"height": pixels.shape[0], "width": pixels.shape[1]}).encode() + b"\n")
+        answers.write(pixels.data)
+    except InputError as error:
+        answers.write(json.dumps({"error": str(error)}).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    wire = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    serve(sys.stdin.buffer, wire)

@@ -1,0 +1,101 @@
+"""Decodes untrusted pictures in child processes whose time and memory the kernel bounds.
+
+A decoder that hangs, takes all memory or crashes takes only its child with it: the caller gets one sentence, and the
+next picture a new child. Children hold no environment variable of ours, so no secret, and cannot write files.
+
+What is sent is a line of JSON, `{"bytes", "max_pixels", "memory"}`, and the file; what comes back is a line of JSON,
+`{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.pixels`.
+"""
+
+import json
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.errors import InputError
+
+CHILDREN = 2
+"""Pictures decoded at once; more wait."""
+EXHAUSTED = "The picture takes too much work to open: save it again as a plain JPEG or PNG."
+
+Child: TypeAlias = subprocess.Popen[bytes]
+
+
+def memory_limit(max_pixels: int) -> int:
+    """Bytes of address space that a child may have: 512 MiB for the decoders, and 24 for each pixel allowed."""
+    return 512 * 2**20 + 24 * max_pixels
+
+
+class Sandbox:
+    """A few children, each started when first needed and then kept. Any thread may call."""
+
+    def __init__(self, children: int = CHILDREN) -> None:
+        self._slots: queue.LifoQueue[Child | None] = queue.LifoQueue()
+        for _ in range(children):
+            self._slots.put(None)
+
+    def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+        """`imgcap.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
+        try:
+            with self._child() as child:
+                answer = _ask(child, data, max_pixels)
+        except (OSError, EOFError, json.JSONDecodeError):
+            raise InputError(EXHAUSTED) from None
+        if isinstance(answer, str):
+            raise InputError(answer)
+        return answer
+
+    @contextmanager
+    def _child(self) -> Iterator[Child]:
+        child = self._slots.get()
+        try:
+            if child is None or child.poll() is not None:
+                child = _start()
+            yield child
+        except BaseException:  # what is left of this answer must not be read as the next one
+            if child is not None:
+                child.kill()
+                child.communicate()
+            child = None
+            raise
+        finally:
+            self._slots.put(child)
+
+
+def _start() -> Child:
+    return subprocess.Popen(
+        [sys.executable, "-m", "imgcap.pixels"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).resolve().parent.parent,
+        env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
+        process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
+    )
+
+
+def _ask(child: Child, data: bytes, max_pixels: int) -> NDArray[np.uint8] | str:
+    """The pixels, (H, W, 3), or the sentence that refuses `data`."""
+    if child.stdin is None or child.stdout is None:
+        raise EOFError
+    request = {"bytes": len(data), "max_pixels": max_pixels, "memory": memory_limit(max_pixels)}
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    child.stdin.write(data)
+    child.stdin.flush()
+    answer = json.loads(child.stdout.readline(4096))
+    if "error" in answer:
+        return str(answer["error"])
+    height, width = int(answer["height"]), int(answer["width"])
+    if height * width > max_pixels:
+        raise EOFError
+    pixels = np.empty((height, width, 3), np.uint8)
+    if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
+        raise EOFError
+    return pixels
