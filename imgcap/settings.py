@@ -1,12 +1,20 @@
 """Every setting of the app, read from `IMGCAP_*` environment variables in this one place."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
+
+def _on_space(there: T, elsewhere: T) -> T:
+    """A default that differs on a Hugging Face Space, which is known by this variable."""
+    return there if "SPACE_ID" in os.environ else elsewhere
 
 
 class Settings(BaseSettings):
@@ -33,8 +41,26 @@ class Settings(BaseSettings):
         Path.home() / ".local" / "share" / "imgcap", description="folder for the database and the app's own files"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the data folder")
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field(
+        default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME") or _on_space("0.0.0.0", "127.0.0.1"),  # noqa: S104  a Space is reached from outside
+        description="address to listen on",
+    )
     port: int = Field(7860, ge=0, le=65535, description="port to listen on")
+    frame_ancestors: str = Field(
+        "'self' https://huggingface.co", description="pages that may show this one in a frame (CSP frame-ancestors)"
+    )
+    trusted_proxies: str = Field(
+        default_factory=lambda: _on_space("10.0.0.0/8,172.16.0.0/12,192.168.0.0/16", ""),
+        description="addresses or networks, comma-separated, whose X-Forwarded-For and -Proto are believed",
+    )
+    embedded: bool = Field(
+        default_factory=lambda: _on_space(True, False),
+        description="the page is shown in another site's frame over https: cookies are SameSite=None; Partitioned",
+    )
+    upload_hours: int = Field(1, ge=1, description="hours after which an uploaded picture is deleted")
+    captions_at_once: int = Field(2, ge=1, description="captions written at the same time; others wait")
+    shutdown_seconds: float = Field(30.0, ge=0, description="seconds that running captions have to finish on SIGTERM")
+    operator: str = Field("", description="who runs this server, named in the privacy notice")
 
     # accounts
     open_registration: bool = Field(True, description="whether visitors may register; 0 leaves it to `imgcap user add`")

@@ -1,0 +1,203 @@
+"""Accounts: registering, signing in, changing, exporting and deleting."""
+
+import asyncio
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+
+from imgcap.database import Database, HistoryEntry, User, UserSession
+from imgcap.errors import InputError
+from imgcap.history import history_csv
+from imgcap.passwords import Argon2Hasher, check_password, generate_password, normalise_password
+from imgcap.sessions import end_sessions
+from imgcap.settings import Settings
+from imgcap.users import find_user, get_user, normalise_name
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Accounts:
+    """The accounts in a database. Safe to share between threads.
+
+    Every method takes a user's name as it was typed, and normalises it. The methods block, for a hash (some 25 ms) or
+    a transaction; on an event loop call their `a...` twins, which work in a few threads of their own.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._hasher = Argon2Hasher(settings)
+        self._threads = ThreadPoolExecutor(settings.hash_concurrency, thread_name_prefix="imgcap-accounts")
+
+    def register(self, name: str, password: str) -> User:
+        """Make an account for a visitor.
+
+        Raises:
+            InputError: registration is closed, or as `create`.
+        """
+        if not self._settings.open_registration:
+            raise InputError("Registration is closed here; ask whoever runs this server for an account.")
+        return self.create(name, password)
+
+    async def aregister(self, name: str, password: str) -> User:
+        """`register`, off the event loop."""
+        return await self._in_thread(self.register, name, password)
+
+    def create(self, name: str, password: str) -> User:
+        """Make an account, whether registration is open or closed.
+
+        Raises:
+            InputError: the name is not allowed or is taken, or the password breaks a rule.
+        """
+        name = normalise_name(name)
+        password = check_password(password, name, self._settings.min_password_length)
+        taken = InputError("That name is taken; choose another.")
+        with self._database.session(read_only=True) as session:
+            if find_user(session, name):  # spares a hash; what decides is the constraint, below
+                raise taken
+        user = User(name=name, password_hash=self._hasher.hash(password))
+        try:
+            with self._database.session() as session:
+                session.add(user)
+        except IntegrityError as error:
+            raise taken from error
+        logger.info("account %d created", user.id)
+        return user
+
+    def verify(self, name: str, password: str) -> User | None:
+        """The user of that name if the password is theirs, else None.
+
+        It costs one Argon2 verification whether the name is unknown, malformed or known. A hash made with other
+        parameters than today's is renewed.
+        """
+        try:
+            wanted, given = normalise_name(name), normalise_password(password)
+        except InputError:
+            self._hasher.verify(self._hasher.decoy, "")
+            return None
+        with self._database.session(read_only=True) as session:
+            user = find_user(session, wanted)
+        if not self._hasher.verify(user.password_hash if user else self._hasher.decoy, given) or not user:
+            return None
+        if self._hasher.needs_rehash(user.password_hash):
+            self._renew_hash(user, given)
+        return user
+
+    async def averify(self, name: str, password: str) -> User | None:
+        """`verify`, off the event loop."""
+        return await self._in_thread(self.verify, name, password)
+
+    def change_password(self, name: str, old: str, new: str, keep_session: str | None = None) -> None:
+        """Set a new password and end the user's sessions, except the one whose token is `keep_session`.
+
+        Raises:
+            InputError: the old password is wrong, or the new one breaks a rule.
+        """
+        user = self.verify(name, old)
+        if user is None:
+            raise InputError("The current password is not right; type it again.")
+        self._set_password(user, check_password(new, user.name, self._settings.min_password_length), keep_session)
+
+    async def achange_password(self, name: str, old: str, new: str, keep_session: str | None = None) -> None:
+        """`change_password`, off the event loop."""
+        await self._in_thread(self.change_password, name, old, new, keep_session)
+
+    def reset_password(self, name: str) -> str:
+        """Give the account a random password, end all its sessions, and return the password.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        user, password = self.get(name), generate_password(self._settings.min_password_length)
+        self._set_password(user, password, keep_session=None)
+        return password
+
+    def get(self, name: str) -> User:
+        """The user of that name.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        with self._database.session(read_only=True) as session:
+            return get_user(session, name)
+
+    def delete(self, name: str) -> None:
+        """Delete the account and everything of it: sessions and history.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        with self._database.session() as session:
+            user = get_user(session, name)
+            session.execute(delete(User).where(User.id == user.id))
+        logger.info("account %d deleted", user.id)
+
+    def list(self) -> Sequence[User]:
+        """Every user, by name."""
+        with self._database.session(read_only=True) as session:
+            return session.scalars(select(User).order_by(User.name)).all()
+
+    def export(self, name: str) -> bytes:
+        """Everything kept about a user, as a ZIP archive.
+
+        It holds `account.json` (name, creation, sessions), `history.csv` and `thumbnails/ID.jpg`. The password's hash
+        and the tokens' stay behind: they are no use to the user, and would be to a thief.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        archive = io.BytesIO()
+        with (
+            self._database.session(read_only=True) as session,
+            zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z,
+        ):
+            user = get_user(session, name)
+            sessions = session.scalars(select(UserSession).where(UserSession.user_id == user.id)).all()
+            z.writestr("account.json", json.dumps(_account_as_dict(user, sessions), indent=2))
+            z.writestr("history.csv", history_csv(session, user))
+            thumbnails = select(HistoryEntry.id, HistoryEntry.thumbnail).where(HistoryEntry.user_id == user.id)
+            for entry_id, thumbnail in session.execute(thumbnails):
+                z.writestr(f"thumbnails/{entry_id}.jpg", thumbnail)
+        return archive.getvalue()
+
+    def close(self) -> None:
+        """Let the threads end once what they do is done."""
+        self._threads.shutdown()
+
+    def _set_password(self, user: User, password: str, keep_session: str | None) -> None:
+        hashed = self._hasher.hash(password)
+        with self._database.session() as session:
+            session.execute(update(User).where(User.id == user.id).values(password_hash=hashed))
+            end_sessions(session, user, keep_session)
+        logger.info("account %d has a new password", user.id)
+
+    def _renew_hash(self, user: User, password: str) -> None:
+        """Store today's kind of hash, unless the password was changed meanwhile."""
+        unchanged = (User.id == user.id) & (User.password_hash == user.password_hash)
+        hashed = self._hasher.hash(password)
+        with self._database.session() as session:
+            session.execute(update(User).where(unchanged).values(password_hash=hashed))
+
+    async def _in_thread(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
+
+
+def _account_as_dict(user: User, sessions: Sequence[UserSession]) -> dict[str, object]:
+    return {
+        "name": user.name,
+        "created_at": user.created_at.isoformat(),
+        "sessions": [
+            {"created_at": s.created_at.isoformat(), "last_used_at": s.last_used_at.isoformat()} for s in sessions
+        ],
+    }

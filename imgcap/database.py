@@ -1,0 +1,231 @@
+"""The database: its tables, its engine, and migrations run to the newest on opening.
+
+SQLite in the data folder by default; PostgreSQL (psycopg 3) by `IMGCAP_DATABASE_URL`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+# Any constant will do: it names the migrations among PostgreSQL's advisory locks ("imgcap" in ASCII).
+MIGRATION_LOCK = 0x696D67636170
+BUSY_TIMEOUT_MS = 30_000
+
+
+def utc_now() -> datetime:
+    """The present moment, with its time zone (UTC)."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite, which keeps no time zone, gives it back with one all the same."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
+        """Turn any zone into UTC; a moment without a zone is refused with ValueError."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment in the database needs a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  as above
+        """Give the moment its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The tables. Constraints have names, so that a later migration can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class User(Base):
+    """An account."""
+
+    __tablename__ = "users"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  an id is never given twice; SQLAlchemy's form
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
+    """As `imgcap.accounts.normalise_name` returns it."""
+    password_hash: Mapped[str] = mapped_column(Text)
+    """Argon2id in PHC string format."""
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
+
+    def __repr__(self) -> str:
+        return f"User(id={self.id}, name={self.name!r})"
+
+
+class UserSession(Base):
+    """A sign-in. The token itself is known to the browser alone."""
+
+    __tablename__ = "sessions"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the token, in hexadecimal."""
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime)
+
+
+class HistoryEntry(Base):
+    """One reading of one user, as it is kept: no link, no file name, no place."""
+
+    __tablename__ = "history"
+    __table_args__ = (Index("ix_history_user_id_id", "user_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
+    source: Mapped[str] = mapped_column(String(16))
+    """`"picture"` or `"link"`."""
+    variance: Mapped[float]
+    threshold: Mapped[float]
+    valid: Mapped[bool]
+    reason: Mapped[str | None] = mapped_column(String(32))
+    caption: Mapped[str | None] = mapped_column(Text)
+    confidence: Mapped[float | None]
+    thumbnail: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    """A small JPEG without metadata."""
+
+
+class Database:
+    """An open, migrated database. Safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(imgcap_write=True)
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        A transaction that only reads says so; then, on SQLite, it waits for no writer.
+        """
+        engine = self.engine if read_only else self._writing
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database that `settings` name and migrate it to the newest version.
+
+    Raises:
+        InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
+    """
+    engine = create_engine(
+        database_url(settings),
+        hide_parameters=True,  # what people gave must not reach a log by way of an error
+        pool_pre_ping=True,
+    )
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    database = Database(engine)
+    migrate(database)
+    return database
+
+
+def database_url(settings: Settings) -> URL:
+    """The SQLAlchemy URL of `settings.database_url`, or of `imgcap.db` in the data folder, which is made if need be.
+
+    Raises:
+        InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
+    """
+    if not settings.database_url:
+        return URL.create("sqlite", database=str(_private_folder(settings.data_dir) / "imgcap.db"))
+    try:
+        url = make_url(settings.database_url)
+    except ValueError as error:
+        raise InputError("IMGCAP_DATABASE_URL is not a URL; write postgresql://user:password@host/name.") from error
+    if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in {"sqlite", "sqlite+pysqlite"} and url.database and url.database != ":memory:":
+        return url
+    raise InputError("IMGCAP_DATABASE_URL must begin with postgresql:// or name a file as sqlite:///FILE.")
+
+
+def _private_folder(folder: Path) -> Path:
+    """Make the data folder, readable by nobody else."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise InputError("The data folder cannot be made private; set IMGCAP_DATA_DIR to one you own.") from error
+    return folder
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Give every connection its pragmas, and transactions that begin when they say so.
+
+    https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
+    """
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in (f"busy_timeout = {BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL",
+                       "foreign_keys = ON", "secure_delete = ON"):  # fmt: skip
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A write that began as a read fails at once, without waiting, when another write came between.
+        writing = connection.get_execution_options().get("imgcap_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def migrate(database: Database) -> None:
+    """Bring the tables to the newest version; of two processes that start at once, one waits for the other."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.session() as session:
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,205 @@
+"""Each user's readings: kept, searched, exported and deleted."""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeVarTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from imgcap.database import Database, HistoryEntry, User
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+from imgcap.users import get_user
+
+R = TypeVarTuple("R")
+Source = Literal["picture", "link"]
+THUMBNAIL_SIDE = 256
+CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
+
+
+class ReadingLike(Protocol):
+    """What the history keeps of a `captioner.Reading`."""
+
+    @property
+    def valid(self) -> bool | None: ...  # noqa: D102
+    @property
+    def reason(self) -> str | None: ...  # noqa: D102
+    @property
+    def blur_variance(self) -> float | None: ...  # noqa: D102
+    @property
+    def threshold(self) -> float | None: ...  # noqa: D102
+    @property
+    def caption(self) -> str | None: ...  # noqa: D102
+    @property
+    def confidence(self) -> float | None: ...  # noqa: D102
+
+
+def make_thumbnail(image: NDArray[np.uint8]) -> bytes:
+    """A JPEG of at most 256 x 256 pixels of an upright RGB picture (height, width, 3), with no metadata."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=80)
+    return jpeg.getvalue()
+
+
+class History:
+    """The readings of every user, each private to its own. Safe to share between threads.
+
+    Every method takes a user's name as it was typed, and raises InputError where there is no such account. What a
+    method has done when it returns is on the disk.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._limit = settings.history_limit
+
+    def add(self, user: str, reading: ReadingLike, thumbnail: bytes, source: Source = "picture") -> int:
+        """Keep a reading; returns its id. Where the user has `settings.history_limit` of them, the oldest goes.
+
+        Args:
+            user: whose it is.
+            reading: a `captioner.Reading` without an error. Its own `source` is not kept: it may hold a link or a name.
+            thumbnail: what `make_thumbnail` returned.
+            source: how the picture came.
+
+        Raises:
+            InputError: there is no such account.
+            ValueError: the reading has an error, and so no measurement.
+        """
+        if reading.valid is None or reading.blur_variance is None or reading.threshold is None:
+            raise ValueError("only a reading with a measurement belongs in the history")
+        with self._database.session() as session:
+            owner = get_user(session, user)
+            entry = HistoryEntry(
+                user_id=owner.id,
+                source=source,
+                variance=reading.blur_variance,
+                threshold=reading.threshold,
+                valid=reading.valid,
+                reason=reading.reason,
+                caption=reading.caption,
+                confidence=reading.confidence,
+                thumbnail=thumbnail,
+            )
+            session.add(entry)
+            session.flush()
+            self._make_room(session, owner)
+            return entry.id
+
+    def search(self, user: str, text: str = "", limit: int = 20, offset: int = 0) -> Sequence[HistoryEntry]:
+        """The user's readings, newest first, whose caption or reason holds every word of `text`, in any case."""
+        with self._database.session(read_only=True) as session:
+            found = select(HistoryEntry).where(_matches(get_user(session, user), text))
+            return session.scalars(_newest_first(found).limit(limit).offset(offset)).all()
+
+    def count(self, user: str, text: str = "") -> int:
+        """How many readings `search` would find in all."""
+        with self._database.session(read_only=True) as session:
+            matches = _matches(get_user(session, user), text)
+            return session.scalar(select(func.count()).select_from(HistoryEntry).where(matches)) or 0
+
+    def get_thumbnail(self, user: str, entry_id: int) -> bytes:
+        """The JPEG of one of the user's readings.
+
+        Raises:
+            InputError: the user has no such reading, be it that another has.
+        """
+        with self._database.session(read_only=True) as session:
+            thumbnail = session.scalar(select(HistoryEntry.thumbnail).where(_is_own(get_user(session, user), entry_id)))
+        if thumbnail is None:
+            raise InputError("Your history has no such reading; it may have been deleted.")
+        return thumbnail
+
+    def delete(self, user: str, entry_id: int) -> None:
+        """Delete one of the user's readings.
+
+        Raises:
+            InputError: the user has no such reading, be it that another has.
+        """
+        with self._database.session() as session:
+            own = _is_own(get_user(session, user), entry_id)
+            deleted = session.execute(delete(HistoryEntry).where(own).returning(HistoryEntry.id)).first()
+        if deleted is None:
+            raise InputError("Your history has no such reading; it may have been deleted.")
+
+    def delete_all(self, user: str) -> int:
+        """Delete all the user's readings; returns how many."""
+        with self._database.session() as session:
+            owner = get_user(session, user)
+            return len(
+                session.execute(
+                    delete(HistoryEntry).where(HistoryEntry.user_id == owner.id).returning(HistoryEntry.id)
+                ).all()
+            )
+
+    def to_csv(self, user: str) -> str:
+        """The user's readings, newest first, as CSV (RFC 4180) that no spreadsheet takes for formulas."""
+        with self._database.session(read_only=True) as session:
+            return history_csv(session, get_user(session, user))
+
+    def _make_room(self, session: Session, user: User) -> None:
+        kept = (
+            _newest_first(select(HistoryEntry.id).where(HistoryEntry.user_id == user.id))
+            .limit(1)
+            .offset(self._limit - 1)
+        )
+        oldest_kept = session.scalar(kept)
+        if oldest_kept is not None:
+            session.execute(delete(HistoryEntry).where(HistoryEntry.user_id == user.id, HistoryEntry.id < oldest_kept))
+
+
+def history_csv(session: Session, user: User) -> str:
+    """Within a transaction, what `History.to_csv` returns."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(CSV_COLUMNS)
+    for e in session.scalars(_newest_first(select(HistoryEntry).where(HistoryEntry.user_id == user.id))):
+        row = (
+            e.id,
+            e.created_at.isoformat(),
+            e.source,
+            e.valid,
+            e.reason,
+            e.variance,
+            e.threshold,
+            e.caption,
+            e.confidence,
+        )
+        writer.writerow(map(_harmless, row))
+    return table.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    """The cell, with an apostrophe before text that a spreadsheet would run (OWASP, CSV Injection)."""
+    if isinstance(cell, str) and unicodedata.normalize("NFKC", cell).startswith(tuple("=+-@\t\r\n")):
+        return f"'{cell}"
+    return cell
+
+
+def _newest_first(query: Select[*R]) -> Select[*R]:
+    return query.order_by(HistoryEntry.id.desc())
+
+
+def _is_own(user: User, entry_id: int) -> ColumnElement[bool]:
+    return and_(HistoryEntry.user_id == user.id, HistoryEntry.id == entry_id)
+
+
+def _matches(user: User, text: str) -> ColumnElement[bool]:
+    words = text.replace("\0", " ").split()  # PostgreSQL takes no NUL
+    return and_(
+        HistoryEntry.user_id == user.id,
+        *(
+            or_(
+                HistoryEntry.caption.icontains(word, autoescape=True),
+                HistoryEntry.reason.icontains(word, autoescape=True),
+            )
+            for word in words
+        ),
+    )

@@ -1,0 +1,14 @@
+"""What Alembic runs: migrations go through the connection, and inside the transaction, that `imgcap.database` gives."""
+
+from alembic import context
+
+from imgcap.database import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite cannot alter a table in place
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

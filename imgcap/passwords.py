@@ -1,0 +1,151 @@
+"""Password rules (NIST SP 800-63B-4, section 3.1.1.2) and hashes (Argon2id).
+
+A password has a least length, is not a common or guessable one, and may be made of anything.
+"""
+
+import gzip
+import math
+import secrets
+import string
+import threading
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+
+COMMON_PASSWORDS = Path(__file__).with_name("common-passwords.txt.gz")
+"""Django's list of 19,640 common passwords, by Royce Williams; see common-passwords.LICENSE."""
+
+MAX_BYTES = 1024
+"""Longest password, in bytes of UTF-8. There only so that nobody makes the server normalise and hash megabytes."""
+
+RUNS = (
+    string.ascii_lowercase,
+    string.digits,
+    "1234567890",
+    "qwertyuiop",
+    "asdfghjkl",
+    "zxcvbnm",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "azertyuiopqsdfghjklmwxcvbn",
+    "qwertzuiopasdfghjklyxcvbnm",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+)
+# No spaces, and nothing easily mistaken for something else: it is read from a screen once.
+GENERATED_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+GENERATED_BITS = 100
+
+
+def normalise_password(password: str) -> str:
+    """The password in NFKC, as SP 800-63B-4 advises, so that it is the same from every keyboard.
+
+    Raises:
+        InputError: it is longer than `MAX_BYTES`, or is not text that UTF-8 can write.
+    """
+    too_long = f"The password is longer than {MAX_BYTES} bytes; choose a shorter one."
+    if len(password) > MAX_BYTES:
+        raise InputError(too_long)
+    try:
+        normalised = unicodedata.normalize("NFKC", password)
+        size = len(normalised.encode())
+    except UnicodeEncodeError as error:
+        raise InputError("The password has a character that is not Unicode text; choose another.") from error
+    if size > MAX_BYTES:
+        raise InputError(too_long)
+    return normalised
+
+
+def check_password(password: str, name: str, min_length: int) -> str:
+    """Hold a new password against the rules and return it normalised.
+
+    Args:
+        password: as typed.
+        name: the account's normalised name, which the password must not be made of.
+        min_length: least number of Unicode characters.
+
+    Raises:
+        InputError: a rule failed; says which.
+    """
+    normalised = normalise_password(password)
+    if len(normalised) < min_length:
+        raise InputError(f"The password is too short; use at least {min_length} characters, such as a few words.")
+    folded = normalised.casefold()
+    if _is_guessable(folded, {name, "imgcap", *name.split("@")}):
+        raise InputError("The password is a common or easily guessed one; choose another, such as a few random words.")
+    return normalised
+
+
+def _is_guessable(folded: str, context: set[str]) -> bool:
+    """Whether a case-folded password is common, about this account, one unit repeated, or a run of keys.
+
+    Words of the context count with digits and punctuation around them (`imgcap-2024!!!!!`), for those add little.
+    """
+    unit = _repeated_unit(folded)
+    core = "".join(filter(str.isalnum, folded)).strip(string.digits)
+    return (
+        len(unit) <= 3
+        or not common_passwords().isdisjoint({folded, unit, _repeated_unit(core)})
+        or not context.isdisjoint({folded, unit, core, _repeated_unit(core)})
+        or any(_follows(folded, run) for run in RUNS)
+    )
+
+
+def _repeated_unit(text: str) -> str:
+    """The shortest unit of which `text` is a repetition, the last one perhaps cut: `abcabcab` gives `abc`."""
+    return next(
+        (text[:n] for n in range(1, len(text)) if text[:n] * (len(text) // n) + text[: len(text) % n] == text), text
+    )
+
+
+def _follows(text: str, run: str) -> bool:
+    """Whether `text` goes along `run`, forwards or backwards, beginning anywhere and going round."""
+    return any(text in direction * (len(text) // len(run) + 2) for direction in (run, run[::-1]))
+
+
+@lru_cache(maxsize=1)
+def common_passwords() -> frozenset[str]:
+    """The block list, in lower case."""
+    with gzip.open(COMMON_PASSWORDS, "rt", encoding="utf-8") as lines:
+        return frozenset(line.strip().casefold() for line in lines)
+
+
+def generate_password(min_length: int) -> str:
+    """A random password of at least 100 bits and `min_length` characters."""
+    length = max(min_length, math.ceil(GENERATED_BITS / math.log2(len(GENERATED_ALPHABET))))
+    return "".join(secrets.choice(GENERATED_ALPHABET) for _ in range(length))
+
+
+class Argon2Hasher:
+    """Argon2id, at no more than `settings.hash_concurrency` hashes at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._argon2 = PasswordHasher(
+            time_cost=settings.argon2_time_cost,
+            memory_cost=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
+        )
+        self._slots = threading.BoundedSemaphore(settings.hash_concurrency)
+        self.decoy = self.hash(secrets.token_hex())
+        """A hash of nobody's password, to verify against when there is no account."""
+
+    def hash(self, password: str) -> str:
+        """Hash a normalised password; returns the PHC string."""
+        with self._slots:
+            return self._argon2.hash(password)
+
+    def verify(self, password_hash: str, password: str) -> bool:
+        """Whether a normalised password is the one that was hashed."""
+        with self._slots:
+            try:
+                return self._argon2.verify(password_hash, password)
+            except VerifyMismatchError:
+                return False
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        return self._argon2.check_needs_rehash(password_hash)

@@ -1,0 +1,122 @@
+"""How often a person may sign in, register and ask for captions, by account and by address.
+
+The counting is the `limits` library's (moving window); limits are written as it reads them: `10/minute; 60/hour`.
+"""
+
+import ipaddress
+import math
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from limits import RateLimitItem, parse_many
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+from imgcap.users import normalise_name
+
+Kind = Literal["sign_in", "registration", "caption"]
+VERBS: dict[Kind, str] = {"sign_in": "sign in", "registration": "register", "caption": "ask for captions"}
+
+
+class Throttled(InputError):  # noqa: N818  what happened to the request, as HTTP's 429 words it
+    """Too many tries. `retry_after` is the whole seconds to wait, for the header of that name; at least 1."""
+
+    def __init__(self, sentence: str, retry_after: int) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class Throttle:
+    """Counts what people do, and refuses what is over the limits of `settings`. Safe to share between threads.
+
+    Raises:
+        InputError: a limit or the storage's URL in the settings cannot be read, or the storage's library is missing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits: dict[Kind, tuple[list[RateLimitItem], list[RateLimitItem]]] = {
+            "sign_in": (_parse(settings.sign_in_per_account), _parse(settings.sign_in_per_address)),
+            "registration": (_parse(settings.registrations_per_account), _parse(settings.registrations_per_address)),
+            "caption": (_parse(settings.captions_per_account), _parse(settings.captions_per_address)),
+        }
+        try:
+            self._limiter = MovingWindowRateLimiter(
+                storage_from_string(settings.throttle_storage, wrap_exceptions=True)
+            )
+        except ConfigurationError as error:
+            raise InputError(
+                "IMGCAP_THROTTLE_STORAGE cannot be used; write memory:// or install the library that its URL needs."
+            ) from error
+
+    def hit(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
+        """Count `n` of something done, or count nothing and refuse.
+
+        Args:
+            kind: what is done.
+            account: the name as typed; None where nobody is named.
+            address: the client's IP address; None where it is not known. IPv6 addresses count by their /64.
+            n: how many at once, for a batch.
+
+        Raises:
+            Throttled: a limit of the account or of the address would be passed.
+        """
+        buckets = list(self._buckets(kind, account, address))
+        try:
+            for item, key in buckets:
+                if not self._limiter.test(item, key, cost=n):
+                    raise self._refusal(kind, item, key, n)
+            for item, key in buckets:
+                if not self._limiter.hit(item, key, cost=n):  # another thread came between
+                    raise self._refusal(kind, item, key, n)
+        except StorageError as error:
+            raise Throttled("The server cannot count requests just now; try again in a minute.", 60) from error
+
+    def _buckets(self, kind: Kind, account: str | None, address: str | None) -> Iterator[tuple[RateLimitItem, str]]:
+        by_account, by_address = self._limits[kind]
+        if address is not None:
+            yield from ((item, f"{kind}:address:{_network(address)}") for item in by_address)
+        if account is not None:
+            yield from ((item, f"{kind}:account:{_account_key(account)}") for item in by_account)
+
+    def _refusal(self, kind: Kind, item: RateLimitItem, key: str, n: int) -> Throttled:
+        if n > item.amount:
+            return Throttled(f"{n} at once are too many; at most {item.amount} are allowed.", item.get_expiry())
+        wait = max(1, math.ceil(self._limiter.get_window_stats(item, key).reset_time - time.time()))
+        return Throttled(f"Too many tries to {VERBS[kind]}; try again in {_spell(wait)}.", wait)
+
+
+def _parse(limits: str) -> list[RateLimitItem]:
+    try:
+        return parse_many(limits)
+    except ValueError as error:
+        raise InputError(
+            f"The limit {limits!r} in the settings cannot be read; write it as 10/minute; 60/hour."
+        ) from error
+
+
+def _account_key(name: str) -> str:
+    try:
+        return normalise_name(name)
+    except InputError:
+        return "malformed"  # one bucket for all: none of them has an account
+
+
+def _network(address: str) -> str:
+    """What an address counts as: itself, or for IPv6 its /64, which is what one household or server is given."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip), 64), strict=False))
+
+
+def _spell(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} second{'s' * (seconds != 1)}"
+    return f"{math.ceil(seconds / 60)} minutes"
