@@ -167,8 +167,8 @@ class Accounts:
             z.writestr("account.json", json.dumps(_account_as_dict(user, sessions), indent=2))
             z.writestr("history.csv", history_csv(session, user))
             thumbnails = select(HistoryEntry.id, HistoryEntry.thumbnail).where(HistoryEntry.user_id == user.id)
-            for entry_id, thumbnail in session.execute(thumbnails):
-                z.writestr(f"thumbnails/{entry_id}.jpg", thumbnail)
+            for entry_id, thumbnail in session.execute(thumbnails.execution_options(yield_per=100)):
+                z.writestr(f"thumbnails/{entry_id}.jpg", thumbnail, zipfile.ZIP_STORED)
         return archive.getvalue()
 
     def close(self) -> None:

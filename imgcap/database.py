@@ -11,6 +11,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import (
     URL,
     Connection,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     make_url,
     text,
 )
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from imgcap.errors import InputError
@@ -147,7 +149,7 @@ class Database:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def dispose(self) -> None:
+    def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
@@ -156,7 +158,8 @@ def open_database(settings: Settings) -> Database:
     """Open the database that `settings` name and migrate it to the newest version.
 
     Raises:
-        InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
+        InputError: the data folder cannot be made, the URL is not one of SQLite or PostgreSQL, the database cannot be
+            reached, or a newer version of this program made it.
     """
     engine = create_engine(
         database_url(settings),
@@ -165,6 +168,10 @@ def open_database(settings: Settings) -> Database:
     )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    try:
+        engine.connect().close()
+    except DatabaseError as error:
+        raise InputError("The database cannot be opened; check IMGCAP_DATABASE_URL and IMGCAP_DATA_DIR.") from error
     database = Database(engine)
     migrate(database)
     return database
@@ -177,10 +184,10 @@ def database_url(settings: Settings) -> URL:
         InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
     """
     if not settings.database_url:
-        return URL.create("sqlite", database=str(_private_folder(settings.data_dir) / "imgcap.db"))
+        return URL.create("sqlite", database=str(_private_file(settings.data_dir, "imgcap.db")))
     try:
         url = make_url(settings.database_url)
-    except ValueError as error:
+    except (ArgumentError, ValueError) as error:
         raise InputError("IMGCAP_DATABASE_URL is not a URL; write postgresql://user:password@host/name.") from error
     if url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         return url.set(drivername="postgresql+psycopg")
@@ -189,14 +196,14 @@ def database_url(settings: Settings) -> URL:
     raise InputError("IMGCAP_DATABASE_URL must begin with postgresql:// or name a file as sqlite:///FILE.")
 
 
-def _private_folder(folder: Path) -> Path:
-    """Make the data folder, readable by nobody else."""
+def _private_file(folder: Path, name: str) -> Path:
+    """The path of a file that nobody else can read, both made if need be; a folder that exists stays as it is."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        (folder / name).touch(mode=0o600)
     except OSError as error:
-        raise InputError("The data folder cannot be made private; set IMGCAP_DATA_DIR to one you own.") from error
-    return folder
+        raise InputError("The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can.") from error
+    return folder / name
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -220,12 +227,24 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def migrate(database: Database) -> None:
-    """Bring the tables to the newest version; of two processes that start at once, one waits for the other."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    """Bring the tables to the newest version; of two processes that start at once, one waits for the other.
+
+    Raises:
+        InputError: the tables are of a newer version than this program knows.
+    """
     with database.session() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(migration_config(connection), "head")
+        except CommandError as error:
+            raise InputError("The database was made by a newer imgcap; update this one.") from error
+
+
+def migration_config(connection: Connection) -> Config:
+    """Alembic's configuration for migrating over `connection`."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config

@@ -76,7 +76,7 @@ class History:
         if reading.valid is None or reading.blur_variance is None or reading.threshold is None:
             raise ValueError("only a reading with a measurement belongs in the history")
         with self._database.session() as session:
-            owner = get_user(session, user)
+            owner = get_user(session, user, keep=True)
             entry = HistoryEntry(
                 user_id=owner.id,
                 source=source,

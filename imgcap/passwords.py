@@ -24,6 +24,9 @@ COMMON_PASSWORDS = Path(__file__).with_name("common-passwords.txt.gz")
 MAX_BYTES = 1024
 """Longest password, in bytes of UTF-8. There only so that nobody makes the server normalise and hash megabytes."""
 
+MIN_UNIT = 4
+"""A shorter unit than this, repeated (aaa..., abab..., 123123...), is easily guessed whatever it is."""
+
 RUNS = (
     string.ascii_lowercase,
     string.digits,
@@ -74,25 +77,29 @@ def check_password(password: str, name: str, min_length: int) -> str:
     normalised = normalise_password(password)
     if len(normalised) < min_length:
         raise InputError(f"The password is too short; use at least {min_length} characters, such as a few words.")
-    folded = normalised.casefold()
-    if _is_guessable(folded, {name, "imgcap", *name.split("@")}):
+    if _is_guessable(normalised.casefold(), name):
         raise InputError("The password is a common or easily guessed one; choose another, such as a few random words.")
     return normalised
 
 
-def _is_guessable(folded: str, context: set[str]) -> bool:
-    """Whether a case-folded password is common, about this account, one unit repeated, or a run of keys.
+def _is_guessable(folded: str, name: str) -> bool:
+    """Whether a case-folded password is common, this account's or this app's name, one unit repeated, or a run of keys.
 
-    Words of the context count with digits and punctuation around them (`imgcap-2024!!!!!`), for those add little.
+    Digits at the ends, spaces and punctuation do not save it (`imgcap-2024!!!!!`), for they add little.
     """
+    core = _core(folded)
     unit = _repeated_unit(folded)
-    core = "".join(filter(str.isalnum, folded)).strip(string.digits)
+    forms = {folded, core, unit, _repeated_unit(core)} - {""}
     return (
-        len(unit) <= 3
-        or not common_passwords().isdisjoint({folded, unit, _repeated_unit(core)})
-        or not context.isdisjoint({folded, unit, core, _repeated_unit(core)})
+        len(unit) < MIN_UNIT
+        or not forms.isdisjoint({name, _core(name), "imgcap"})
+        or not forms.isdisjoint(common_passwords())
         or any(_follows(folded, run) for run in RUNS)
     )
+
+
+def _core(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).strip(string.digits)
 
 
 def _repeated_unit(text: str) -> str:

@@ -73,7 +73,7 @@ class SessionStore(MutableMapping[str, str]):
         now = self._now()
         with self._database.session() as session:
             session.execute(delete(UserSession).where(~self._is_live(now)))
-            user = get_user(session, name)
+            user = get_user(session, name, keep=True)
             session.merge(
                 UserSession(token_hash=str(hash_token(token)), user_id=user.id, created_at=now, last_used_at=now)
             )

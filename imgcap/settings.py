@@ -65,13 +65,13 @@ class Settings(BaseSettings):
     # accounts
     open_registration: bool = Field(True, description="whether visitors may register; 0 leaves it to `imgcap user add`")
     min_password_length: int = Field(15, ge=8, le=64, description="characters a new password has at least")
-    argon2_memory_kib: int = Field(19 * 1024, ge=8, description="memory of one password hash in KiB")
-    argon2_time_cost: int = Field(2, ge=1, description="passes of one password hash over its memory")
+    argon2_memory_kib: int = Field(19 * 1024, ge=19 * 1024, description="memory of one password hash in KiB")
+    argon2_time_cost: int = Field(2, ge=2, description="passes of one password hash over its memory")
     argon2_parallelism: int = Field(1, ge=1, description="lanes of one password hash")
     hash_concurrency: int = Field(2, ge=1, description="password hashes computed at once")
     session_days: float = Field(30.0, gt=0, description="days after which a sign-in ends")
     session_idle_days: float = Field(7.0, gt=0, description="days without a request after which a sign-in ends")
-    history_limit: int = Field(10_000, ge=1, description="readings kept for one user; the oldest make room")
+    history_limit: int = Field(5_000, ge=1, description="readings kept for one user; the oldest make room")
 
     # throttling: how often, as "10/minute; 60/hour" (several limits hold together)
     sign_in_per_account: str = Field("10/minute; 60/hour", description="sign-ins tried for one account")

@@ -29,21 +29,25 @@ def normalise_name(name: str) -> str:
     return normalised
 
 
-def find_user(session: Session, name: str) -> User | None:
-    """The user of that name, typed in whatever case; None where there is none or the name is not allowed."""
+def find_user(session: Session, name: str, *, keep: bool = False) -> User | None:
+    """The user of that name, typed in whatever case; None where there is none or the name is not allowed.
+
+    With `keep`, the account cannot be deleted before this transaction ends.
+    """
     try:
-        return session.scalar(select(User).where(User.name == normalise_name(name)))
+        query = select(User).where(User.name == normalise_name(name))
     except InputError:
         return None
+    return session.scalar(query.with_for_update(read=True) if keep else query)
 
 
-def get_user(session: Session, name: str) -> User:
+def get_user(session: Session, name: str, *, keep: bool = False) -> User:
     """As `find_user`.
 
     Raises:
         InputError: there is no such account.
     """
-    user = find_user(session, name)
+    user = find_user(session, name, keep=keep)
     if user is None:
         raise InputError("There is no account of that name; check how it is written.")
     return user
