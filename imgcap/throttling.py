@@ -20,6 +20,7 @@ from imgcap.users import normalise_name
 
 Kind = Literal["sign_in", "registration", "caption"]
 VERBS: dict[Kind, str] = {"sign_in": "sign in", "registration": "register", "caption": "ask for captions"}
+UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 
 
 class Throttled(InputError):  # noqa: N818  what happened to the request, as HTTP's 429 words it
@@ -64,16 +65,26 @@ class Throttle:
         Raises:
             Throttled: a limit of the account or of the address would be passed.
         """
-        buckets = list(self._buckets(kind, account, address))
+        self.check(kind, account=account, address=address, n=n)
         try:
-            for item, key in buckets:
-                if not self._limiter.test(item, key, cost=n):
-                    raise self._refusal(kind, item, key, n)
-            for item, key in buckets:
+            for item, key in self._buckets(kind, account, address):
                 if not self._limiter.hit(item, key, cost=n):  # another thread came between
                     raise self._refusal(kind, item, key, n)
         except StorageError as error:
-            raise Throttled("The server cannot count requests just now; try again in a minute.", 60) from error
+            raise Throttled(UNCOUNTED, 60) from error
+
+    def check(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
+        """Refuse as `hit` would, and count nothing.
+
+        Raises:
+            Throttled: a limit of the account or of the address would be passed.
+        """
+        try:
+            for item, key in self._buckets(kind, account, address):
+                if not self._limiter.test(item, key, cost=n):
+                    raise self._refusal(kind, item, key, n)
+        except StorageError as error:
+            raise Throttled(UNCOUNTED, 60) from error
 
     def _buckets(self, kind: Kind, account: str | None, address: str | None) -> Iterator[tuple[RateLimitItem, str]]:
         by_account, by_address = self._limits[kind]
