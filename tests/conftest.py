@@ -1,0 +1,58 @@
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgresql import find_binaries, postgresql_server
+from sqlalchemy import create_engine, make_url, text
+
+from imgcap.accounts import Accounts
+from imgcap.database import Database, open_database
+from imgcap.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a private PostgreSQL server."""
+    binaries = find_binaries()
+    if binaries is None:
+        reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with postgresql_server(binaries) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgresql(postgresql: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    server = create_engine(make_url(postgresql).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield make_url(postgresql).set(database=name).render_as_string()
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings that name an empty database: the test runs on SQLite, and again on PostgreSQL."""
+    url = request.getfixturevalue("empty_postgresql") if request.param == "postgresql" else ""
+    return Settings(data_dir=tmp_path / "data", database_url=url)
+
+
+@pytest.fixture
+def database(db_settings: Settings) -> Iterator[Database]:
+    database = open_database(db_settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
+    accounts = Accounts(database, db_settings)
+    yield accounts
+    accounts.close()

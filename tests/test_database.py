@@ -1,0 +1,181 @@
+import os
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from imgcap.database import Base, HistoryEntry, User, UserSession, database_url, migration_config, open_database
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+
+
+def test_migrations_make_exactly_the_tables_of_the_models(database):
+    with database.session(read_only=True) as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert set(inspect(session.connection()).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+
+
+def test_migrations_go_back_to_nothing(database):
+    with database.session() as session:
+        command.downgrade(migration_config(session.connection()), "base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+def test_opening_again_keeps_what_is_there(database, db_settings):
+    with database.session() as session:
+        session.add(User(name="ann", password_hash="x"))
+    again = open_database(db_settings)
+    with again.session(read_only=True) as session:
+        assert session.scalars(select(User.name)).all() == ["ann"]
+    again.close()
+
+
+def test_processes_that_start_at_once_all_open_the_same_new_database(db_settings):
+    script = "from imgcap.database import open_database as o; from imgcap.settings import get_settings as g; o(g())"
+    environment = os.environ | {
+        "IMGCAP_DATA_DIR": str(db_settings.data_dir),
+        "IMGCAP_DATABASE_URL": db_settings.database_url,
+    }
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+
+
+def test_a_database_of_a_newer_version_is_refused(database, db_settings):
+    with database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(InputError, match="newer imgcap"):
+        open_database(db_settings)
+
+
+def test_a_transaction_that_raises_leaves_nothing(database):
+    def add_and_fail():
+        with database.session() as session:
+            session.add(User(name="ann", password_hash="x"))
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        add_and_fail()
+    with database.session(read_only=True) as session:
+        assert session.scalar(select(func.count()).select_from(User)) == 0
+
+
+def test_deleting_a_user_deletes_what_hangs_on_it(database):
+    with database.session() as session:
+        user = User(name="ann", password_hash="x")
+        session.add(user)
+        session.flush()
+        now = datetime.now(UTC)
+        session.add(UserSession(token_hash="h", user_id=user.id, created_at=now, last_used_at=now))
+        entry = {"source": "link", "variance": 1.0, "threshold": 2.0, "valid": False, "thumbnail": b"j"}
+        session.add(HistoryEntry(user_id=user.id, **entry))
+    with database.session() as session:
+        session.execute(text("DELETE FROM users"))
+        assert session.scalar(select(func.count()).select_from(UserSession)) == 0
+        assert session.scalar(select(func.count()).select_from(HistoryEntry)) == 0
+
+
+def test_foreign_keys_hold(database):
+    now = datetime.now(UTC)
+    with pytest.raises(IntegrityError), database.session() as session:
+        session.add(UserSession(token_hash="h", user_id=77, created_at=now, last_used_at=now))
+
+
+def test_an_id_is_never_given_twice(database):
+    with database.session() as session:
+        first = User(name="ann", password_hash="x")
+        session.add(first)
+        session.flush()
+        session.delete(first)
+    with database.session() as session:
+        second = User(name="ben", password_hash="x")
+        session.add(second)
+    assert second.id > first.id
+
+
+def test_moments_come_back_in_utc(database):
+    noon_in_delhi = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=5.5)))
+    with database.session() as session:
+        session.add(User(name="ann", password_hash="x", created_at=noon_in_delhi))
+    with database.session(read_only=True) as session:
+        stored = session.scalars(select(User)).one().created_at
+    assert stored == noon_in_delhi
+    assert stored.utcoffset() == timedelta(0)
+
+
+def test_a_moment_without_a_zone_is_refused(database):
+    with pytest.raises(StatementError, match="time zone"), database.session() as session:
+        session.add(User(name="ann", password_hash="x", created_at=datetime(2026, 5, 1)))  # noqa: DTZ001
+
+
+def test_errors_do_not_show_what_people_gave(database):
+    with pytest.raises(IntegrityError) as failure, database.session() as session:
+        session.add_all([User(name="ann", password_hash="x"), User(name="ann", password_hash="secret-hash")])
+    assert "secret-hash" not in str(failure.value)
+
+
+def test_sqlite_is_private_and_durable(tmp_path):
+    database = open_database(Settings(data_dir=tmp_path / "data", database_url=""))
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "data").iterdir()} == {0o600}
+    with database.session(read_only=True) as session:
+        pragmas = {
+            name: session.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout", "secure_delete")
+        }
+    assert pragmas == {
+        "journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000, "secure_delete": 1
+    }  # fmt: skip
+    database.close()
+
+
+def test_a_reader_does_not_wait_for_a_writer(database):
+    with database.session() as writer:
+        writer.add(User(name="ann", password_hash="x"))
+        writer.flush()
+        with database.session(read_only=True) as reader:
+            assert reader.scalars(select(User)).all() == []
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_spelling_of_a_postgresql_url_uses_psycopg(scheme):
+    url = database_url(Settings(database_url=f"{scheme}://ann:pass@db.example:5433/imgcap?sslmode=require"))
+    assert url.drivername == "postgresql+psycopg"
+    assert (url.host, url.port, url.database, url.query["sslmode"]) == ("db.example", 5433, "imgcap", "require")
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u@h/d", "sqlite://", "sqlite:///:memory:", "nonsense", "postgresql://h:port/d"]
+)
+def test_a_database_url_of_another_kind_is_refused(url):
+    with pytest.raises(InputError, match="IMGCAP_DATABASE_URL"):
+        database_url(Settings(database_url=url))
+
+
+def test_a_database_that_cannot_be_opened_is_said_in_a_sentence_without_the_password(tmp_path):
+    (tmp_path / "imgcap.db").write_bytes(b"this is no database" * 100)
+    for settings in (
+        Settings(data_dir=tmp_path, database_url=""),
+        Settings(database_url="postgresql://ann:hunter2@127.0.0.1:9/imgcap"),
+    ):
+        with pytest.raises(InputError, match="cannot be opened") as refusal:
+            open_database(settings)
+        assert "hunter2" not in str(refusal.value)
+
+
+def test_a_data_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="IMGCAP_DATA_DIR"):
+        open_database(Settings(data_dir=tmp_path / "file" / "data", database_url=""))
