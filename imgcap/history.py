@@ -4,7 +4,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVarTuple
+from typing import TYPE_CHECKING, Literal, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,13 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.users import get_user
 
+if TYPE_CHECKING:
+    from imgcap.captioner import Reading
+
 R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
 THUMBNAIL_SIDE = 256
 CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
-
-
-class ReadingLike(Protocol):
-    """What the history keeps of a `captioner.Reading`."""
-
-    @property
-    def valid(self) -> bool | None: ...  # noqa: D102
-    @property
-    def reason(self) -> str | None: ...  # noqa: D102
-    @property
-    def blur_variance(self) -> float | None: ...  # noqa: D102
-    @property
-    def threshold(self) -> float | None: ...  # noqa: D102
-    @property
-    def caption(self) -> str | None: ...  # noqa: D102
-    @property
-    def confidence(self) -> float | None: ...  # noqa: D102
 
 
 def make_thumbnail(image: NDArray[np.uint8]) -> bytes:
@@ -60,7 +46,7 @@ class History:
         self._database = database
         self._limit = settings.history_limit
 
-    def add(self, user: str, reading: ReadingLike, thumbnail: bytes, source: Source = "picture") -> int:
+    def add(self, user: str, reading: "Reading", thumbnail: bytes, source: Source = "picture") -> int:
         """Keep a reading; returns its id. Where the user has `settings.history_limit` of them, the oldest goes.
 
         Args:
@@ -73,7 +59,7 @@ class History:
             InputError: there is no such account.
             ValueError: the reading has an error, and so no measurement.
         """
-        if reading.valid is None or reading.blur_variance is None or reading.threshold is None:
+        if reading.valid is None or reading.blur_variance is None:
             raise ValueError("only a reading with a measurement belongs in the history")
         with self._database.session() as session:
             owner = get_user(session, user, keep=True)

@@ -5,13 +5,14 @@ The counting is the `limits` library's (moving window); limits are written as it
 
 import ipaddress
 import math
+import threading
 import time
 from collections.abc import Iterator
 from typing import Literal
 
 from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
-from limits.storage import storage_from_string
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from imgcap.errors import InputError
@@ -24,7 +25,10 @@ UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 
 
 class Throttled(InputError):  # noqa: N818  what happened to the request, as HTTP's 429 words it
-    """Too many tries. `retry_after` is the whole seconds to wait, for the header of that name; at least 1."""
+    """Too many tries.
+
+    `retry_after` is the whole seconds, 1 or more, until one more is allowed, for the header of that name.
+    """
 
     def __init__(self, sentence: str, retry_after: int) -> None:
         super().__init__(sentence)
@@ -44,6 +48,7 @@ class Throttle:
             "registration": (_parse(settings.registrations_per_account), _parse(settings.registrations_per_address)),
             "caption": (_parse(settings.captions_per_account), _parse(settings.captions_per_address)),
         }
+        self._lock = threading.Lock()
         try:
             self._limiter = MovingWindowRateLimiter(
                 storage_from_string(settings.throttle_storage, wrap_exceptions=True)
@@ -65,13 +70,15 @@ class Throttle:
         Raises:
             Throttled: a limit of the account or of the address would be passed.
         """
-        self.check(kind, account=account, address=address, n=n)
-        try:
-            for item, key in self._buckets(kind, account, address):
-                if not self._limiter.hit(item, key, cost=n):  # another thread came between
-                    raise self._refusal(kind, item, key, n)
-        except StorageError as error:
-            raise Throttled(UNCOUNTED, 60) from error
+        with self._lock:
+            self.check(kind, account=account, address=address, n=n)
+            try:
+                for item, key in self._buckets(kind, account, address):
+                    if not self._limiter.hit(item, key, cost=n):  # another process, in a shared storage, came between
+                        raise self._refusal(kind, item, key, n)
+            except StorageError as error:
+                raise Throttled(UNCOUNTED, 60) from error
+            self._forget()
 
     def check(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
         """Refuse as `hit` would, and count nothing.
@@ -85,6 +92,13 @@ class Throttle:
                     raise self._refusal(kind, item, key, n)
         except StorageError as error:
             raise Throttled(UNCOUNTED, 60) from error
+
+    def _forget(self) -> None:
+        """Drop what has run out: `limits` empties it but keeps its key, and with it every address ever seen."""
+        storage = self._limiter.storage
+        if isinstance(storage, MemoryStorage):
+            for key in [key for key, events in list(storage.events.items()) if not events]:
+                storage.clear(key)
 
     def _buckets(self, kind: Kind, account: str | None, address: str | None) -> Iterator[tuple[RateLimitItem, str]]:
         by_account, by_address = self._limits[kind]
