@@ -1,4 +1,18 @@
-"""Bytes, file or link -> RGB array, safely: the one door through which pictures come in."""
+"""Bytes, file or link -> RGB array, safely: the one door through which pictures come in.
+
+Guaranteed, for any bytes whatever:
+- The answer is an array, or an InputError of one sentence.
+- The kind is told by the content: JPEG (an MPO's first picture), PNG, WebP and GIF (an animation's first frame),
+  HEIC/HEIF, AVIF, TIFF (the first page) or BMP. No name, extension or Content-Type is believed.
+- No file above `IMGCAP_MAX_BYTES` is opened, and no picture above `IMGCAP_MAX_PIXELS` comes out.
+- Decoding takes at most 5 seconds of processor time and `imgcap.sandbox.memory_limit` bytes, in another process: a
+  hang, a flood of memory or a crash in a decoder stays there.
+- The array is upright (EXIF orientation), opaque (on white) and sRGB; nothing of the metadata, such as the place,
+  is kept.
+
+Not guaranteed: that a damaged file is noticed where its format has no checksum (a JPEG with wrong bits decodes to
+wrong pixels), or that an attacker who takes over a decoder is held: a child has limits, but the user's own rights.
+"""
 
 import io
 import stat
@@ -19,47 +33,52 @@ _sandbox = Sandbox()
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture in `data`: (H, W, 3) uint8, upright sRGB."""
+    """The picture in `data`.
+
+    Returns:
+        (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile.
+
+    Raises:
+        InputError: it is empty, too large, not a picture, of an unsupported kind, damaged, of too many pixels, or takes
+            too much work.
+    """
     settings = get_settings()
     if not data:
         raise InputError("The file is empty: choose a picture.")
     if len(data) > settings.max_bytes:
-        raise InputError(too_large())
+        raise InputError(f"The file is larger than {settings.max_bytes / 2**20:.3g} MB: send a smaller copy.")
     return _sandbox.decode(data, settings.max_pixels)
 
 
-def too_large() -> str:
-    """The sentence for a file or link above `max_bytes`."""
-    return f"The picture is larger than {get_settings().max_bytes / 2**20:.3g} MB: send a smaller copy."
-
-
 def read_file(path: str | Path) -> NDArray[np.uint8]:
-    """`decode` of a regular file."""
+    """`decode` of the regular file at `path`. Raises InputError also where there is none to read."""
     try:
-        found = Path(path).stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise InputError(f"{path} is a folder: name a picture in it.")
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{path} is not a regular file: name a picture.")
-        if found.st_size > get_settings().max_bytes:
-            raise InputError(too_large())
-        data = Path(path).read_bytes()
+        mode = Path(path).stat().st_mode  # before it is opened: a pipe would wait for ever
+        data = _read(Path(path)) if stat.S_ISREG(mode) else None
     except FileNotFoundError:
-        raise InputError(f"There is no file {path}: check its name.") from None
+        raise InputError("There is no file of that name: check it.") from None
     except (OSError, ValueError):
-        raise InputError(f"The file {path} cannot be read: check its name and permissions.") from None
+        raise InputError("The file cannot be read: check its name and permissions.") from None
+    if data is None:
+        raise InputError("That is a folder or a device, not a file: name a picture.")
     return decode(data)
 
 
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(get_settings().max_bytes + 1)
+
+
 def load(source: str) -> NDArray[np.uint8]:
-    """The picture at a path or an http(s) link."""
-    if "://" in source:
-        return decode(fetch(source))
-    return read_file(source)
+    """`decode` of what is at `source`: an http(s) link where it has a scheme, otherwise a path.
+
+    Not for a thread with a running event loop: there, `decode(await fetch_async(url))`.
+    """
+    return decode(fetch(source)) if "://" in source else read_file(source)
 
 
 def thumbnail(image: NDArray[np.uint8], side: int = 160) -> bytes:
-    """A WebP copy of `image` (H, W, 3) that fits in `side` x `side` pixels, without metadata."""
+    """`image`, (H, W, 3) uint8 RGB, as a WebP that fits in `side` x `side` pixels and holds no metadata."""
     small = Image.fromarray(image)
     small.thumbnail((side, side))
     buffer = io.BytesIO()

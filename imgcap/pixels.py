@@ -35,8 +35,7 @@ UNSUPPORTED = {
     b"\x1a\x45\xdf\xa3": "Video",
     b"<svg": "SVG",
 }
-CPU_SECONDS = 5.0  # processor time that one picture may take
-WALL_SECONDS = 30.0  # for a crowded machine, or decoder threads that wait for each other
+CROWDED = 6  # times longer that the clock may run than the processor: others use it too, or threads lock each other
 DAMAGED = "The picture is damaged or cut short: save it again, or send another copy."
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,6 +47,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+BITS_PER_SAMPLE = 258  # TIFF tag
 SRGB = ImageCms.createProfile("sRGB")
 
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
@@ -100,7 +100,11 @@ def _unidentified(data: bytes) -> str:
         kind = "SVG"
     if kind is None and data[4:8] == b"ftyp":
         kind = "Video"
-    return f"{kind} files are not supported: send a {KINDS}." if kind else f"This is not a picture of a known kind: send a {KINDS}."
+    return (
+        f"{kind} files are not supported: send a {KINDS}."
+        if kind
+        else f"This is not a picture of a known kind: send a {KINDS}."
+    )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -149,29 +153,31 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey (integers or floats) brought to 0-255: by its stated depth, or by its range where none is stated."""
+    """Deep grey brought to 0-255: by its depth where that is stated, by its range where it is not (I and F)."""
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 65535:
-        values, high = values - low, high - low
-    elif image.mode == "F":
-        high = next((limit for limit in (1, 255, 65535) if high <= limit), high)
-    else:
-        high = 65535
-    return Image.fromarray(np.rint(values * (255 / (high or 1))).astype(np.uint8))
+    values = np.asarray(image)
+    if values.dtype == np.uint16:
+        depth = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+        return Image.fromarray((values >> (depth - 8)).astype(np.uint8))
+    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
+    low, high = min(float(values.min()), 0), float(values.max())
+    # The customary ranges (0-1, bytes, 16 bits) are kept, or a dark picture would come out bright.
+    top = next((limit for limit in (1, 255, 65535) if low == 0 and high <= limit), high)
+    return Image.fromarray(((values - low) * (255 / (top - low))).astype(np.uint8))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer `imgcap.sandbox` until it closes `requests`. Each picture has its own limits of time and memory."""
+    answers.write(b"ready\n")
+    answers.flush()
     while line := requests.readline():
         request = json.loads(line)
         data = requests.read(request["bytes"])
         resource.setrlimit(resource.RLIMIT_AS, (request["memory"], resource.RLIM_INFINITY))
         # Left at their default action both signals end the process, also in the middle of a decoder's C code.
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-        signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+        signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
         answer(answers, data, request["max_pixels"])
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -192,5 +198,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     wire = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    silence = os.open(os.devnull, os.O_WRONLY)  # what a library prints is no answer, and no news
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     serve(sys.stdin.buffer, wire)

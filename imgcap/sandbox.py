@@ -3,11 +3,12 @@
 A decoder that hangs, takes all memory or crashes takes only its child with it: the caller gets one sentence, and the
 next picture a new child. Children hold no environment variable of ours, so no secret, and cannot write files.
 
-What is sent is a line of JSON, `{"bytes", "max_pixels", "memory"}`, and the file; what comes back is a line of JSON,
-`{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.pixels`.
+What is sent is a line of JSON, `{"bytes", "max_pixels", "memory", "seconds"}`, and the file; what comes back is a line
+of JSON, `{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.pixels`.
 """
 
 import json
+import logging
 import queue
 import subprocess
 import sys
@@ -23,9 +24,12 @@ from imgcap.errors import InputError
 
 CHILDREN = 2
 """Pictures decoded at once; more wait."""
+CPU_SECONDS = 5.0
+"""Processor time that one picture may take: 64 million pixels take 1 to 3.5 s (benchmarks/decoding.py)."""
 EXHAUSTED = "The picture takes too much work to open: save it again as a plain JPEG or PNG."
 
 Child: TypeAlias = subprocess.Popen[bytes]
+logger = logging.getLogger(__name__)
 
 
 def memory_limit(max_pixels: int) -> int:
@@ -36,7 +40,8 @@ def memory_limit(max_pixels: int) -> int:
 class Sandbox:
     """A few children, each started when first needed and then kept. Any thread may call."""
 
-    def __init__(self, children: int = CHILDREN) -> None:
+    def __init__(self, children: int = CHILDREN, seconds: float = CPU_SECONDS) -> None:
+        self._seconds = seconds
         self._slots: queue.LifoQueue[Child | None] = queue.LifoQueue()
         for _ in range(children):
             self._slots.put(None)
@@ -45,7 +50,7 @@ class Sandbox:
         """`imgcap.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
         try:
             with self._child() as child:
-                answer = _ask(child, data, max_pixels)
+                answer = self._ask(child, data, max_pixels)
         except (OSError, EOFError, json.JSONDecodeError):
             raise InputError(EXHAUSTED) from None
         if isinstance(answer, str):
@@ -63,39 +68,46 @@ class Sandbox:
             if child is not None:
                 child.kill()
                 child.communicate()
+                logger.warning("A picture ended its decoder (exit status %d).", child.returncode)
             child = None
             raise
         finally:
             self._slots.put(child)
 
+    def _ask(self, child: Child, data: bytes, max_pixels: int) -> NDArray[np.uint8] | str:
+        """The pixels, (H, W, 3), or the sentence that refuses `data`."""
+        if child.stdin is None or child.stdout is None:
+            raise EOFError
+        request = {
+            "bytes": len(data),
+            "max_pixels": max_pixels,
+            "memory": memory_limit(max_pixels),
+            "seconds": self._seconds,
+        }
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        child.stdin.write(data)
+        child.stdin.flush()
+        answer = json.loads(child.stdout.readline(4096))
+        if "error" in answer:
+            return str(answer["error"])
+        height, width = int(answer["height"]), int(answer["width"])
+        if height * width > max_pixels:
+            raise EOFError
+        pixels = np.empty((height, width, 3), np.uint8)
+        if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
+            raise EOFError
+        return pixels
+
 
 def _start() -> Child:
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-m", "imgcap.pixels"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         cwd=Path(__file__).resolve().parent.parent,
         env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
         process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
     )
-
-
-def _ask(child: Child, data: bytes, max_pixels: int) -> NDArray[np.uint8] | str:
-    """The pixels, (H, W, 3), or the sentence that refuses `data`."""
-    if child.stdin is None or child.stdout is None:
-        raise EOFError
-    request = {"bytes": len(data), "max_pixels": max_pixels, "memory": memory_limit(max_pixels)}
-    child.stdin.write(json.dumps(request).encode() + b"\n")
-    child.stdin.write(data)
-    child.stdin.flush()
-    answer = json.loads(child.stdout.readline(4096))
-    if "error" in answer:
-        return str(answer["error"])
-    height, width = int(answer["height"]), int(answer["width"])
-    if height * width > max_pixels:
-        raise EOFError
-    pixels = np.empty((height, width, 3), np.uint8)
-    if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
-        raise EOFError
-    return pixels
+    if child.stdout is None or child.stdout.readline() != b"ready\n":
+        raise RuntimeError("python -m imgcap.pixels does not start")
+    return child
