@@ -24,7 +24,6 @@ class Settings(BaseSettings):
 
     # model
     model: str = Field(str(ROOT / "models" / "attention"), description="folder or Hub id of the captioner")
-    num_beams: int = Field(5, ge=1, le=20, description="beam width for captions")
 
     # pictures
     max_pixels: int = Field(64_000_000, ge=1, description="width x height above which a picture is refused")
@@ -58,7 +57,6 @@ class Settings(BaseSettings):
         description="the page is shown in another site's frame over https: cookies are SameSite=None; Partitioned",
     )
     upload_hours: int = Field(1, ge=1, description="hours after which an uploaded picture is deleted")
-    captions_at_once: int = Field(2, ge=1, description="captions written at the same time; others wait")
     shutdown_seconds: float = Field(30.0, ge=0, description="seconds that running captions have to finish on SIGTERM")
     operator: str = Field("", description="who runs this server, named in the privacy notice")
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy, relu, scaled_dot_product_attention
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
@@ -41,9 +41,11 @@ class DecoderState:
         self.length = 0
 
     def get_seq_length(self, *_: Any) -> int:
+        """Words read so far."""
         return self.length
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Follow the beams that survived; beam_idx is (N,) int64."""
         # The beams of a picture share its memory, so only what depends on the words moves.
         self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
 
@@ -104,7 +106,7 @@ class AttentionDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """grid (B, P, C) -> the state before the first word of `captions` captions a picture."""
+        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
         cells = self.dropout(self.norm(self.project(grid)))
         split = (self.heads, cells.size(-1) // self.heads)
         keys = self.keys(cells + self.positions.weight).unflatten(-1, split).transpose(1, 2)
@@ -120,7 +122,7 @@ class AttentionDecoder(nn.Module):
         h1, c1 = self.attention_lstm(torch.cat((word, mean, h2), -1), (h1, c1))
         # (N, D) -> (B, heads, n, D / heads): the n captions of a picture are n queries to the same keys.
         query = self.query(h1).view(len(keys), -1, self.heads, keys.size(-1)).transpose(1, 2)
-        context = F.scaled_dot_product_attention(query, keys, values)
+        context = scaled_dot_product_attention(query, keys, values)
         context = context.transpose(1, 2).reshape(h1.shape) * torch.sigmoid(self.gate(h1))
         h2, c2 = self.language_lstm(torch.cat((context, h1), -1), (h2, c2))
         state.hidden = [h1, c1, h2, c2]
@@ -141,8 +143,8 @@ class MergeDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """grid (B, P, C) -> the state before the first word of `captions` captions a picture."""
-        picture = self.dropout(F.relu(self.norm(self.project(grid.mean(1))))).repeat_interleave(captions, 0)
+        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        picture = self.dropout(relu(self.norm(self.project(grid.mean(1))))).repeat_interleave(captions, 0)
         zeros = torch.zeros_like(picture)
         return DecoderState([zeros, zeros], (picture,))
 
@@ -151,7 +153,7 @@ class MergeDecoder(nn.Module):
         h, c = self.lstm(word, tuple(state.hidden))
         state.hidden = [h, c]
         merged = torch.cat((self.dropout(h), *state.memory), -1)
-        return self.dropout(F.relu(self.merge(merged)))
+        return self.dropout(relu(self.merge(merged)))
 
 
 class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
@@ -180,12 +182,15 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         return False  # the state is an LSTM's, not keys and values
 
     def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
+        """The part that `generate` runs once a picture."""
         return self.encoder
 
     def get_input_embeddings(self) -> nn.Module:
+        """The word embedding."""
         return self.embedding
 
     def get_output_embeddings(self) -> nn.Module:
+        """The layer before the softmax."""
         return self.lm_head
 
     @torch.no_grad()
@@ -250,7 +255,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         logits = self.lm_head(features)
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+            loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None)
 
     def shift_right(self, labels: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class ImgcapProcessor(ProcessorMixin):
 
     @property
     def unused_input_names(self) -> list[str]:
+        """What the tokenizer may return and the model does not take."""
         return ["token_type_ids"]
 
     def sentences(self, token_ids: Tensor) -> list[str]:

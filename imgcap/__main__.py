@@ -1,0 +1,3 @@
+from imgcap.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""From a picture to a Reading. The page, the API, the command line and the batch all come through here."""
+
+import threading
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap import blur, images
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+
+if TYPE_CHECKING:
+    from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+
+Length = Literal["short", "normal", "long"]
+LENGTHS: tuple[Length, ...] = get_args(Length)
+ALTERNATIVES = 3
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another caption for the same picture."""
+
+    caption: str
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What imgcap says of one picture; `as_dict` is the JSON that every door answers with.
+
+    source: the file or link as given.
+    valid: exactly `blur_variance >= threshold`; None where there was no picture to measure.
+    reason: why it is invalid, "blurred" or "low_detail", else None.
+    blur_variance: variance of the Laplacian, see `imgcap.blur`.
+    threshold: the least variance of a valid picture.
+    caption: a sentence, None where the picture is invalid or was only checked.
+    confidence: 0-1, None until it is calibrated.
+    alternatives: other captions, the likelier first.
+    error: one sentence on what was wrong with the input, else None.
+    """
+
+    source: str | None
+    valid: bool | None
+    reason: Literal["blurred", "low_detail"] | None
+    blur_variance: float | None
+    threshold: float
+    caption: str | None = None
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields in their order, as JSON types."""
+        return asdict(self) | {"alternatives": [asdict(alternative) for alternative in self.alternatives]}
+
+
+def check_length(length: str) -> Length:
+    """The length itself; an InputError names the choices if it is not one of them."""
+    for known in LENGTHS:
+        if length == known:
+            return known
+    raise InputError(f"length must be {', '.join(LENGTHS[:-1])} or {LENGTHS[-1]}, not {length!r}.")
+
+
+class Captioner:
+    """The blur check and the model behind it.
+
+    The model is loaded once, at the first caption or by `load()`; a check never waits for it.
+    Safe to call from several threads: captions are written one after the other, since each uses every core.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+
+    def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
+        """A Reading without captions of image (H, W, 3), uint8 RGB."""
+        sharpness = blur.measure(image, self.settings.blur_threshold)
+        return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)
+
+    def caption(self, image: NDArray[np.uint8], length: str = "normal", source: str | None = None) -> Reading:
+        """A Reading of image (H, W, 3), uint8 RGB; with captions if the picture is sharp enough.
+
+        Raises:
+            InputError: no such length, or the configured model cannot be loaded.
+        """
+        wanted = check_length(length)
+        reading = self.check(image, source)
+        if not reading.valid:
+            return reading
+        first, *others = self.describe(image, wanted)
+        return replace(reading, caption=first, alternatives=tuple(Alternative(text, None) for text in others))
+
+    def check_source(self, source: str) -> Reading:
+        """`check` of a file or link; what is wrong with it stands in the Reading's `error`."""
+        return self._from_source(source, None)
+
+    def caption_source(self, source: str, length: str = "normal") -> Reading:
+        """`caption` of a file or link; what is wrong with it stands in the Reading's `error`."""
+        return self._from_source(source, check_length(length))
+
+    def _from_source(self, source: str, length: Length | None) -> Reading:
+        try:
+            image = images.load(source)
+        except InputError as error:
+            return self.refuse(str(error), source)
+        return self.check(image, source) if length is None else self.caption(image, length, source)
+
+    def refuse(self, error: str, source: str | None = None) -> Reading:
+        """The Reading of an input that held no picture."""
+        return Reading(source, None, None, None, self.settings.blur_threshold, error=error)
+
+    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[str]:
+        """Different captions for image (H, W, 3), uint8 RGB, the likeliest first, whatever its sharpness."""
+        import torch
+
+        from imgcap.model.decoding import generation_options
+
+        with self._lock, torch.inference_mode():
+            model, processor = self._captioner
+            pixels = processor.image_processor(image, return_tensors="pt", input_data_format="channels_last")
+            ids = model.generate(pixels["pixel_values"], **generation_options(length, model.generation_config))
+            captions = list(dict.fromkeys(processor.sentences(ids)))
+        return captions[: ALTERNATIVES + 1]
+
+    def load(self) -> None:
+        """Load the model now, so that the first caption does not wait for it."""
+        with self._lock:
+            _ = self._captioner
+
+    @cached_property
+    def _captioner(self) -> "tuple[ImgcapForImageCaptioning, ImgcapProcessor]":
+        import torch
+
+        from imgcap.checkpoint import load_captioner
+
+        model, processor = load_captioner(self.settings.model)
+        model.encoder.to(memory_format=torch.channels_last)
+        # Half the time where the processor multiplies bfloat16 itself, and more than float32's where it does not.
+        if any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16")):
+            model.encoder.to(torch.bfloat16)
+        return model, processor

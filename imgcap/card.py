@@ -1,0 +1,126 @@
+"""The model card that train.py writes beside a checkpoint: measured numbers, recipe, provenance, terms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from imgcap.model import ImgcapConfig
+
+METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+
+TEMPLATE = """---
+{{ card_data }}
+---
+
+# imgcap {{ config.decoder }}: {{ config.encoder }} + LSTM captions
+
+Writes an English sentence for a photograph: a torchvision {{ config.encoder }} without its classifier, and an LSTM
+decoder of kind `{{ config.decoder }}` with {{ config.vocab_size }} words. Trained on Flickr8k with
+[imgcap](https://github.com/imgcap/imgcap), whose app refuses blurred pictures before they reach this model.
+
+## Use
+
+```python
+from transformers import pipeline
+
+captioner = pipeline("image-text-to-text", model="<this model>", trust_remote_code=True)
+captioner("photo.jpg", text="")
+```
+
+## Measured
+
+Validation split of Flickr8k ({{ scores.n }} pictures), beam {{ beams }}, raw references, PTB tokens, CIDEr-D with the
+split's own document frequencies; 95% bootstrap intervals over pictures.
+
+| metric | value | 95% interval |
+|---|---|---|
+{{ rows }}
+
+The test split is touched only by `python -m imgcap evaluate --model <this model> --split test --json`.
+
+## How it was made
+
+{{ provenance }}
+
+`python train.py recipe.yaml` with:
+
+```yaml
+{{ recipe }}```
+
+The whole log is in `log.jsonl`, the scores in `scores.json`.
+
+## Limits
+
+It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. Elsewhere it says
+the nearest thing it knows, with the same assurance. It often gets sex, colour and number wrong. It must not be relied
+on where a wrong description can do harm.
+
+## Terms
+
+Flickr8k (M. Hodosh, P. Young, J. Hockenmaier, 2013, Framing Image Description as a Ranking Task, JAIR 47) is for
+research and education only, and so is this checkpoint. The photographs belong to their Flickr owners; none is here.
+"""
+
+
+def write_card(
+    folder: Path, *, recipe: str, scores: Mapping[str, Any], config: ImgcapConfig, beams: int, provenance: str
+) -> None:
+    """Write `README.md`, the card, into `folder`.
+
+    Args:
+        folder: where the checkpoint is.
+        recipe: the recipe as YAML.
+        scores: what `imgcap.metrics.score` returned on the validation split, with `n`.
+        config: the model's configuration.
+        beams: the default beam's width.
+        provenance: where the encoder's weights come from, as Markdown.
+    """
+    results = [
+        EvalResult(
+            task_type="image-to-text", dataset_type="jxie/flickr8k", dataset_name="Flickr8k",
+            dataset_split="validation", metric_type=name.lower(), metric_name=name, metric_value=round(scores[name], 4),
+        )
+        for name in METRICS
+        if scores[name] is not None
+    ]  # fmt: skip
+    data = ModelCardData(
+        language="en", license="other", license_name="flickr8k-research-only", library_name="transformers",
+        pipeline_tag="image-text-to-text", tags=["image-captioning", "lstm", config.encoder],
+        datasets=["jxie/flickr8k"], model_name=f"imgcap {config.decoder}", eval_results=results,
+    )  # fmt: skip
+    card = ModelCard.from_template(
+        data, template_str=TEMPLATE, config=config, scores=scores, beams=beams, provenance=provenance, recipe=recipe,
+        rows="\n".join(_row(name, scores) for name in METRICS),
+    )  # fmt: skip
+    card.save(folder / "README.md")
+
+
+def _row(name: str, scores: Mapping[str, Any]) -> str:
+    if scores[name] is None:
+        return f"| {name} | needs Java | |"
+    interval = scores["intervals"].get(name)
+    return f"| {name} | {scores[name]:.3f} | {f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''} |"
+
+
+def read_provenance(init_from: str, encoder_weights: str) -> str:
+    """Where the weights came from, for the card: a stage names the one before it, whose own card says the rest.
+
+    `encoder_weights` may have a README.md beside it; its text is quoted, since a file's name says nothing.
+    """
+    if init_from:
+        source = Path(init_from)
+        origin = source / "provenance.md"
+        before = origin.read_text() if origin.is_file() else ""
+        return f"{before}Then tuned from the checkpoint `{source.name}`.\n"
+    weights = Path(encoder_weights)
+    if not weights.is_file():
+        return (
+            f"Encoder weights: torchvision's `{encoder_weights}`.\n"
+            if encoder_weights != "none"
+            else ("Encoder: random weights, no ImageNet.\n")
+        )
+    readme = weights.parent / "README.md"
+    quoted = "".join(f"> {line}\n" for line in readme.read_text().splitlines()) if readme.is_file() else ""
+    return f"Encoder weights: the file `{weights.name}`.\n\n{quoted}\n"
