@@ -1,0 +1,153 @@
+"""The page: a photo in; its sharpness at once and its caption a moment later."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from imgcap import images
+from imgcap.captioner import LENGTHS, Reading
+from imgcap.errors import InputError
+from imgcap.web.endpoints import Endpoints, caller_of
+from imgcap.web.gauge import gauge_html
+from imgcap.web.routes import templates
+from imgcap.web.services import Services
+
+TITLE = "imgcap: a caption for a sharp photo"
+ADVICE = {
+    None: "Sharp enough to describe.",
+    "blurred": "Hold the camera still or tap to focus, and take the photo again.",
+    "low_detail": "There is too little to see here; move closer, or choose a photo with more in it.",
+}
+
+NOTES = (
+    "<p>Your photo stays on this server and is deleted after a while; what it showed is in your history. "
+    '<a href="./privacy">What is kept about you</a></p>'
+)
+
+
+class Page(gr.Blocks):  # type: ignore[misc]  # gradio is untyped to mypy
+    """Blocks that hand a function what the client sent, and nothing that Gradio made of it.
+
+    Gradio copies the file, or fetches the link, that a payload names before a function of ours has seen it, and ends
+    in a traceback where it does not like what it got. So every function of this page judges its own inputs.
+    """
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+        """The inputs as sent, with the components' values for those left out."""
+        return [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])][: len(block_fn.inputs)]
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """The whole interface, with the named endpoints beside it."""
+    endpoints = Endpoints(services)
+    handlers = Handlers(endpoints)
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(600, services.settings.upload_hours * 3600)) as page:
+        bar = gr.HTML(render_bar(""), padding=False)
+        gr.HTML("<h1>A caption for a sharp photo</h1>", padding=False)
+        with gr.Row(elem_classes="imgcap-columns"):
+            with gr.Column(elem_id="imgcap-in"):
+                photo = gr.Image(
+                    label="Photo",
+                    placeholder="Drop a photo here\n- or -\nclick to choose one",
+                    type="filepath",
+                    image_mode=None,
+                    sources=["upload", "webcam", "clipboard"],
+                    buttons=["fullscreen"],
+                    height=380,
+                    elem_id="imgcap-photo",
+                    alt_text="The photo you gave",
+                )
+                with gr.Row(elem_classes="imgcap-link"):
+                    link = gr.Textbox(
+                        label="Or a link to one", placeholder="https://…", max_lines=1, max_length=2048, scale=4
+                    )
+                    fetch = gr.Button("Fetch", scale=1, min_width=96, elem_id="imgcap-fetch")
+                length = gr.Radio(list(LENGTHS), value="normal", label="Caption length", elem_id="imgcap-length")
+            with gr.Column(elem_id="imgcap-out"):
+                reading = gr.HTML(render_reading(), padding=False, elem_id="imgcap-reading")
+                show_map = gr.Button("Show where it is sharp", visible=False, elem_id="imgcap-show-map")
+                sharp_map = gr.HTML("", padding=False, elem_id="imgcap-map")
+
+        gr.HTML(NOTES, padding=False, elem_id="imgcap-notes")
+
+        private: Any = {"api_visibility": "private", "show_progress": "hidden"}
+        page.load(handlers.greet, None, bar, **private)
+        describe = {"fn": handlers.describe, "inputs": [photo, length], "outputs": [reading, show_map, sharp_map]}
+        photo.change(**describe, **private, concurrency_limit=16, trigger_mode="always_last")
+        length.input(**describe, **private, concurrency_limit=16, trigger_mode="always_last")
+        for event in (fetch.click, link.submit):
+            event(handlers.follow_link, link, [photo, reading], **private, concurrency_limit=8)
+        show_map.click(handlers.draw_map, photo, sharp_map, **private, concurrency_limit=4)
+        _add_endpoints(endpoints)
+    return page
+
+
+def _add_endpoints(endpoints: Endpoints) -> None:
+    image = gr.Image(label="image", type="filepath", image_mode=None, visible=False)
+    url = gr.Textbox(label="url", visible=False)
+    length = gr.Radio(list(LENGTHS), value="normal", label="length", visible=False)
+    answer = gr.JSON(label="reading", visible=False)
+    gr.on([], endpoints.caption, [image, url, length], answer, api_name="caption", concurrency_limit=16)
+    gr.on([], endpoints.check, [image, url], answer, api_name="check", concurrency_limit=16)
+
+
+class Handlers:
+    """What the page does when something on it is used."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+
+    def greet(self, request: gr.Request) -> str:
+        """The bar at the top, with the name of who is signed in."""
+        return render_bar(request.username or "")
+
+    def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
+        """The badge as soon as it is known, then the caption."""
+        if payload is None:
+            yield render_reading(), gr.update(visible=False), ""
+            return
+        caller = caller_of(request)
+        reading = None
+        try:
+            picture = self.endpoints.open_upload(payload, caller)
+            reading = self.endpoints.measure(picture)
+            yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
+            reading = self.endpoints.describe(picture, length, caller)
+            yield render_reading(reading), gr.update(visible=True), ""
+        except InputError as error:
+            yield render_reading(reading, str(error)), gr.update(visible=reading is not None), ""
+
+    def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
+        """Fetch a picture and put it where an uploaded one would be, from where it is described."""
+        try:
+            if not link.strip():
+                raise InputError("Type a link to a picture first.")
+            data = images.fetch(link.strip())
+            images.decode(data)
+        except InputError as error:
+            return gr.skip(), render_reading(error=str(error))
+        return str(self.endpoints.services.uploads.save_link(data, caller_of(request).name)), gr.skip()
+
+    def draw_map(self, payload: Any, request: gr.Request) -> str:
+        """The photo with its sharp regions marked."""
+        raise NotImplementedError
+
+
+def render_bar(user: str) -> str:
+    """The bar at the top of the page."""
+    return templates.get_template("nav.html").render(root=".", here="photo", user=user)
+
+
+def render_reading(reading: Reading | None = None, error: str = "", step: str = "done") -> str:
+    """What the page says of a photo; `step` is "writing" while its caption is."""
+    advice = ADVICE[reading.reason] if reading else ""
+    announcement = " ".join(filter(None, [error, _announce(reading, advice) if reading and step == "done" else ""]))
+    return templates.get_template("reading.html").render(
+        reading=reading, error=error, step=step, advice=advice, announcement=announcement, gauge=gauge_html
+    )
+
+
+def _announce(reading: Reading, advice: str) -> str:
+    """What a screen reader says once."""
+    return reading.caption or ("Valid." if reading.valid else f"Invalid, no caption. {advice}")

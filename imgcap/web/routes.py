@@ -1,0 +1,261 @@
+"""The pages that work without JavaScript: signing in, registering, the account, the history, the privacy notice."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from imgcap.errors import InputError
+from imgcap.throttling import Throttled
+from imgcap.web import gauge
+from imgcap.web.cookies import clear_session, session_token, set_session
+from imgcap.web.gauge import badge_html, format_variance
+from imgcap.web.services import Services
+
+HERE = Path(__file__).parent
+HISTORY_PAGE = 20
+
+templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+templates.globals |= {"badge": badge_html, "format_variance": format_variance}
+
+
+def build_routes(services: Services) -> list[BaseRoute]:
+    """Every route of ours. The guard has the list of who may ask for each."""
+    pages = Pages(services)
+    return [
+        Route("/pages/gauge.css", pages.gauge_style),
+        Mount("/pages", StaticFiles(directory=HERE / "static")),
+        Route("/gradio_api/healthz", pages.health),
+        Route("/login", pages.show_sign_in),
+        Route("/login/form", pages.sign_in, methods=["POST"]),
+        Route("/login/register", pages.show_registration),
+        Route("/login/register", pages.register, methods=["POST"]),
+        Route("/logout", pages.show_sign_out),
+        Route("/logout", pages.sign_out, methods=["POST"]),
+        Route("/privacy", pages.show_privacy),
+        Route("/account", pages.show_account),
+        Route("/account/password", pages.change_password, methods=["POST"]),
+        Route("/account/delete", pages.delete_account, methods=["POST"]),
+        Route("/account/data", pages.download_data),
+        Route("/history", pages.show_history),
+        Route("/history.csv", pages.download_csv),
+        Route("/history/delete", pages.delete_history, methods=["POST"]),
+        Route("/history/{entry:int}.jpg", pages.thumbnail),
+    ]
+
+
+class Pages:
+    """The handlers. Each one that needs a user has one: the guard let nobody else through."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002  the signature is Starlette's
+        """Whether the server takes requests, for whoever watches it."""
+        draining = self.services.lifecycle.draining
+        return JSONResponse({"status": "stopping" if draining else "ok"}, 503 if draining else 200)
+
+    async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
+        """The look of the badge."""
+        return Response(gauge.CSS, media_type="text/css")
+
+    async def show_sign_in(self, request: Request) -> Response:
+        """The sign-in page."""
+        return self._sign_in_page(request)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Sign in from the page's own form; programs use Gradio's `POST /login`."""
+        form = await _read_form(request)
+        try:
+            user = await self.services.sign_in(form["username"], form["password"], _address(request))
+        except Throttled as error:
+            return self._sign_in_page(request, error, form["username"])
+        if user is None:
+            wrong = InputError("Name and password do not go together; type both again.")
+            return self._sign_in_page(request, wrong, form["username"])
+        return await self._begin_session(request, user.name)
+
+    async def show_registration(self, request: Request) -> Response:
+        """The registration page."""
+        return self._registration_page(request)
+
+    async def register(self, request: Request) -> Response:
+        """Make an account and sign in."""
+        form = await _read_form(request)
+        try:
+            self.services.throttle.hit("registration", account=form["username"], address=_address(request))
+            user = await self.services.accounts.aregister(form["username"], form["password"])
+        except InputError as error:
+            return self._registration_page(request, error, form["username"])
+        return await self._begin_session(request, user.name)
+
+    async def show_sign_out(self, request: Request) -> Response:
+        """Ask where to sign out: a link alone must not do it."""
+        return self._page(request, "sign_out.html")
+
+    async def sign_out(self, request: Request) -> Response:
+        """Sign out here or everywhere."""
+        form = await _read_form(request)
+        if form["everywhere"]:
+            await run_in_threadpool(self.services.sessions.end_all, await self._user(request))
+        else:
+            await run_in_threadpool(self.services.sessions.end, session_token(request) or "")
+        return self._leave(request, "sign_in.html", "You are signed out.")
+
+    async def show_privacy(self, request: Request) -> Response:
+        """The privacy notice, in the numbers of these settings."""
+        return self._page(request, "privacy.html", settings=self.services.settings)
+
+    async def show_account(self, request: Request) -> Response:
+        """The account page."""
+        return await self._account_page(request)
+
+    async def change_password(self, request: Request) -> Response:
+        """Change the password; every other session of the user ends."""
+        form, user = await _read_form(request), await self._user(request)
+        try:
+            self.services.throttle.hit("sign_in", account=user, address=_address(request))
+            await self.services.accounts.achange_password(user, form["current"], form["new"], session_token(request))
+        except InputError as error:
+            return await self._account_page(request, error)
+        return await self._account_page(request, done="Your password is changed.")
+
+    async def delete_account(self, request: Request) -> Response:
+        """Delete the account and everything of it, on giving the password once more."""
+        form, user = await _read_form(request), await self._user(request)
+        try:
+            if await self.services.sign_in(user, form["password"], _address(request)) is None:
+                raise InputError("The password is not right, and the account is still there; type it again.")
+            await run_in_threadpool(self.services.accounts.delete, user)
+        except InputError as error:
+            return await self._account_page(request, error)
+        return self._leave(request, "sign_in.html", "Your account and everything of it is deleted.")
+
+    async def download_data(self, request: Request) -> Response:
+        """Everything kept about the user, as a ZIP archive."""
+        archive = await run_in_threadpool(self.services.accounts.export, await self._user(request))
+        return _download(archive, "imgcap-data.zip", "application/zip")
+
+    async def show_history(self, request: Request) -> Response:
+        """The user's readings, searched and in pages."""
+        return await self._history_page(request)
+
+    async def delete_history(self, request: Request) -> Response:
+        """Delete one reading, or all."""
+        form, user = await _read_form(request), await self._user(request)
+        history = self.services.history
+        try:
+            if form["all"]:
+                deleted = await run_in_threadpool(history.delete_all, user)
+                return await self._history_page(request, done=f"{deleted} reading{'s' * (deleted != 1)} deleted.")
+            await run_in_threadpool(history.delete, user, _read_number(form["entry"], -1))
+        except InputError as error:
+            return await self._history_page(request, error)
+        return await self._history_page(request, done="The reading is deleted.")
+
+    async def download_csv(self, request: Request) -> Response:
+        """The user's readings as a table."""
+        table = await run_in_threadpool(self.services.history.to_csv, await self._user(request))
+        return _download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
+
+    async def thumbnail(self, request: Request) -> Response:
+        """The small picture of one of the user's readings."""
+        user, entry = await self._user(request), request.path_params["entry"]
+        try:
+            jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user, entry)
+        except InputError as error:
+            return JSONResponse({"detail": str(error)}, 404)
+        return Response(jpeg, media_type="image/jpeg")
+
+    async def _user(self, request: Request) -> str:
+        return await run_in_threadpool(self.services.sessions.__getitem__, session_token(request) or "")
+
+    async def _begin_session(self, request: Request, name: str) -> Response:
+        sessions, token = self.services.sessions, secrets.token_urlsafe(32)
+        if (old := session_token(request)) is not None:
+            await run_in_threadpool(sessions.end, old)
+        await run_in_threadpool(sessions.__setitem__, token, name)
+        response = RedirectResponse(f"{_root(request)}/", 303)
+        set_session(response, token, _is_secure(request), self.services.settings)
+        return response
+
+    def _leave(self, request: Request, template: str, done: str) -> Response:
+        settings = self.services.settings
+        response = self._page(request, template, done=done, name="", open_registration=settings.open_registration)
+        clear_session(response, _is_secure(request), settings)
+        return response
+
+    def _sign_in_page(self, request: Request, error: InputError | None = None, name: str = "") -> Response:
+        open_registration = self.services.settings.open_registration
+        return self._page(request, "sign_in.html", error, name=name, open_registration=open_registration)
+
+    def _registration_page(self, request: Request, error: InputError | None = None, name: str = "") -> Response:
+        return self._page(
+            request,
+            "register.html",
+            error,
+            name=name,
+            open_registration=self.services.settings.open_registration,
+            min_password_length=self.services.settings.min_password_length,
+        )
+
+    async def _account_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
+        user = await self._user(request)
+        length = self.services.settings.min_password_length
+        return self._page(request, "account.html", error, done=done, user=user, min_password_length=length)
+
+    async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
+        user, history = await self._user(request), self.services.history
+        text, page = request.query_params.get("q", "")[:200], _read_number(request.query_params.get("page"), 1)
+        found = await run_in_threadpool(history.count, user, text)
+        pages = max(1, -(-found // HISTORY_PAGE))
+        page = min(max(1, page), pages)
+        entries = await run_in_threadpool(history.search, user, text, HISTORY_PAGE, (page - 1) * HISTORY_PAGE)
+        shown = {"user": user, "text": text, "found": found, "page": page, "pages": pages, "entries": entries}
+        return self._page(request, "history.html", error, done=done, **shown)
+
+    def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
+        """A page; with an error it has the status and header that go with it."""
+        shown = {"root": _root(request), "error": str(error or ""), "done": ""} | shown
+        html = templates.get_template(template).render(shown)
+        if isinstance(error, Throttled):
+            return HTMLResponse(html, 429, {"Retry-After": str(error.retry_after)})
+        return HTMLResponse(html, 400 if error else 200)
+
+
+class _Form(dict[str, str]):
+    """A form's texts; a field that was not sent is empty."""
+
+    def __missing__(self, field: str) -> str:
+        return ""
+
+
+async def _read_form(request: Request) -> Mapping[str, str]:
+    return _Form({name: value for name, value in (await request.form()).items() if isinstance(value, str)})
+
+
+def _read_number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise
+
+
+def _download(content: bytes, name: str, media_type: str) -> Response:
+    return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+def _is_secure(request: Request) -> bool:
+    return request.url.scheme == "https"

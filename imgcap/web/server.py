@@ -1,0 +1,126 @@
+"""From settings to a running server, and back down without cutting a caption short."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import gradio as gr
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from imgcap.captioner import Captioner
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+from imgcap.throttling import Throttled
+from imgcap.web import gauge, theme
+from imgcap.web.cookies import COOKIE_ID
+from imgcap.web.guard import Guard, client_address
+from imgcap.web.page import build_page
+from imgcap.web.routes import build_routes
+from imgcap.web.services import Services, open_services
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Server:
+    """A launched app."""
+
+    demo: gr.Blocks
+    services: Services
+    url: str
+
+    def is_busy(self) -> bool:
+        """Whether a caption runs, waits, or is on its way to a client."""
+        queue = self.demo._queue  # internal, but nothing else tells
+        waiting = any(group.queue for group in queue.event_queue_per_concurrency_id.values())
+        running = any(job is not None for job in queue.active_jobs)
+        return waiting or running or self.services.lifecycle.open_streams > 0
+
+    def drain(self) -> bool:
+        """Begin nothing new, wait `settings.shutdown_seconds` at most for what runs, and return whether it is done."""
+        self.services.lifecycle.draining = True
+        deadline = time.monotonic() + self.services.settings.shutdown_seconds
+        while self.is_busy() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.is_busy()
+
+    def close(self) -> None:
+        """Stop at once."""
+        self.demo.close(verbose=False)
+        self.services.close()
+
+
+def launch(settings: Settings, captioner: Captioner) -> Server:
+    """Start the app; returns once it answers."""
+    os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # uvicorn's own trust in 127.0.0.1 is too much
+    services = open_services(settings, captioner)
+    os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
+    demo = build_page(services)
+    demo.queue(api_open=False)
+    app, url, _ = demo.launch(
+        auth=_authenticator(services),
+        app_kwargs={"routes": build_routes(services), "middleware": [Middleware(Guard, services=services)]},
+        server_name=settings.host,
+        server_port=settings.port or None,
+        max_file_size=settings.max_bytes,
+        enable_monitoring=False,
+        run_history=False,
+        mcp_server=False,
+        pwa=False,
+        share=False,
+        ssr_mode=False,
+        footer_links=["api"],
+        favicon_path=theme.FAVICON,
+        theme=theme.THEME,
+        css=gauge.CSS,
+        css_paths=theme.CSS,
+        head=theme.HEAD,
+        show_error=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    app.cookie_id, app.tokens = COOKIE_ID, services.sessions
+    services.lifecycle.ready = True
+    return Server(demo, services, url)
+
+
+def serve(settings: Settings, captioner: Captioner) -> None:
+    """Run the app until SIGTERM or SIGINT, and let what runs finish."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the signature is signal's
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    server = launch(settings, captioner)
+    threading.Thread(target=_warm_up, args=[captioner], daemon=True).start()
+    print(f"imgcap is at {server.url}", flush=True)
+    stop.wait()
+    if not server.drain():
+        logger.warning("stopped with captions unfinished after %g s", settings.shutdown_seconds)
+    server.close()
+
+
+def _warm_up(captioner: Captioner) -> None:
+    try:
+        captioner.load()
+    except InputError as error:
+        logger.warning("%s", error)  # the badge works without a model, and each caption will say this again
+
+
+def _authenticator(services: Services) -> Callable[[str, str], Awaitable[bool]]:
+    # Gradio awaits only what inspect.iscoroutinefunction knows: any other coroutine counts as True, and lets all in.
+    async def authenticate(username: str, password: str) -> bool:
+        try:
+            return await services.sign_in(username, password, client_address.get()) is not None
+        except Throttled as error:
+            raise HTTPException(429, str(error), {"Retry-After": str(error.retry_after)}) from error
+
+    return authenticate

@@ -1,0 +1,68 @@
+"""What the web server's parts share: accounts, sessions, throttle, history, uploads and the captioner."""
+
+from dataclasses import dataclass, field
+
+from imgcap.accounts import Accounts
+from imgcap.captioner import Captioner
+from imgcap.database import Database, User, open_database
+from imgcap.history import History
+from imgcap.sessions import SessionStore
+from imgcap.settings import Settings
+from imgcap.throttling import Throttle
+from imgcap.web.uploads import Uploads, prepare_folder
+
+
+@dataclass
+class Lifecycle:
+    """Where the server is between its start and its end."""
+
+    ready: bool = False
+    """Sessions are in place: before, nobody but the launch itself is answered."""
+    draining: bool = False
+    """The process was told to stop: what runs may finish, nothing new begins."""
+    open_streams: int = 0
+    """Answers being streamed to clients at this moment."""
+
+
+@dataclass
+class Services:
+    """The one set of parts that page, endpoints, sign-in pages and guard work with."""
+
+    settings: Settings
+    captioner: Captioner
+    database: Database
+    accounts: Accounts
+    sessions: SessionStore
+    throttle: Throttle
+    history: History
+    uploads: Uploads
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    async def sign_in(self, name: str, password: str, address: str | None) -> User | None:
+        """The user whom name and password belong to, or None; every try is counted first.
+
+        Raises:
+            Throttled: too many tries for this name or from this address.
+        """
+        self.throttle.hit("sign_in", account=name, address=address)
+        return await self.accounts.averify(name, password)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.accounts.close()
+        self.database.close()
+
+
+def open_services(settings: Settings, captioner: Captioner) -> Services:
+    """Open the database and everything that lives in it."""
+    database = open_database(settings)
+    return Services(
+        settings=settings,
+        captioner=captioner,
+        database=database,
+        accounts=Accounts(database, settings),
+        sessions=SessionStore(database, settings),
+        throttle=Throttle(settings),
+        history=History(database, settings),
+        uploads=Uploads(prepare_folder(settings.data_dir / "uploads")),
+    )
