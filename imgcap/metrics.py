@@ -1,0 +1,225 @@
+"""The caption metrics of COCO: BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr-D over Penn Treebank tokens.
+
+The numbers are those of pycocoevalcap (the tests hold them together), without its need of Java except for METEOR.
+`score` is what `imgcap evaluate` prints. `Bleu`, `Meteor`, `RougeL` and `Cider` are the same as `evaluate.Metric`s that
+need no network and go together in `evaluate.combine`.
+"""
+
+from imgcap import torchvision_ops  # noqa: F401, I001 - must come before evaluate, which imports torchvision
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from numpy.typing import NDArray
+from pycocoevalcap.bleu import bleu_scorer
+from pycocoevalcap.rouge import rouge
+
+from imgcap import meteor
+from imgcap.cider import CiderD
+from imgcap.errors import InputError
+from imgcap.ptb import tokenize
+
+Floats = NDArray[np.float64]
+_ORDER = 4  # the longest n-gram of BLEU
+_BLEU_NAMES = tuple(f"BLEU-{n + 1}" for n in range(_ORDER))
+METRICS = (*_BLEU_NAMES, "METEOR", "ROUGE-L", "CIDEr")
+
+
+# Statistics of each picture, and what the sums of them give
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Numbers of each picture, shape (pictures, k), and the metrics of a set of pictures from their sums.
+
+    `combine` takes sums, shape (sets, k), and the number of pictures in a set; it gives shape (metrics, sets).
+    """
+
+    names: tuple[str, ...]
+    numbers: Floats
+    combine: Callable[[Floats, int], Floats]
+
+    def of(self, counts: Floats) -> dict[str, Floats]:
+        """Each metric, shape (sets,), where `counts`, shape (sets, pictures), says how often a picture is in a set."""
+        values = self.combine(counts @ self.numbers, counts.shape[1])
+        return dict(zip(self.names, values, strict=True))
+
+
+def _bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
+    rows = []
+    for prediction, captions in zip(predictions, references, strict=True):
+        counts = bleu_scorer.cook_test(prediction, bleu_scorer.cook_refs(captions), eff="closest")
+        rows.append([*counts["correct"], *counts["guess"], counts["testlen"], counts["reflen"]])
+    return _Statistics(_BLEU_NAMES, np.array(rows, dtype=np.float64), _combine_bleu)
+
+
+def _combine_bleu(sums: Floats, _: int) -> Floats:
+    """Corpus BLEU with pycocoevalcap's tiny constants, which keep it defined where nothing matches."""
+    tiny, small = 1e-15, 1e-9
+    precisions = (sums[:, :_ORDER] + tiny) / (sums[:, _ORDER : 2 * _ORDER] + small)
+    means = np.cumprod(precisions, axis=1) ** (1 / np.arange(1, _ORDER + 1))
+    ratio = (sums[:, -2] + tiny) / (sums[:, -1] + small)
+    brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
+    return np.asarray((means * brevity[:, None]).T)
+
+
+def _rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
+    scorer = rouge.Rouge()
+    values = [scorer.calc_score([p], list(r)) for p, r in zip(predictions, references, strict=True)]
+    return _Statistics(("ROUGE-L",), np.array(values)[:, None], _mean)
+
+
+def _cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
+    scorer = CiderD(references)
+    values = [scorer.score([p], r)[0] for p, r in zip(predictions, references, strict=True)]
+    return _Statistics(("CIDEr",), np.array(values)[:, None], _mean)
+
+
+def _mean(sums: Floats, pictures: int) -> Floats:
+    return sums.T / pictures
+
+
+def _meteor(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
+    numbers = meteor.countable(meteor.statistics(predictions, references))
+    return _Statistics(("METEOR",), numbers, lambda sums, _: meteor.from_sums(sums)[None])
+
+
+_FAMILIES = (_bleu, _meteor, _rouge, _cider)
+
+
+def score(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    with_meteor: bool = True,
+) -> dict[str, Any]:
+    """All metrics of a split's captions, with bootstrap intervals.
+
+    Captions are raw text: they are tokenized here. CIDEr takes its document frequencies from these references, so
+    that for a single picture it is 0.
+
+    The intervals are the 2.5th and 97.5th percentiles over resamples of the pictures with replacement. BLEU and METEOR
+    are computed anew from the resample's own summed counts; CIDEr and ROUGE-L are means over it, with CIDEr's document
+    frequencies held as they are in the split. The intervals say how far another draw of pictures could move a number,
+    and nothing of how far another training run could.
+
+    Args:
+        predictions: one caption a picture.
+        references: at least one reference caption for each picture.
+        bootstrap: number of resamples; 0 for no intervals.
+        seed: of the resampling.
+        with_meteor: false leaves METEOR null and saves Java's start, about fifteen seconds.
+
+    Returns:
+        "BLEU-1" to "BLEU-4", "METEOR", "ROUGE-L" (each 0-1) and "CIDEr" (0-10), then "intervals", which holds
+        [low, high] under each of those names. METEOR and its interval are None without Java.
+
+    Raises:
+        InputError: there are no captions, not as many predictions as lists of references, or a list is empty.
+        RuntimeError: METEOR's Java program failed.
+    """
+    tokenized = _tokenized(predictions, references)
+    wanted = [family for family in _FAMILIES if family is not _meteor or (with_meteor and meteor.available())]
+    statistics = [family(*tokenized) for family in wanted]
+    pictures = len(predictions)
+    whole = _values(statistics, np.ones((1, pictures)))
+    draws = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=bootstrap)
+    resampled = _values(statistics, draws.astype(np.float64)) if bootstrap else {}
+    return {
+        **{name: float(whole[name][0]) if name in whole else None for name in METRICS},
+        "intervals": {
+            name: np.percentile(resampled[name], [2.5, 97.5]).tolist() if name in resampled else None
+            for name in METRICS
+        },
+    }  # fmt: skip
+
+
+def _values(statistics: Iterable[_Statistics], counts: Floats) -> dict[str, Floats]:
+    return {name: value for family in statistics for name, value in family.of(counts).items()}
+
+
+def _tokenized(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    if not len(predictions):
+        raise InputError("There are no captions to score; give at least one prediction.")
+    if len(predictions) != len(references):
+        raise InputError(
+            f"There are {len(predictions)} predictions but {len(references)} lists of references; give one list a "
+            "prediction."
+        )
+    for number, captions in enumerate(references):
+        if isinstance(captions, str) or not len(captions):
+            raise InputError(
+                f"The references of picture {number} are not a list of captions; give each picture at least one."
+            )
+    return [tokenize(p) for p in predictions], [[tokenize(caption) for caption in r] for r in references]
+
+
+# The same, one by one, for the evaluate library
+
+_CITATION = """@article{chen2015microsoft,
+  title={Microsoft COCO Captions: Data Collection and Evaluation Server},
+  author={Chen, Xinlei and Fang, Hao and Lin, Tsung-Yi and Vedantam, Ramakrishna and Gupta, Saurabh and Doll{\\'a}r,
+    Piotr and Zitnick, C. Lawrence},
+  journal={arXiv:1504.00325},
+  year={2015}
+}"""
+
+
+class _CaptionMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
+    """One family of metrics: predictions are captions, references lists of captions, as raw text."""
+
+    summary: str
+    family: Callable[[Sequence[str], Sequence[Sequence[str]]], _Statistics]
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation=_CITATION,
+            inputs_description="predictions: captions; references: for each prediction a list of captions.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+            ),
+        )
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float | None]:
+        statistics = type(self).family(*_tokenized(predictions, references))
+        return {name: float(value[0]) for name, value in statistics.of(np.ones((1, len(predictions)))).items()}
+
+
+class Bleu(_CaptionMetric):
+    """Corpus BLEU-1 to BLEU-4 with the closest reference length, 0-1."""
+
+    summary = "Corpus BLEU-1 to BLEU-4 as COCO's caption evaluation computes them."
+    family = staticmethod(_bleu)
+
+
+class RougeL(_CaptionMetric):
+    """Mean ROUGE-L, 0-1."""
+
+    summary = "ROUGE-L as COCO's caption evaluation computes it."
+    family = staticmethod(_rouge)
+
+
+class Cider(_CaptionMetric):
+    """Mean CIDEr-D with document frequencies from the references given, 0-10."""
+
+    summary = "CIDEr-D as COCO's caption evaluation computes it."
+    family = staticmethod(_cider)
+
+
+class Meteor(_CaptionMetric):
+    """Corpus METEOR, 0-1; None without Java."""
+
+    summary = "METEOR 1.5 as COCO's caption evaluation computes it; null without Java."
+    family = staticmethod(_meteor)
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float | None]:
+        if not meteor.available():
+            return {"METEOR": None}
+        return super()._compute(predictions, references)
