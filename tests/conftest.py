@@ -1,5 +1,4 @@
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,15 +25,16 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture
-def empty_postgresql(postgresql: str) -> Iterator[str]:
-    """The URL of a PostgreSQL database of the test's own."""
-    name = f"test_{uuid.uuid4().hex}"
+def empty_postgresql(postgresql: str) -> str:
+    """The server's URL, with nothing left in the database by the test before."""
     server = create_engine(make_url(postgresql).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(postgresql).set(database=name).render_as_string()
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     server.dispose()
+    return postgresql
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
