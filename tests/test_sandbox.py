@@ -1,0 +1,131 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import encode, png_with, rational_bomb, scan_bomb, tile_bomb
+from PIL import Image
+
+from imgcap import sandbox
+from imgcap.errors import InputError
+from imgcap.sandbox import Sandbox, memory_limit
+
+GOOD = encode(Image.new("RGB", (40, 30), "red"), "PNG")
+PIXELS = 50_000_000
+
+
+def decodes(box: Sandbox) -> bool:
+    pixels = box.decode(GOOD, PIXELS)
+    return pixels.shape == (30, 40, 3) and bool((pixels == (255, 0, 0)).all())
+
+
+def child_of(box: Sandbox):
+    child = box._slots.get()
+    box._slots.put(child)
+    return child
+
+
+def peak_bytes(child) -> int:
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    return int(status.split("VmPeak:")[1].split()[0]) * 1024
+
+
+@pytest.mark.parametrize(
+    "bomb", [scan_bomb(), rational_bomb(), png_with(b"tEXt", b"a\0b", 1_500_000)], ids=["scans", "fractions", "chunks"]
+)
+def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_decodes(bomb):
+    box = Sandbox(children=1, seconds=1)
+    with pytest.raises(InputError, match="too much work"):
+        box.decode(bomb, PIXELS)
+    assert decodes(box)
+
+
+@pytest.mark.parametrize("side", [20_000, 40_000, 60_000])
+def test_a_picture_that_takes_too_much_memory_is_refused(side):
+    box = Sandbox(children=1)
+    assert decodes(box)
+    with pytest.raises(InputError):
+        box.decode(tile_bomb(side), 1_000_000)
+    if (child := child_of(box)) is not None:
+        assert peak_bytes(child) <= memory_limit(1_000_000)
+    assert decodes(box)
+
+
+def test_a_crowd_of_pixels_fits_the_memory_limit():
+    clear = Image.new("RGBA", (7000, 7000), (10, 20, 30, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    box = Sandbox(children=1, seconds=60)
+    assert box.decode(encode(clear, "PNG", exif=exif, compress_level=1), PIXELS).shape == (7000, 7000, 3)
+    assert peak_bytes(child_of(box)) <= memory_limit(PIXELS)
+
+
+def test_a_child_has_no_secret_and_may_write_no_file(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    box = Sandbox(children=1)
+    assert decodes(box)
+    child = Path("/proc", str(child_of(box).pid))
+    assert b"secret" not in (child / "environ").read_bytes()
+    limits = (child / "limits").read_text()
+    assert limits.split("Max file size")[1].split()[0] == "0"
+    assert limits.split("Max core file size")[1].split()[0] == "0"
+    assert limits.split("Max address space")[1].split()[0] == str(memory_limit(PIXELS))
+
+
+def test_a_child_that_died_is_replaced():
+    box = Sandbox(children=1)
+    assert decodes(box)
+    first = child_of(box)
+    first.kill()
+    first.wait()
+    assert decodes(box)
+    assert child_of(box).pid != first.pid
+
+
+def test_a_child_is_kept():
+    box = Sandbox(children=1)
+    pids = {child_of(box).pid for _ in range(3) if decodes(box)}
+    assert len(pids) == 1
+
+
+def test_threads_get_their_own_pictures():
+    box = Sandbox(children=2)
+    colours = [(i * 10, 255 - i * 10, i) for i in range(24)]
+
+    def decoded(colour):
+        return box.decode(encode(Image.new("RGB", (50, 50), colour), "PNG"), PIXELS)
+
+    with ThreadPoolExecutor(8) as pool:
+        for colour, pixels in zip(colours, pool.map(decoded, colours), strict=True):
+            assert (pixels == np.array(colour)).all()
+
+
+def test_a_bomb_holds_up_only_its_own_child():
+    box = Sandbox(children=2, seconds=1)
+    refused = []
+
+    def explode():
+        with pytest.raises(InputError) as refusal:
+            box.decode(scan_bomb(), PIXELS)
+        refused.append(refusal)
+
+    bomb = threading.Thread(target=explode)
+    bomb.start()
+    assert decodes(box)
+    bomb.join()
+    assert refused
+
+
+def test_a_child_that_cannot_start_is_our_fault_and_not_the_pictures(monkeypatch):
+    monkeypatch.setattr(sandbox.sys, "executable", "/bin/true")
+    with pytest.raises(RuntimeError, match="does not start"):
+        Sandbox().decode(GOOD, PIXELS)
+
+
+def test_children_end_with_their_parent():
+    box = Sandbox(children=1)
+    assert decodes(box)
+    child = child_of(box)
+    child.stdin.close()
+    assert child.wait(timeout=60) == 0
