@@ -6,7 +6,7 @@ language, written from the archive's output (which words keep their full stop, w
 scores need no Java; tests/test_ptb.py holds it against the archive.
 
 It covers English captions in Latin letters with any ASCII and common typographic characters. In other scripts, in runs
-of mixed curly quotes and after an abbreviation glued to a single letter ("etc.x") it may differ from the archive.
+of mixed curly quotes and after an abbreviation glued to what follows ("etc.x") it may differ from the archive.
 """
 # ruff: noqa: RUF001  # look-alike characters are what a tokenizer tells apart
 
@@ -65,6 +65,7 @@ _RULES = tuple(
         rf"({_A}[tT])(?i:is|was)",
         rf"([A-Za-z]*[A-MO-Za-mo-z])[nN](?:{_A}|`)[tT]",
         rf"[nN](?:{_A}|`)[tT]",
+        rf"([A-Za-z]+)'(?i:[smd]|re|ve|ll){_EN}",
         rf"'(?i:[smd]|re|ve|ll){_EN}|[’\x92](?i:[smd]|re|ve|ll)",
         rf"[lLdDjJ]{_A}|y{_A}(?=[A-Za-z])|Y{_A}(?=[a-z])|(?i:ol|somethin|dunkin){_A}",
         rf"{_A}(?i:em|till?|cause|[2-9]0s)|{_A}[nN]{_A}",
