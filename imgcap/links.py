@@ -24,23 +24,24 @@ from imgcap.settings import get_settings
 Address: TypeAlias = IPv4Address | IPv6Address
 Resolver: TypeAlias = Callable[[str], Awaitable[list[Address]]]
 
-# Networks that `is_global` calls public although a gateway may lead from them to any IPv4 address.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Public by Python 3.11's `is_global`, but in truth not, or a way to any IPv4 address: 6to4 and its relays, Teredo,
+# documentation (RFC 9637), site-local.
+NOT_PUBLIC = [
+    ipaddress.ip_network(network) for network in ("2002::/16", "192.88.99.0/24", "2001::/32", "3fff::/20", "fec0::/10")
+]
 # Of its own, so that a name server that never answers holds up links and nothing else.
 _resolvers = ThreadPoolExecutor(8, "imgcap-resolve")
 
 
 def is_public(address: Address) -> bool:
-    """Whether `address`, and any IPv4 address inside it, is one of the open internet's."""
+    """Whether `address`, or the IPv4 address inside it, is one of the open internet's."""
     if isinstance(address, IPv6Address):
-        if address in NAT64:
-            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
-        inner = address.ipv4_mapped or address.sixtofour
+        inner = IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address.ipv4_mapped
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None or address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
+    closed = address.is_multicast or address.is_reserved or any(address in network for network in NOT_PUBLIC)
+    return address.is_global and not closed
 
 
 async def resolve(host: str) -> list[Address]:

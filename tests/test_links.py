@@ -1,0 +1,433 @@
+import asyncio
+import gzip
+import ipaddress
+import ssl
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hostile import encode
+from loopback import body, redirect, serve
+from PIL import Image
+
+from imgcap import images, links
+from imgcap.errors import InputError
+from imgcap.links import fetch_async, is_allowed, is_public
+from imgcap.settings import Settings, get_settings
+
+PNG = encode(Image.new("RGB", (4, 3), "blue"), "PNG")
+PEM = Path(__file__).parent / "samples" / "picture.test.pem"
+FIRST, SECOND, FORBIDDEN = map(ipaddress.ip_address, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
+
+
+def loopback_but_one(address) -> bool:
+    return address.is_loopback and address != FORBIDDEN
+
+
+async def get(url, **options):
+    return await fetch_async(url, **({"allow": loopback_but_one} | options))
+
+
+def names(**table):
+    """A resolver that knows the names in `table`, and how often it was asked."""
+
+    async def resolver(host):
+        asked.append(host)
+        return table[host.replace(".", "_")]
+
+    asked = resolver.asked = []
+    return resolver
+
+
+@pytest.fixture(autouse=True)
+def limits(monkeypatch):
+    """Small limits; a test may set others."""
+
+    def change(**values):
+        monkeypatch.setattr(
+            links, "get_settings", lambda: Settings(**{"max_bytes": 100_000, "url_timeout": 20} | values)
+        )
+
+    change()
+    return change
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0",
+        "10.0.0.1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "127.8.8.8",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.0.0.1",
+        "192.0.2.1",
+        "192.168.1.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "239.1.1.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::7f00:1",
+        "fe80::1",
+        "fe80::1%1",
+        "fc00::1",
+        "fd12::1",
+        "fec0::1",
+        "ff02::1",
+        "ff0e::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:0:7f00:1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "2002:a00:1::",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+        "100::1",
+        "3fff::1",
+        "5f00::1",
+        "192.88.99.1",
+        "2002:808:808::",
+    ],
+)
+def test_addresses_that_are_not_public(address):
+    assert not is_public(ipaddress.ip_address(address))
+    assert not is_allowed(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_public_addresses(address):
+    assert is_public(ipaddress.ip_address(address))
+
+
+def test_private_links_need_the_setting(limits):
+    assert get_settings().allow_private_links is False
+    assert Settings().allow_private_links is False
+    limits(allow_private_links=True)
+    assert is_allowed(FIRST)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "017700000001", "127.1", "[::1]", "[::ffff:127.0.0.1]", "0"],
+)
+async def test_by_default_this_machine_is_out_of_reach_however_it_is_written(host):
+    async with serve(body(PNG)) as server:
+        with pytest.raises(InputError, match="public address"):
+            await fetch_async(server.url(host=host))
+    assert server.requests == []
+
+
+async def test_a_picture_is_fetched_and_the_server_learns_little():
+    async with serve(body(PNG)) as server:
+        assert await get(server.url("/a.png?b=c")) == PNG
+    lines = server.requests[0].strip().split("\r\n")
+    assert lines[0] == "GET /a.png?b=c HTTP/1.1"
+    assert sorted(line.split(":")[0].lower() for line in lines[1:]) == [
+        "accept", "accept-encoding", "connection", "host", "user-agent",
+    ]  # fmt: skip
+    assert f"Host: 127.0.0.1:{server.port}" in lines
+    assert "accept-encoding: identity" in server.requests[0].lower()
+
+
+def test_sync_fetch_and_load(limits, monkeypatch):
+    started = asyncio.new_event_loop()
+    limits(allow_private_links=True)
+
+    async def session():
+        async with serve(body(PNG, "Content-Type: text/html")) as server:
+            return await asyncio.to_thread(images.load, server.url())
+
+    assert started.run_until_complete(session()).shape == (3, 4, 3)
+    started.close()
+
+
+async def test_what_is_no_picture_is_refused_whatever_the_server_calls_it():
+    async with serve(body(b"<html>secret words</html>", "Content-Type: image/png")) as server:
+        data = await get(server.url())
+    with pytest.raises(InputError, match="not a picture of a known kind"):
+        images.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "must begin with http"),
+        ("picture.png", "must begin with http"),
+        ("//example.com/a.png", "must begin with http"),
+        ("http://", "must begin with http"),
+        ("ftp://example.com/a.png", "must begin with http"),
+        ("file:///etc/passwd", "must begin with http"),
+        ("data:image/png;base64,AAAA", "must begin with http"),
+        ("gopher://127.0.0.1:25/x", "must begin with http"),
+        ("http://user:password@127.0.0.1/", "user name or password"),
+        ("http://user@127.0.0.1/", "user name or password"),
+        ("http://a b/", "cannot be reached"),
+        ("http://a..b/", "cannot be reached"),
+        ("http://x:99999/", "cannot be reached"),
+        ("http://\0/", "cannot be reached"),
+        ("http://" + "a" * 300 + "/", "cannot be reached"),
+        ("http://127.0.0.1:1/" + "a" * 100_000, "cannot be reached"),
+        ("http://name.invalid/", "cannot be reached"),
+        ("http://127.0.0.1:1/", "cannot be reached"),
+    ],
+    ids=lambda value: value[:30],
+)
+async def test_malformed_links(url, words):
+    with pytest.raises(InputError, match=words) as refusal:
+        await get(url)
+    assert str(refusal.value).endswith(".")
+    assert len(str(refusal.value)) < 120
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
+async def test_redirects_are_followed(status):
+    async def reply(path, writer):
+        await (redirect("/there", status) if path == "/here" else body(PNG))(path, writer)
+
+    async with serve(reply) as server:
+        assert await get(server.url("/here")) == PNG
+
+
+async def test_redirects_are_counted(limits):
+    async with serve(redirect("/again")) as server:
+        limits(url_max_redirects=3)
+        with pytest.raises(InputError, match="redirects too often"):
+            await get(server.url())
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("http://127.0.0.3:{port}/", "public address"),
+        ("//127.0.0.3:{port}/", "public address"),
+        ("http://[::ffff:127.0.0.3]:{port}/", "public address"),
+        ("http://169.254.169.254/latest/meta-data/", "public address"),
+        ("http://10.0.0.1/", "public address"),
+        ("file:///etc/passwd", "must begin with http"),
+        ("ftp://127.0.0.1/", "must begin with http"),
+        ("http://user:password@127.0.0.1:{port}/", "user name or password"),
+        ("http://[broken/", "cannot be reached"),
+    ],
+)
+async def test_each_redirect_is_checked_again(location, words):
+    async with serve(body(PNG), host=str(FORBIDDEN)) as inner:
+        async with serve(redirect(location.format(port=inner.port))) as server:
+            with pytest.raises(InputError, match=words):
+                await get(server.url())
+        assert inner.requests == []
+
+
+async def test_an_endless_redirect_body_is_not_read(limits):
+    async def reply(path, writer):
+        if path == "/there":
+            return await body(PNG)(path, writer)
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nTransfer-Encoding: chunked\r\n\r\n")
+        return await endless(path, writer)
+
+    async with serve(reply) as server:
+        assert await get(server.url()) == PNG
+
+
+async def endless(_, writer):
+    while True:
+        writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+        await writer.drain()
+
+
+@pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", "Content-Length: 99999999999", "X-None: at all"])
+async def test_an_endless_body_is_cut_off(header):
+    async def reply(path, writer):
+        writer.write(f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode())
+        await endless(path, writer)
+
+    tracemalloc.start()
+    async with serve(reply) as server:
+        with pytest.raises(InputError, match="holds more than"):
+            await get(server.url())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+async def test_a_promised_length_is_not_believed():
+    async with serve(body(PNG + b"more", f"Content-Length: {len(PNG)}")) as server:
+        assert await get(server.url()) == PNG
+    async with serve(body(PNG, "Content-Length: 1000")) as server:
+        with pytest.raises(InputError, match="cannot be reached"):
+            await get(server.url())
+
+
+@pytest.mark.parametrize("encoding", ["Content-Encoding: gzip", "Content-Encoding: utf-8", "X-Plain: true"])
+async def test_the_content_tells_whether_it_is_packed(encoding):
+    for content in (PNG, gzip.compress(PNG)):
+        async with serve(body(content, encoding)) as server:
+            assert await get(server.url()) == PNG
+
+
+async def test_a_gzip_bomb_is_cut_off():
+    bomb = gzip.compress(bytes(50_000_000))
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    async with serve(body(bomb, "Content-Encoding: gzip")) as server:
+        with pytest.raises(InputError, match="holds more than"):
+            await get(server.url())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+async def drip_headers(_, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    await drip(_, writer)
+
+
+async def drip_body(_, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    await drip(_, writer)
+
+
+async def drip(_, writer):
+    while True:  # always in time for a timeout between two reads
+        writer.write(b"X")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def silence(_, __):
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize("reply", [drip_headers, drip_body, silence])
+async def test_the_whole_time_is_capped(limits, reply):
+    limits(url_timeout=0.5)
+    async with serve(reply) as server:
+        with pytest.raises(InputError, match=r"longer than 0\.5 seconds"):
+            await get(server.url())
+
+
+async def test_a_name_server_that_never_answers_is_given_up(limits):
+    limits(url_timeout=0.2)
+
+    async def resolver(host):
+        await asyncio.sleep(3600)
+
+    with pytest.raises(InputError, match=r"longer than 0\.2 seconds"):
+        await get("http://slow.test/", resolver=resolver)
+
+
+async def test_slow_redirects_share_one_time(limits):
+    async def reply(path, writer):
+        await asyncio.sleep(0.3)
+        await redirect("/again")(path, writer)
+
+    limits(url_timeout=1, url_max_redirects=20)
+    async with serve(reply) as server:
+        with pytest.raises(InputError, match="longer than 1 seconds"):
+            await get(server.url())
+
+
+@pytest.mark.parametrize("status", ["404 secret reason", "500 secret reason", "204 secret reason", "302 secret reason"])
+async def test_what_the_server_says_is_never_echoed(status):
+    async with serve(
+        body(b"" if status[0] == "2" else b"secret body", "X-Secret: secret header", status=status)
+    ) as server:
+        with pytest.raises(InputError, match=f"status {status[:3]}") as refusal:
+            await get(server.url("/secret-path"))
+    assert "secret" not in str(refusal.value)
+    assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+
+
+async def test_nonsense_instead_of_http():
+    async with serve(lambda _, writer: asyncio.sleep(0, writer.write(b"SSH-2.0-secret\r\n\r\n"))) as server:
+        with pytest.raises(InputError, match="cannot be reached") as refusal:
+            await get(server.url())
+    assert "secret" not in str(refusal.value)
+
+
+async def test_every_address_of_a_name_must_pass():
+    async with serve(body(PNG)) as server:
+        with pytest.raises(InputError, match="public address"):
+            await get(server.url(host="mixed.test"), resolver=names(mixed_test=[FIRST, FORBIDDEN]))
+        with pytest.raises(InputError, match="cannot be reached"):
+            await get(server.url(host="none.test"), resolver=names(none_test=[]))
+    assert server.requests == []
+
+
+async def test_a_name_that_changes_its_address_gains_nothing():
+    answers = [[FIRST], [FORBIDDEN]]
+
+    async def rebinding(host):
+        return answers.pop(0)
+
+    async with serve(body(PNG)) as server, serve(body(b"inner"), host=str(FORBIDDEN), port=server.port) as inner:
+        assert await get(server.url(host="rebind.test"), resolver=rebinding) == PNG
+    assert answers == [[FORBIDDEN]]
+    assert f"Host: rebind.test:{server.port}" in server.requests[0]
+    assert inner.requests == []
+
+
+async def test_a_name_is_resolved_and_checked_again_at_a_redirect():
+    resolver = names(first_test=[FIRST], second_test=[FORBIDDEN])
+    async with (
+        serve(body(PNG), host=str(FORBIDDEN)) as inner,
+        serve(redirect(inner.url(host="second.test"))) as server,
+    ):
+        with pytest.raises(InputError, match="public address"):
+            await get(server.url(host="first.test"), resolver=resolver)
+    assert resolver.asked == ["first.test", "second.test"]
+    assert inner.requests == []
+
+
+async def test_the_next_address_is_tried_when_one_does_not_answer():
+    async with serve(body(PNG), host=str(FIRST)) as server:
+        url = server.url(host="two.test")
+        assert await get(url, resolver=names(two_test=[SECOND, FIRST])) == PNG
+
+
+async def test_environment_proxies_are_ignored(monkeypatch):
+    async with serve(body(b"proxied")) as proxy, serve(body(PNG)) as server:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url())
+        assert await get(server.url()) == PNG
+    assert proxy.requests == []
+
+
+def server_tls(seen=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    if seen is not None:
+        context.sni_callback = lambda _, name, __: seen.append(name)
+    return context
+
+
+async def test_the_certificate_is_checked_for_the_name_though_the_address_is_pinned():
+    seen = []
+    trusting = ssl.create_default_context(cafile=PEM)
+    resolver = names(picture_test=[FIRST], other_test=[FIRST])
+    async with serve(body(PNG), tls=server_tls(seen)) as server:
+        assert await get(server.url(host="picture.test", scheme="https"), resolver=resolver, tls=trusting) == PNG
+        with pytest.raises(InputError, match="cannot be reached"):
+            await get(server.url(host="other.test", scheme="https"), resolver=resolver, tls=trusting)
+        with pytest.raises(InputError, match="cannot be reached"):  # certifi's authorities do not know it
+            await get(server.url(host="picture.test", scheme="https"), resolver=resolver)
+    assert seen == ["picture.test", "other.test", "picture.test"]
+    assert len(server.requests) == 1
+
+
+async def test_cookies_of_one_server_do_not_reach_another():
+    async with serve(body(PNG)) as last:
+        first = body(b"", f"Location: {last.url(host='127.0.0.2')}", "Set-Cookie: secret=1", status="302 Found")
+        async with serve(body(PNG), host="127.0.0.2", port=last.port) as other, serve(first) as server:
+            assert await get(server.url()) == PNG
+    assert "secret" not in other.requests[0]
