@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
 THUMBNAIL_SIDE = 256
+MAX_ID = 2**31 - 1
+"""Largest id that PostgreSQL gives; SQLite's driver raises at one of more than 64 bits."""
+NO_SUCH_READING = "Your history has no such reading; it may have been deleted."
 CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
 
 
@@ -100,7 +103,7 @@ class History:
         with self._database.session(read_only=True) as session:
             thumbnail = session.scalar(select(HistoryEntry.thumbnail).where(_is_own(get_user(session, user), entry_id)))
         if thumbnail is None:
-            raise InputError("Your history has no such reading; it may have been deleted.")
+            raise InputError(NO_SUCH_READING)
         return thumbnail
 
     def delete(self, user: str, entry_id: int) -> None:
@@ -113,7 +116,7 @@ class History:
             own = _is_own(get_user(session, user), entry_id)
             deleted = session.execute(delete(HistoryEntry).where(own).returning(HistoryEntry.id)).first()
         if deleted is None:
-            raise InputError("Your history has no such reading; it may have been deleted.")
+            raise InputError(NO_SUCH_READING)
 
     def delete_all(self, user: str) -> int:
         """Delete all the user's readings; returns how many."""
@@ -158,15 +161,16 @@ def history_csv(session: Session, user: User) -> str:
             e.caption,
             e.confidence,
         )
-        writer.writerow(map(_harmless, row))
+        writer.writerow(map(csv_cell, row))
     return table.getvalue()
 
 
-def _harmless(cell: object) -> object:
+def csv_cell(cell: object) -> object:
     """The cell, with an apostrophe before text that a spreadsheet would run (OWASP, CSV Injection)."""
-    if isinstance(cell, str) and unicodedata.normalize("NFKC", cell).startswith(tuple("=+-@\t\r\n")):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    plain = unicodedata.normalize("NFKC", cell)
+    return f"'{cell}" if plain.startswith(("\t", "\r", "\n")) or plain.lstrip().startswith(tuple("=+-@")) else cell
 
 
 def _newest_first(query: Select[*R]) -> Select[*R]:
@@ -174,6 +178,8 @@ def _newest_first(query: Select[*R]) -> Select[*R]:
 
 
 def _is_own(user: User, entry_id: int) -> ColumnElement[bool]:
+    if not 0 < entry_id <= MAX_ID:
+        raise InputError(NO_SUCH_READING)
     return and_(HistoryEntry.user_id == user.id, HistoryEntry.id == entry_id)
 
 

@@ -1,7 +1,5 @@
-import os
+import multiprocessing
 import stat
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -39,17 +37,19 @@ def test_opening_again_keeps_what_is_there(database, db_settings):
 
 
 def test_processes_that_start_at_once_all_open_the_same_new_database(db_settings):
-    script = "from imgcap.database import open_database as o; from imgcap.settings import get_settings as g; o(g())"
-    environment = os.environ | {
-        "IMGCAP_DATA_DIR": str(db_settings.data_dir),
-        "IMGCAP_DATABASE_URL": db_settings.database_url,
-    }
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 3
-    assert [process.returncode for process in processes] == [0] * 3
+    fork = multiprocessing.get_context("fork")  # begins at once: nothing is imported anew
+    barrier = fork.Barrier(6)
+
+    def start():
+        barrier.wait(60)
+        open_database(db_settings).close()
+
+    processes = [fork.Process(target=start) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 6
 
 
 def test_a_database_of_a_newer_version_is_refused(database, db_settings):

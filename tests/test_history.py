@@ -1,0 +1,231 @@
+import csv
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sqlalchemy import select, text
+
+from imgcap.captioner import Reading
+from imgcap.database import HistoryEntry, open_database
+from imgcap.errors import InputError
+from imgcap.history import CSV_COLUMNS, History, csv_cell, make_thumbnail
+from imgcap.settings import Settings
+
+PASSWORD = "four blue ducks sing"
+BLURRED = Reading("photo.jpg", False, "blurred", 12.25, 100.0)
+
+
+def sharp(caption):
+    return Reading("https://example.org/secret.jpg?token=1", True, None, 250.5, 100.0, caption, 0.75)
+
+
+@pytest.fixture
+def history(database, db_settings, accounts):
+    for name in ("ann", "ben"):
+        accounts.create(name, PASSWORD)
+    return History(database, db_settings)
+
+
+def captions(entries):
+    return [entry.caption for entry in entries]
+
+
+def test_a_reading_comes_back_as_it_was(history):
+    before = datetime.now(UTC)
+    kept = history.add("Ann", sharp("A dog runs."), b"jpeg", "link")
+    (entry,) = history.search("ANN")
+    assert entry.id == kept
+    assert before <= entry.created_at <= datetime.now(UTC)
+    assert (entry.source, entry.variance, entry.threshold) == ("link", 250.5, 100.0)
+    assert (entry.valid, entry.reason, entry.caption, entry.confidence) == (True, None, "A dog runs.", 0.75)
+    assert history.get_thumbnail("ann", kept) == b"jpeg"
+
+
+def test_an_invalid_reading_has_a_reason_and_no_caption(history):
+    history.add("ann", BLURRED, b"jpeg")
+    (entry,) = history.search("ann")
+    assert (entry.source, entry.valid, entry.reason, entry.caption, entry.confidence) == (
+        "picture", False, "blurred", None, None
+    )  # fmt: skip
+
+
+def test_a_reading_with_an_error_is_no_history(history):
+    with pytest.raises(ValueError, match="measurement"):
+        history.add("ann", Reading("x", None, None, None, 100.0, error="No picture."), b"jpeg")
+    assert history.count("ann") == 0
+
+
+def test_links_and_file_names_are_not_kept(history, database):
+    history.add("ann", sharp("A dog runs."), b"jpeg", "link")
+    history.add("ann", BLURRED, b"jpeg")
+    with database.session(read_only=True) as session:
+        stored = str(session.execute(text("SELECT * FROM history")).all())
+    assert "example.org" not in stored
+    assert "photo.jpg" not in stored
+
+
+def test_newest_first_a_page_at_a_time(history):
+    for i in range(7):
+        history.add("ann", sharp(f"Dog {i}."), b"jpeg")
+    assert captions(history.search("ann", limit=3)) == ["Dog 6.", "Dog 5.", "Dog 4."]
+    assert captions(history.search("ann", limit=3, offset=5)) == ["Dog 1.", "Dog 0."]
+    assert history.search("ann", limit=3, offset=10**6) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", ["x_y.", None, "100% wool.", "A Cat and a dog.", "A dog runs."]),
+        ("DOG", ["A Cat and a dog.", "A dog runs."]),
+        ("dog cat", ["A Cat and a dog."]),
+        ("  dog \t runs ", ["A dog runs."]),
+        ("blurred", [None]),
+        ("%", ["100% wool."]),
+        ("_", ["x_y."]),
+        ("dog\x00runs", ["A dog runs."]),
+        ("horse", []),
+        ("'; DROP TABLE history; --", []),
+    ],
+)
+def test_search_finds_every_word_in_any_case_and_takes_none_for_a_pattern(history, words, found):
+    for reading in (sharp("A dog runs."), sharp("A Cat and a dog."), sharp("100% wool."), BLURRED, sharp("x_y.")):
+        history.add("ann", reading, b"jpeg")
+    assert captions(history.search("ann", words)) == found
+    assert history.count("ann", words) == len(found)
+
+
+def test_one_users_readings_are_nothing_to_another(history):
+    anns = history.add("ann", sharp("Ann's dog."), b"ann's jpeg")
+    bens = history.add("ben", sharp("Ben's dog."), b"ben's jpeg")
+    assert captions(history.search("ben", "dog")) == ["Ben's dog."]
+    assert history.count("ben") == 1
+    assert "Ann" not in history.to_csv("ben")
+    for theft in (history.get_thumbnail, history.delete):
+        with pytest.raises(InputError, match="no such reading"):
+            theft("ben", anns)
+    assert history.delete_all("ben") == 1
+    assert history.get_thumbnail("ann", anns) == b"ann's jpeg"
+    with pytest.raises(InputError, match="no such reading"):
+        history.get_thumbnail("ben", bens)
+
+
+@pytest.mark.parametrize("entry", [0, -1, 10**6, 2**31, 2**63, 2**64, -(2**70)])
+def test_an_id_of_nothing_is_refused_in_a_sentence(history, entry):
+    for ask in (history.get_thumbnail, history.delete):
+        with pytest.raises(InputError, match="no such reading"):
+            ask("ann", entry)
+
+
+def test_readings_are_deleted_one_by_one_or_all(history):
+    first, second, third = (history.add("ann", sharp(f"Dog {i}."), b"jpeg") for i in range(3))
+    history.delete("ann", second)
+    assert [entry.id for entry in history.search("ann")] == [third, first]
+    assert history.delete_all("ann") == 2
+    assert history.count("ann") == 0
+    assert history.delete_all("ann") == 0
+
+
+def test_nobody_has_no_history(history):
+    for ask in (
+        lambda: history.add("carol", BLURRED, b"jpeg"),
+        lambda: history.search("carol"),
+        lambda: history.count("not a name"),
+        lambda: history.to_csv("carol"),
+        lambda: history.delete_all("carol"),
+    ):
+        with pytest.raises(InputError, match="no account"):
+            ask()
+
+
+def test_the_oldest_readings_make_room(database, accounts):
+    history = History(database, Settings(history_limit=3))
+    for name in ("ann", "ben"):
+        accounts.create(name, PASSWORD)
+        for i in range(5):
+            history.add(name, sharp(f"{name} {i}."), b"jpeg")
+    assert captions(history.search("ann")) == ["ann 4.", "ann 3.", "ann 2."]
+    assert history.count("ben") == 3
+
+
+def test_csv_reads_back(history):
+    history.add("ann", sharp('A dog, "Rex",\nruns.'), b"jpeg", "link")
+    history.add("ann", BLURRED, b"jpeg")
+    blurred, dog = csv.DictReader(io.StringIO(history.to_csv("ann"), newline=""))
+    assert tuple(dog) == CSV_COLUMNS
+    assert dog["caption"] == 'A dog, "Rex",\nruns.'
+    assert (dog["source"], dog["valid"], dog["blur_variance"], dog["threshold"]) == ("link", "True", "250.5", "100.0")
+    assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["confidence"]) == (
+        "False",
+        "blurred",
+        "",
+        "",
+    )
+    assert datetime.fromisoformat(dog["time"]).tzinfo is not None
+
+
+def test_csv_of_nothing_is_a_header(history):
+    assert history.to_csv("ann") == ",".join(CSV_COLUMNS) + "\r\n"
+
+
+@pytest.mark.parametrize(
+    "formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", chr(0xFF1D) + "1+1", " =1+1"]
+)
+def test_no_cell_is_a_formula(history, formula):
+    history.add("ann", sharp(formula), b"jpeg")
+    (row,) = csv.DictReader(io.StringIO(history.to_csv("ann"), newline=""))
+    assert row["caption"] == f"'{formula}"
+
+
+@given(st.text())
+def test_any_text_is_a_harmless_cell_that_still_says_it(cell):
+    shown = csv_cell(cell)
+    assert shown.removeprefix("'") == cell.removeprefix("'")
+    assert not shown.lstrip().startswith(tuple("=+-@"))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3000, 4000), (256, 192)), ((40, 30), (30, 40)), ((1, 5000), (256, 1))])
+def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(shape, size):
+    picture = np.full((*shape, 3), (200, 30, 30), np.uint8)
+    with Image.open(io.BytesIO(make_thumbnail(picture))) as thumbnail:
+        assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", size)
+        assert np.abs(np.asarray(thumbnail, int) - (200, 30, 30)).max() < 10
+        assert not thumbnail.getexif()
+
+
+def test_no_reading_is_lost_when_the_process_is_killed(history, database, db_settings):
+    database.close()
+    environment = os.environ | {
+        "IMGCAP_DATA_DIR": str(db_settings.data_dir),
+        "IMGCAP_DATABASE_URL": db_settings.database_url,
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    acknowledged = {}
+    for at_least in (30, 7):  # killed twice, the second time with readings there from before
+        writer = [sys.executable, Path(__file__).with_name("history_writer.py")]
+        with subprocess.Popen(writer, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            lines = list(islice(process.stdout, at_least))
+            process.send_signal(signal.SIGKILL)
+            lines += process.stdout.readlines()
+        assert process.returncode == -signal.SIGKILL
+        assert len(lines) >= at_least
+        acknowledged |= {int(entry): caption for entry, caption in map(str.split, lines)}
+
+    reopened = open_database(db_settings)
+    with reopened.session(read_only=True) as session:
+        kept = session.execute(select(HistoryEntry.id, HistoryEntry.caption, HistoryEntry.thumbnail)).all()
+        if not db_settings.database_url:
+            assert session.scalar(text("PRAGMA integrity_check")) == "ok"
+    assert acknowledged.items() <= {entry: caption for entry, caption, _ in kept}.items()
+    assert all(hashlib.sha256(thumbnail).hexdigest() == caption for _, caption, thumbnail in kept), "a torn reading"
+    reopened.close()
