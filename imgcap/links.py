@@ -7,6 +7,7 @@ connection goes to one of these, while Host, SNI and the certificate check keep 
 
 import asyncio
 import ipaddress
+import logging
 import socket
 import ssl
 import zlib
@@ -30,6 +31,9 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 NOT_PUBLIC = [
     ipaddress.ip_network(network) for network in ("2002::/16", "192.88.99.0/24", "2001::/32", "3fff::/20", "fec0::/10")
 ]
+# Both log every link that is asked for; what a person looks at is nobody's business.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 # Of its own, so that a name server that never answers holds up links and nothing else.
 _resolvers = ThreadPoolExecutor(8, "imgcap-resolve")
 

@@ -115,18 +115,28 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = _profile(image)
-    grey = image.mode in GREY
+    profile, grey = _profile(image), image.mode in GREY
     image = _opaque(_eight_bits(image))
-    if profile is not None:
-        space = profile.profile.xcolor_space.strip()
-        mode = {"GRAY": "L" if grey else "", "CMYK": "CMYK" if image.mode == "CMYK" else "", "Lab": image.mode}.get(
-            space, "RGB" if image.mode not in ("CMYK", "LAB") else ""
-        )
-        if mode:
-            with contextlib.suppress(ImageCms.PyCMSError):  # as a viewer without colour management
-                return ImageCms.profileToProfile(image.convert(mode), profile, SRGB, outputMode="RGB") or image
+    mode = _mode_of(profile, image.mode, grey) if profile else None
+    if profile and mode:
+        with contextlib.suppress(ImageCms.PyCMSError):  # then as a viewer without colour management would show it
+            converted = ImageCms.profileToProfile(image.convert(mode), profile, SRGB, outputMode="RGB")
+            return converted or image.convert("RGB")
     return image.convert("RGB")
+
+
+def _mode_of(profile: ImageCms.ImageCmsProfile, mode: str, grey: bool) -> str | None:
+    """The mode in which `profile` reads a picture of `mode`; None where the two do not fit together."""
+    match profile.profile.xcolor_space.strip():
+        case "RGB":
+            return "RGB" if mode not in ("CMYK", "LAB") else None
+        case "GRAY":
+            return "L" if grey else None
+        case "CMYK":
+            return "CMYK" if mode == "CMYK" else None
+        case "Lab":
+            return "LAB" if mode == "LAB" else None
+    return None
 
 
 def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:

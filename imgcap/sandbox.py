@@ -49,7 +49,7 @@ class Sandbox:
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         """`imgcap.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
         try:
-            with self._child() as child:
+            with self.child() as child:
                 answer = self._ask(child, data, max_pixels)
         except (OSError, EOFError, json.JSONDecodeError):
             raise InputError(EXHAUSTED) from None
@@ -58,7 +58,8 @@ class Sandbox:
         return answer
 
     @contextmanager
-    def _child(self) -> Iterator[Child]:
+    def child(self) -> Iterator[Child]:
+        """A running child, nobody else's meanwhile; ended if the caller fails."""
         child = self._slots.get()
         try:
             if child is None or child.poll() is not None:

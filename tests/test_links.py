@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import ipaddress
+import logging
 import ssl
 import tracemalloc
 from pathlib import Path
@@ -431,3 +432,13 @@ async def test_cookies_of_one_server_do_not_reach_another():
         async with serve(body(PNG), host="127.0.0.2", port=last.port) as other, serve(first) as server:
             assert await get(server.url()) == PNG
     assert "secret" not in other.requests[0]
+
+
+async def test_no_link_is_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    async with serve(redirect("/secret-place")) as server:
+        with pytest.raises(InputError):
+            await get(server.url("/secret-path"))
+    assert len(server.requests) > 1
+    assert "secret" not in caplog.text
+    assert "127.0.0.1" not in caplog.text
