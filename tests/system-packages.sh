@@ -1,0 +1,13 @@
+#!/bin/sh
+# What the tests need beside Python: Chromium for the page, Java for METEOR and the PTB oracle, PostgreSQL for the
+# database tests. As root on Debian they are installed; elsewhere this says what to install and the tests decide.
+missing=""
+command -v chromium >/dev/null || [ -x /usr/bin/chromium ] || missing="$missing chromium chromium-driver"
+command -v java >/dev/null || missing="$missing default-jre-headless"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null && exit 0
+fi
+echo "Some tests need more: install$missing (Debian's names), e.g. sudo apt-get install$missing" >&2
