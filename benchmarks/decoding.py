@@ -18,7 +18,7 @@ from PIL import Image
 from imgcap.pixels import to_rgb  # also registers HEIF for the encoder
 from imgcap.sandbox import Child, Sandbox, memory_limit
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"exif": 6},
     "JPEG, progressive": {"progressive": True},
     "PNG, RGBA": {"exif": 6, "compress_level": 1},

@@ -35,7 +35,7 @@ UNSUPPORTED = {
     b"\x1a\x45\xdf\xa3": "Video",
     b"<svg": "SVG",
 }
-CROWDED = 6  # times longer that the clock may run than the processor: others use it too, or threads lock each other
+CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
 DAMAGED = "The picture is damaged or cut short: save it again, or send another copy."
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
