@@ -139,7 +139,6 @@ class Captioner:
         from imgcap.checkpoint import load_captioner
 
         model, processor = load_captioner(self.settings.model)
-        model.encoder.to(memory_format=torch.channels_last)
         # Half the time where the processor multiplies bfloat16 itself, and more than float32's where it does not.
         if any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16")):
             model.encoder.to(torch.bfloat16)

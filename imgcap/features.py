@@ -63,7 +63,7 @@ def _fingerprint(model: ImgcapForImageCaptioning, dataset: datasets.Dataset, aug
 def _extract(
     path: Path, model: ImgcapForImageCaptioning, images: Sequence[Any], collator: CaptionCollator, batch_size: int
 ) -> None:
-    encoder = copy.deepcopy(model.encoder).eval().to(torch.bfloat16, memory_format=torch.channels_last)
+    encoder = copy.deepcopy(model.encoder).eval().to(torch.bfloat16)
     partial = path.with_suffix(".partial")
     cells = (model.config.image_size // 32) ** 2
     array = np.lib.format.open_memmap(
@@ -71,7 +71,7 @@ def _extract(
     )
     for start in tqdm(range(0, len(images), batch_size), desc=f"features {path.name}", mininterval=5):
         pixels = collator.pixels(images[start : start + batch_size])
-        grid = encoder(pixels.contiguous(memory_format=torch.channels_last)).last_hidden_state
+        grid = encoder(pixels).last_hidden_state
         array[start : start + len(grid)] = grid.float().numpy()
     array.flush()
     partial.rename(path)

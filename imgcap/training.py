@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import load_file
-from transformers import GenerationConfig, Trainer, TrainingArguments
+from transformers import GenerationConfig, Trainer, TrainerControl, TrainingArguments
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -153,7 +153,6 @@ def build(recipe: Recipe, train: datasets.Dataset) -> tuple[ImgcapForImageCaptio
         load_encoder_weights(model, recipe.encoder_weights)
         processor = ImgcapProcessor(ImgcapImageProcessor(), tokenizer)
     model.generation_config = generation_config(recipe, model.config)
-    model.encoder.to(memory_format=torch.channels_last)
     return model, processor
 
 
@@ -193,6 +192,8 @@ class CaptionRows(torch.utils.data.Dataset[dict[str, Any]]):
 class CaptionTrainer(Trainer):
     """transformers' Trainer with two learning rates, and an evaluation that writes captions and scores them."""
 
+    control: TrainerControl
+
     def __init__(
         self,
         *args: Any,
@@ -212,7 +213,7 @@ class CaptionTrainer(Trainer):
         """AdamW; the encoder has its own rate, and no weight decay that would pull it from ImageNet to zero."""
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         decayed = set(self.get_decay_parameter_names(self.model))
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for n, p in named if n.startswith("encoder.")], "lr": self.encoder_learning_rate,
              "weight_decay": 0.0},
             {"params": [p for n, p in named if not n.startswith("encoder.") and n in decayed]},
@@ -229,9 +230,10 @@ class CaptionTrainer(Trainer):
         """BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` computes them."""
         with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
             captions = write_captions(self.model, self.processor, self._validation_batches())
-        scores = score(captions, data.references(self.validation), bootstrap=0, meteor=False)
+        scores = score(captions, data.references(self.validation), bootstrap=0, with_meteor=False)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
         self.log(metrics)
+
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

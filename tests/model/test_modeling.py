@@ -1,0 +1,258 @@
+import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CAPTIONS
+
+from imgcap import torchvision_ops
+from imgcap.checkpoint import load_captioner
+from imgcap.data import build_tokenizer
+from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
+from imgcap.model.decoding import as_sentence, generation_options
+
+SIDE = 64
+
+
+def make(decoder="attention", encoder="resnet18", vocab_size=12, **options):
+    torch.manual_seed(0)
+    options = {"hidden_size": 16, "num_attention_heads": 2, "image_size": SIDE} | options
+    config = ImgcapConfig(decoder=decoder, encoder=encoder, vocab_size=vocab_size, **options)
+    return ImgcapForImageCaptioning(config)
+
+
+@pytest.fixture(params=["attention", "merge"])
+def model(request):
+    model = make(request.param).eval()
+    # Spread the logits, so that a beam has something to choose between.
+    with torch.no_grad():
+        model.embedding.weight.mul_(4)
+    return model
+
+
+@pytest.fixture
+def pixels():
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def words(rows, length, vocab=12):
+    return torch.randint(4, vocab, (rows, length), generator=torch.Generator().manual_seed(2))
+
+
+def test_the_loss_is_the_cross_entropy_of_the_words_that_count(model, pixels):
+    labels = words(4, 5)
+    labels[1, 3:] = -100
+    output = model(pixel_values=pixels, labels=labels)
+    assert output.logits.shape == (4, 5, 12)
+    chosen = output.logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    assert torch.allclose(output.loss, -chosen[labels != -100].mean())
+
+
+def test_labels_are_shifted_right_behind_the_start_token(model):
+    labels = torch.tensor([[5, 6, 2], [7, 2, -100]])
+    assert model.shift_right(labels).tolist() == [[1, 5, 6], [1, 7, 2]]
+
+
+def test_one_word_at_a_time_gives_the_logits_of_the_whole_caption(model, pixels):
+    ids = torch.cat((torch.ones(2, 1, dtype=torch.long), words(2, 6)), 1)
+    whole = model(pixel_values=pixels, decoder_input_ids=ids).logits
+    state, steps = None, []
+    for word in ids.split(1, 1):
+        output = model(pixel_values=pixels, decoder_input_ids=word, past_key_values=state, use_cache=True)
+        state = output.past_key_values
+        steps.append(output.logits)
+    assert torch.allclose(torch.cat(steps, 1), whole, atol=1e-5)
+    assert state.get_seq_length() == 7
+
+
+def test_captions_of_one_picture_share_its_encoding(model, pixels):
+    ids = words(6, 4)
+    shared = model(pixel_values=pixels, decoder_input_ids=ids).logits
+    apart = model(pixel_values=pixels.repeat_interleave(3, 0), decoder_input_ids=ids).logits
+    assert torch.allclose(shared, apart, atol=1e-5)
+
+
+def test_the_picture_matters(model, pixels):
+    logits = model(pixel_values=pixels, decoder_input_ids=torch.ones(2, 1, dtype=torch.long)).logits
+    assert not torch.allclose(logits[0], logits[1])
+
+
+def test_greedy_search_takes_the_likeliest_word_each_time(model, pixels):
+    found = model.generate(pixels, num_beams=1, do_sample=False, max_length=8)
+    ids = torch.ones(2, 1, dtype=torch.long)
+    for _ in range(7):
+        ids = torch.cat((ids, model(pixel_values=pixels, decoder_input_ids=ids).logits[:, -1:].argmax(-1)), 1)
+    for row, expected in zip(found.tolist(), ids.tolist(), strict=True):
+        assert _until_end(row) == _until_end(expected)
+
+
+def test_a_wide_beam_finds_the_best_of_all_captions(pixels):
+    """With as many beams as there are prefixes nothing is pruned: the result must be the best by brute force."""
+    model = make(vocab_size=7).eval()
+    with torch.no_grad():
+        model.embedding.weight.mul_(20)
+    picture, length = pixels[:1], 4
+    candidates = []
+    for tail in itertools.product(range(7), repeat=length - 1):
+        caption = _until_end([1, *tail])
+        if 2 in caption or len(caption) == length:
+            candidates.append(caption)
+    scores = {tuple(caption): _mean_log_probability(model, picture, caption) for caption in candidates}
+    best = max(scores, key=scores.__getitem__)
+    found = model.generate(
+        picture, num_beams=49, max_length=length, length_penalty=1.0, output_scores=True, return_dict_in_generate=True
+    )
+    assert tuple(_until_end(found.sequences[0].tolist())) == best
+    assert found.sequences_scores[0].item() == pytest.approx(scores[best], abs=1e-4)
+
+
+def _mean_log_probability(model, picture, caption):
+    ids = torch.tensor([caption])
+    log = model(pixel_values=picture, decoder_input_ids=ids[:, :-1]).logits.log_softmax(-1)
+    return log.gather(-1, ids[:, 1:].unsqueeze(-1)).sum().item() / (ids.size(1) - 1)
+
+
+def _until_end(ids):
+    return ids[: ids.index(2) + 1] if 2 in ids else ids
+
+
+def test_sampling_varies_with_the_seed_and_returns_as_many_as_asked(model, pixels):
+    def sample(seed):
+        torch.manual_seed(seed)
+        return model.generate(pixels, do_sample=True, temperature=20.0, num_return_sequences=5, max_length=8)
+
+    assert sample(0).shape[0] == 10
+    assert torch.equal(sample(0), sample(0))
+    assert not torch.equal(sample(0)[:, :4], sample(1)[:, :4])
+
+
+def test_batch_normalisation_keeps_its_statistics_while_training(pixels):
+    model = make().train()
+    before = {name: tensor.clone() for name, tensor in model.encoder.named_buffers()}
+    model(pixel_values=pixels, labels=words(2, 4)).loss.backward()
+    assert before
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.encoder.named_buffers())
+    assert model.decoder.training
+    assert model.encoder.training
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "vgg16"])
+@pytest.mark.parametrize("decoder", ["attention", "merge"])
+def test_every_encoder_trains_with_every_decoder(encoder, decoder, pixels):
+    model = make(decoder, encoder).train()
+    labels = words(4, 5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        torch.manual_seed(0)  # the same dropout each time, so that only learning lowers the loss
+        loss = model(pixel_values=pixels, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    first = next(model.encoder.parameters())
+    assert first.grad is not None
+    assert first.grad.abs().sum() > 0
+    assert losses[-1] < losses[0]
+
+
+def test_the_encoder_may_run_in_bfloat16(model, pixels):
+    exact = model(pixel_values=pixels, decoder_input_ids=words(2, 3)).logits
+    model.encoder.to(torch.bfloat16)
+    rounded = model(pixel_values=pixels, decoder_input_ids=words(2, 3)).logits
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decoder": "transformer"}, "decoder must be one of attention, merge"),
+        ({"hidden_size": 10, "num_attention_heads": 4}, "multiple of num_attention_heads"),
+        ({"image_size": 100}, "multiple of 32"),
+        ({"dropout": 1.0}, "dropout must be"),
+    ],
+)
+def test_contradictory_configurations_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        ImgcapConfig(**fields)
+
+
+def test_forward_says_what_it_misses(model, pixels):
+    with pytest.raises(ValueError, match="decoder_input_ids or labels"):
+        model(pixel_values=pixels)
+    with pytest.raises(ValueError, match="pixel_values or encoder_outputs"):
+        model(labels=words(2, 3))
+    with pytest.raises(ValueError, match="3 captions cannot be shared among 2 pictures"):
+        model(pixel_values=pixels, labels=words(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("a dog runs", "A dog runs."), ("  two  dogs . ", "Two dogs."), ("", ""), ("3 men", "3 men.")]
+)
+def test_sentences(text, sentence):
+    assert as_sentence(text) == sentence
+
+
+def test_short_captions_are_shorter_and_long_ones_longer(tiny_captioner):
+    model, processor = load_captioner(str(tiny_captioner))
+    pictures = torch.randn(6, 3, SIDE, SIDE)
+    lengths = {}
+    for length in ("short", "normal", "long"):
+        ids = model.generate(pictures, **generation_options(length, model.generation_config))
+        lengths[length] = sum(len(text.split()) for text in processor.sentences(ids))
+    assert lengths["short"] <= lengths["normal"] <= lengths["long"]
+    assert lengths["short"] < lengths["long"]
+
+
+STRANGER = """
+import sys
+import torchvision_ops
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
+try:
+    import imgcap
+except ImportError:
+    pass
+else:
+    sys.exit("this process can import imgcap and proves nothing")
+folder = sys.argv[1]
+model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+picture = Image.new("RGB", (90, 50), "red")
+inputs = processor(images=picture, text="", return_tensors="pt")
+print(processor.sentences(model.generate(**inputs))[0])
+print(model.dtype)
+captioner = pipeline("image-text-to-text", model=folder, trust_remote_code=True)
+print(captioner(picture, text="")[0]["generated_text"])
+"""
+
+
+def test_a_process_without_imgcap_loads_it_by_the_auto_classes_and_the_pipeline(tiny_captioner, tmp_path):
+    shutil.copy(torchvision_ops.__file__, tmp_path)  # for machines whose torchvision does not fit their torch
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    environment = {"PATH": "", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "stranger.py", str(tiny_captioner)], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    sentence, dtype, generated = result.stdout.strip().splitlines()
+    model, processor = load_captioner(str(tiny_captioner))
+    from PIL import Image
+
+    inputs = processor(images=Image.new("RGB", (90, 50), "red"), text="", return_tensors="pt")
+    assert sentence == processor.sentences(model.generate(**inputs))[0]
+    assert as_sentence(generated) == sentence
+    assert dtype == "torch.float32"
+
+
+def test_the_saved_folder_holds_its_code(tiny_captioner):
+    names = {path.name for path in Path(tiny_captioner).iterdir()}
+    assert {"configuration_imgcap.py", "modeling_imgcap.py", "processing_imgcap.py", "decoding.py"} <= names
+    assert "tokenizer.json" in names
+    assert build_tokenizer(CAPTIONS, 1).get_vocab() == load_captioner(str(tiny_captioner))[1].tokenizer.get_vocab()
