@@ -7,10 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.tokenizer import ptbtokenizer
 
 CAPTIONS = Path(__file__).parent / "captions" / "captions.txt"
@@ -39,6 +41,12 @@ def tokenize_with_jar(captions: Sequence[str]) -> list[str]:
             tokenized = ptbtokenizer.PTBTokenizer().tokenize(pairs)
     assert all(after == "end" for _, after in tokenized.values())
     return [tokens for tokens, _ in tokenized.values()]
+
+
+@cache
+def meteor() -> Meteor:
+    """pycocoevalcap's METEOR, whose Java program takes seconds to start: one for the whole run."""
+    return Meteor()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import coco
@@ -30,11 +29,11 @@ def test_the_record_is_what_the_archive_says() -> None:
 
 
 @pytest.mark.external
-def test_every_caption_of_flickr8k() -> None:
+def test_every_caption_of_flickr8k(test_data: Path) -> None:
     import pandas as pd
 
     coco.require_java()
-    tables = sorted((Path(os.environ["IMGCAP_TEST_DATA"]) / "flickr8k").rglob("*.parquet"))
+    tables = sorted((test_data / "flickr8k").rglob("*.parquet"))
     columns = [f"caption_{number}" for number in range(5)]
     captions = [caption for table in tables for caption in pd.read_parquet(table, columns=columns).stack()]
     assert len(captions) == 40_000

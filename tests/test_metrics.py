@@ -1,0 +1,157 @@
+import random
+from collections.abc import Iterator
+from unittest import mock
+
+import coco
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from imgcap import meteor, metrics
+from imgcap.errors import InputError
+from imgcap.ptb import tokenize
+
+WITHOUT_METEOR = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
+
+
+def some_captions() -> tuple[list[str], list[list[str]]]:
+    """Sixty pictures with one to five references, among them what real captions do to a scorer."""
+    draw = random.Random(11)
+    who = ("A man", "Two dogs", "The boy's friend", "A woman in a t-shirt", "Mr. Lee", "Some kids (three)")
+    does = ("isn't running", "plays with a ball", "jumps, high", "sits near 2 cats", "looks at St. Mary's", "is eating")
+    where = ("on the grass.", "in the snow!", "at the beach .", '"by" a half-pipe', "at 3 p.m.", "under a café's roof")
+    captions = [[" ".join(map(draw.choice, (who, does, where))) for _ in range(6)] for _ in range(60)]
+    predictions = [six[0] for six in captions]
+    references = [six[1 : draw.randint(2, 6)] for six in captions]
+    predictions[3], predictions[4], predictions[5] = "", "...", references[5][0]
+    predictions[6] += " ||| and\nmore"
+    references[7][0] += "\nA second line"
+    references[8].append("")
+    return predictions, references
+
+
+PREDICTIONS, REFERENCES = some_captions()
+
+
+def coco_bleu(candidates: list[str], references: list[list[str]]) -> list[float]:
+    keyed = {i: [candidate] for i, candidate in enumerate(candidates)}
+    return list(Bleu(4).compute_score(dict(enumerate(references)), keyed, verbose=0)[0])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_run_of_meteor() -> Iterator[None]:
+    """METEOR's Java program takes seconds to start: what it said of the same captions is not asked again."""
+    ask, answers = meteor.statistics, {}
+
+    def remember(candidates: list[str], references: list[list[str]]) -> np.ndarray:
+        question = repr((candidates, references))
+        if question not in answers:
+            answers[question] = ask(candidates, references)
+        return answers[question]
+
+    with mock.patch.object(meteor, "statistics", remember):
+        yield
+
+
+@pytest.fixture(scope="module")
+def coco_scores() -> dict[str, float]:
+    """What pycocoevalcap gives for the captions, with its own tokenizer and its METEOR."""
+    coco.require_java()
+    everything = coco.tokenize_with_jar([*PREDICTIONS, *(c for captions in REFERENCES for c in captions)])
+    tokens = iter(everything)
+    candidates = {i: [next(tokens)] for i in range(len(PREDICTIONS))}
+    references = {i: [next(tokens) for _ in captions] for i, captions in enumerate(REFERENCES)}
+    bleu = coco_bleu([c for (c,) in candidates.values()], list(references.values()))
+    others = {
+        name: scorer.compute_score(references, candidates)[0]
+        for name, scorer in (("METEOR", coco.meteor()), ("ROUGE-L", Rouge()), ("CIDEr", Cider()))
+    }
+    return {**{f"BLEU-{n + 1}": bleu[n] for n in range(4)}, **others}
+
+
+def test_score_equals_pycocoevalcap(coco_scores: dict[str, float]) -> None:
+    scores = metrics.score(PREDICTIONS, REFERENCES, bootstrap=200)
+    intervals = scores.pop("intervals")
+    assert scores == pytest.approx(coco_scores, abs=1e-9)
+    assert list(scores) == list(intervals) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
+    for name, (low, high) in intervals.items():
+        assert low < scores[name] < high
+
+
+def test_combined_metrics_of_the_evaluate_library(
+    coco_scores: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evaluate  # after imgcap.metrics, which mends torchvision for it
+
+    monkeypatch.setenv("PATH", "")  # METEOR is null without Java
+    combined = evaluate.combine([metrics.Bleu(), metrics.RougeL(), metrics.Cider(), metrics.Meteor()])
+    scores = combined.compute(predictions=PREDICTIONS, references=REFERENCES)
+    assert scores.pop("METEOR") is None
+    assert scores == pytest.approx({name: coco_scores[name] for name in WITHOUT_METEOR}, abs=1e-9)
+
+
+def test_the_evaluate_metrics_take_batches() -> None:
+    metric = metrics.Bleu()
+    for prediction, references in zip(PREDICTIONS, REFERENCES, strict=True):
+        metric.add(prediction=prediction, reference=references)
+    whole = metrics.score(PREDICTIONS, REFERENCES, bootstrap=0, with_meteor=False)
+    assert metric.compute() == {f"BLEU-{n}": whole[f"BLEU-{n}"] for n in range(1, 5)}
+
+
+def test_meteor_as_a_metric_of_the_evaluate_library(coco_scores: dict[str, float]) -> None:
+    scores = metrics.Meteor().compute(predictions=PREDICTIONS, references=REFERENCES)
+    assert scores == {"METEOR": pytest.approx(coco_scores["METEOR"], abs=1e-9)}
+
+
+def test_an_interval_comes_from_the_resamples_own_scores() -> None:
+    pictures = len(PREDICTIONS)
+    counts = np.random.default_rng(7).multinomial(pictures, np.full(pictures, 1 / pictures), size=1)[0]
+    drawn = np.repeat(np.arange(pictures), counts)
+    candidates = [tokenize(PREDICTIONS[i]) for i in drawn]
+    references = [[tokenize(caption) for caption in REFERENCES[i]] for i in drawn]
+    intervals = metrics.score(PREDICTIONS, REFERENCES, bootstrap=1, seed=7, with_meteor=False)["intervals"]
+    bleu = coco_bleu(candidates, references)
+    assert intervals["METEOR"] is None
+    assert [intervals[f"BLEU-{n + 1}"] for n in range(4)] == [pytest.approx([value, value]) for value in bleu]
+    keyed = {i: [candidate] for i, candidate in enumerate(candidates)}
+    rouge = Rouge().compute_score(dict(enumerate(references)), keyed)[0]
+    assert intervals["ROUGE-L"] == pytest.approx([rouge, rouge])
+
+
+def test_intervals_follow_their_seed_and_may_be_left_out() -> None:
+    first, again, other = (
+        metrics.score(PREDICTIONS, REFERENCES, bootstrap=50, seed=seed, with_meteor=False) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first["intervals"] != other["intervals"]
+    none = metrics.score(PREDICTIONS, REFERENCES, bootstrap=0, with_meteor=False)
+    assert set(none["intervals"].values()) == {None}
+
+
+def test_meteor_is_null_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    scores = metrics.score(PREDICTIONS, REFERENCES, bootstrap=10)
+    assert scores["METEOR"] is None
+    assert scores["intervals"]["METEOR"] is None
+    assert scores["BLEU-4"] > 0
+
+
+def test_nothing_in_common_scores_nothing() -> None:
+    scores = metrics.score(["x y z", ""], [["a b c"], ["d"]], bootstrap=5, with_meteor=False)
+    assert [scores[name] for name in WITHOUT_METEOR] == pytest.approx([0] * 6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([], [], "no captions to score"),
+        (["a"], [["a"], ["b"]], "1 predictions but 2 lists"),
+        (["a", "b"], [["a"], []], "picture 1"),
+        (["a"], ["a"], "picture 0"),
+    ],
+)
+def test_what_cannot_be_scored(predictions: list[str], references: list[list[str]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        metrics.score(predictions, references)
