@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     allow_private_links: bool = Field(False, description="let links lead to private addresses too (intranet, tests)")
 
     # blur
-    blur_threshold: float = Field(100.0, ge=0, description="Laplacian variance below which a picture is invalid")
+    blur_threshold: float = Field(59.0, ge=0, description="Laplacian variance below which a picture is invalid")
 
     # server
     data_dir: Path = Field(
