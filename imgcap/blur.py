@@ -111,7 +111,7 @@ def working_grey(image: Pixels) -> NDArray[np.uint8]:
     """
     _check(image)
     height, width = image.shape[:2]
-    halvings = max(0, int(log2(max(1.0, min(max(height, width) / WORKING_SIDE, min(height, width))))))
+    halvings = max(0, int(log2(max(1.0, min(max(height, width) / WORKING_SIDE, height, width)))))
     ceiling = _ceiling(image)
     strip = 16 << halvings
     starts = range(0, height - (1 << halvings) + 1, strip)

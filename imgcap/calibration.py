@@ -1,0 +1,227 @@
+"""Finds the blur threshold from pictures: `python -m imgcap calibrate`.
+
+A picture's score is `blur.measure(...).variance`; sharp ones should score higher. The area under the ROC curve is the
+chance that a sharp picture scores above a blurred one (Hanley and McNeil, Radiology 1982), its interval a bootstrap
+over photographs (Efron, 1979), each with all of its blurred copies.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from imgcap import blur, images
+from imgcap.degradations import BLURS, HARMLESS
+from imgcap.errors import InputError
+
+RESAMPLES = 1000
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a set of sharp and blurred pictures says about the threshold."""
+
+    sharp: int  # pictures
+    blurred: int
+    skipped: int  # files that are no pictures
+    auc: float
+    auc_interval: tuple[float, float]  # 95%
+    threshold: float  # the highest that refuses at most the wanted share of sharp pictures
+    false_reject: float  # the share of sharp pictures that it refuses
+    caught: float  # the share of blurred pictures that it refuses
+    refused: dict[str, float]  # the same by kind of picture
+    roc: list[tuple[float, float, float]]  # threshold, share of sharp refused, share of blurred refused
+
+
+def auc(sharp: Scores, blurred: Scores) -> float:
+    """The chance that a sharp picture scores above a blurred one, ties counted half."""
+    ordered = np.sort(blurred)
+    below = np.searchsorted(ordered, sharp, "left") + np.searchsorted(ordered, sharp, "right")
+    return float(below.mean() / (2 * len(ordered)))
+
+
+def auc_interval(sharp: Scores, blurred: Scores, paired: bool, seed: int = 0) -> tuple[float, float]:
+    """A 95% bootstrap interval of `auc`.
+
+    Args:
+        sharp: (n,) scores.
+        blurred: (m, k) scores, a row a photograph. Where `paired`, row i is of the same photograph as `sharp[i]`, and
+            both are drawn together.
+        paired: whether the blurred pictures are copies of the sharp ones.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    areas = []
+    for _ in range(RESAMPLES):
+        first = rng.integers(len(sharp), size=len(sharp))
+        second = first if paired else rng.integers(len(blurred), size=len(blurred))
+        areas.append(auc(sharp[first], blurred[second].ravel()))
+    low, high = np.percentile(areas, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def threshold_for(sharp: Scores, false_reject: float) -> float:
+    """The highest threshold that refuses at most the share `false_reject` of the sharp pictures."""
+    return float(np.sort(sharp)[min(int(false_reject * len(sharp) + 1e-9), len(sharp) - 1)])
+
+
+def roc(sharp: Scores, blurred: Scores, points: int = 200) -> list[tuple[float, float, float]]:
+    """(threshold, share of sharp refused, share of blurred refused) at up to `points` observed scores, ascending."""
+    observed = np.unique(np.concatenate([sharp, blurred]))
+    chosen = observed[np.unique(np.linspace(0, len(observed) - 1, points).astype(int))]
+    return [(float(t), float((sharp < t).mean()), float((blurred < t).mean())) for t in chosen]
+
+
+def calibrate_folders(sharp_folder: Path, blurred_folder: Path, false_reject: float) -> Calibration:
+    """Calibrate on a folder of sharp and one of blurred pictures. Raises InputError when one has none."""
+    sharp, skipped = _scores(sharp_folder)
+    blurred, more = _scores(blurred_folder)
+    return _summary(sharp, {"blurred": blurred}, {}, blurred[:, None], skipped + more, false_reject, paired=False)
+
+
+def calibrate_synthetic(folder: Path, false_reject: float, seed: int = 0) -> Calibration:
+    """Calibrate on a folder of sharp photographs and their copies under every kind of synthetic blur.
+
+    Photographs are first shrunk to the working size, so that a strength means the same in each.
+
+    Raises:
+        InputError: the folder has no readable picture.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = {"sharp": None, **BLURS, **HARMLESS}
+    scores: dict[str, list[float]] = {kind: [] for kind in kinds}
+    pictures, skipped = _pictures(folder)
+    for picture in pictures:
+        small = at_working_size(picture)
+        for kind, degrade in kinds.items():
+            scores[kind].append(score(degrade(small, rng) if degrade else small))
+    by_kind = {kind: np.array(values) for kind, values in scores.items()}
+    blurred = {kind: by_kind[kind] for kind in BLURS}
+    harmless = {kind: by_kind[kind] for kind in HARMLESS}
+    stacked = np.stack(list(blurred.values()), axis=1)
+    return _summary(by_kind["sharp"], blurred, harmless, stacked, len(skipped), false_reject, paired=True)
+
+
+def at_working_size(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An (H, W, 3) picture with its longer side at most `blur.WORKING_SIDE`."""
+    height, width = picture.shape[:2]
+    scale = blur.WORKING_SIDE / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def score(picture: NDArray[np.uint8]) -> float:
+    """The number that the verdict compares."""
+    return blur.measure(picture, 0.0).variance
+
+
+def _summary(
+    sharp: Scores, blurred: dict[str, Scores], harmless: dict[str, Scores], stacked: Scores, skipped: int,
+    false_reject: float, paired: bool,
+) -> Calibration:  # fmt: skip
+    threshold = threshold_for(sharp, false_reject)
+    every = stacked.ravel()
+    return Calibration(
+        sharp=len(sharp),
+        blurred=len(every),
+        skipped=skipped,
+        auc=auc(sharp, every),
+        auc_interval=auc_interval(sharp, stacked, paired),
+        threshold=threshold,
+        false_reject=float((sharp < threshold).mean()),
+        caught=float((every < threshold).mean()),
+        refused={
+            kind: float((values < threshold).mean())
+            for kind, values in ({"sharp": sharp} | {f"sharp, {k}": v for k, v in harmless.items()} | blurred).items()
+        },
+        roc=roc(sharp, every),
+    )
+
+
+def _pictures(folder: Path) -> tuple[Iterator[NDArray[np.uint8]], list[Path]]:
+    """The readable pictures below a folder, in order of name; the list fills with the files that are none."""
+    skipped: list[Path] = []
+
+    def read() -> Iterator[NDArray[np.uint8]]:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            try:
+                yield images.read_file(path)
+            except InputError:
+                skipped.append(path)
+
+    return _at_least_one(read(), folder), skipped
+
+
+def _at_least_one(pictures: Iterator[NDArray[np.uint8]], folder: Path) -> Iterator[NDArray[np.uint8]]:
+    first = next(pictures, None)
+    if first is None:
+        raise InputError(f"There is no readable picture in {folder}: give a folder of photographs.")
+    yield first
+    yield from pictures
+
+
+def _scores(folder: Path) -> tuple[Scores, int]:
+    pictures, skipped = _pictures(folder)
+    scores = np.array([score(picture) for picture in pictures])
+    return scores, len(skipped)
+
+
+def plot_roc(result: Calibration, path: Path) -> None:
+    """Draw the ROC curve and the chosen threshold into an image file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    _, refused_sharp, refused_blurred = zip(*result.roc, strict=True)
+    axes.plot(refused_sharp, refused_blurred, color="#0072b2", label=f"AUC {result.auc:.4f}")
+    label = f"threshold {result.threshold:.3g}"
+    axes.plot(result.false_reject, result.caught, "D", color="#d55e00", fillstyle="none", markersize=10, label=label)
+    axes.set(xlabel="sharp pictures refused", ylabel="blurred pictures refused", xlim=(-0.02, 1), ylim=(0, 1.02))
+    axes.legend(loc="lower right")
+    figure.savefig(path)
+
+
+def report(result: Calibration) -> str:
+    """The result for people."""
+    low, high = result.auc_interval
+    lines = [
+        f"{result.sharp} sharp and {result.blurred} blurred pictures; {result.skipped} files were no pictures",
+        f"AUC        {result.auc:.4f}  (95% interval {low:.4f} to {high:.4f})",
+        f"threshold  {result.threshold:.3f}  (IMGCAP_BLUR_THRESHOLD={result.threshold:.3f})",
+        f"refused    {result.false_reject:.1%} of sharp, {result.caught:.1%} of blurred",
+        *(f"  {share:7.1%}  {kind}" for kind, share in result.refused.items()),
+    ]
+    return "\n".join(lines)
+
+
+def calibrate(
+    sharp: Annotated[Path | None, typer.Option(file_okay=False, exists=True, help="Folder of sharp pictures.")] = None,
+    blurred: Annotated[
+        Path | None, typer.Option(file_okay=False, exists=True, help="Folder of blurred pictures.")
+    ] = None,
+    synthesise: Annotated[
+        Path | None, typer.Option(file_okay=False, exists=True, help="Folder of sharp pictures to blur here.")
+    ] = None,
+    false_reject: Annotated[float, typer.Option(min=0, max=0.5, help="Share of sharp pictures to refuse.")] = 0.02,
+    plot: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the ROC curve into this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find the blur threshold from pictures: ROC, AUC, and the threshold for a wanted share of false refusals."""
+    if synthesise is not None and sharp is None and blurred is None:
+        result = calibrate_synthetic(synthesise, false_reject)
+    elif synthesise is None and sharp is not None and blurred is not None:
+        result = calibrate_folders(sharp, blurred, false_reject)
+    else:
+        raise typer.BadParameter("Give either --sharp and --blurred, or --synthesise.")
+    if plot is not None:
+        plot_roc(result, plot)
+    typer.echo(json.dumps(asdict(result)) if as_json else report(result))
