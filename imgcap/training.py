@@ -30,7 +30,7 @@ from imgcap.card import read_provenance, write_card
 from imgcap.checkpoint import load_captioner, save_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
-from imgcap.evaluation import picture_batches, write_captions
+from imgcap.evaluation import evaluate, picture_batches, write_captions
 from imgcap.features import cached_views
 from imgcap.metrics import score
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
@@ -251,7 +251,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """Run one stage; the best checkpoint by validation CIDEr, its card and its log end in `recipe.output`.
 
     Returns:
-        The validation scores of `imgcap.metrics.score` for that checkpoint.
+        What `imgcap.evaluation.evaluate` says of that checkpoint on the validation split.
 
     Raises:
         InputError: data, weights or recipe cannot be used.
@@ -267,10 +267,9 @@ def train(recipe: Recipe) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(recipe), output / "recipe.yaml")
     trainer.train(resume_from_checkpoint=_last_checkpoint(output) if recipe.resume else None)
-    with torch.autocast(trainer.args.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
-        captions = write_captions(model, processor, trainer._validation_batches())
-    scores = {"split": "validation", "n": len(validation), **score(captions, data.references(validation))}
     save_captioner(output, model.cpu(), processor)
+    # The finished files are scored, by the command's own code: whoever evaluates them finds the card's numbers.
+    scores = evaluate(recipe.output, recipe.data, "validation", recipe.validation_pictures or None)
     (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
     provenance = read_provenance(recipe.init_from, recipe.encoder_weights)

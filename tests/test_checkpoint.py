@@ -1,0 +1,44 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imgcap.checkpoint import load_captioner, save_captioner
+from imgcap.errors import InputError
+
+
+def test_a_captioner_is_stored_in_half_and_comes_back_in_float32(tiny_captioner, tmp_path):
+    model, processor = load_captioner(str(tiny_captioner))
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert not model.training
+    save_captioner(tmp_path, model, processor)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim > 1} == {torch.float16}
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim == 1} == {torch.float32}
+    again, _ = load_captioner(str(tmp_path))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name  # half of a half is itself
+
+
+def test_how_it_writes_is_stored_too(tiny_captioner, tmp_path):
+    model, processor = load_captioner(str(tiny_captioner))
+    model.generation_config.num_beams = 4
+    save_captioner(tmp_path, model, processor)
+    assert load_captioner(str(tmp_path))[0].generation_config.num_beams == 4
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "bert"}', "no json"])
+def test_what_is_no_captioner_is_refused_in_a_sentence(tmp_path, content, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match="No captioner can be loaded from"):
+        load_captioner(str(tmp_path))
+
+
+def test_damaged_weights_are_refused_in_a_sentence(tiny_captioner, tmp_path):
+    model, processor = load_captioner(str(tiny_captioner))
+    save_captioner(tmp_path, model, processor)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="No captioner can be loaded from"):
+        load_captioner(str(tmp_path))

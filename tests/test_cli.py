@@ -1,0 +1,68 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from imgcap.settings import ROOT
+
+SAMPLES = ROOT / "tests" / "samples"
+
+
+@pytest.fixture
+def imgcap(tiny_captioner):
+    def run(*arguments):
+        environment = os.environ | {"IMGCAP_MODEL": str(tiny_captioner), "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "imgcap", *map(str, arguments)],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+
+    return run
+
+
+def test_one_json_object_a_line_and_a_bad_input_does_not_stop_the_rest(imgcap, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    sources = [SAMPLES / "coffee.jpg", tmp_path / "notes.txt", SAMPLES / "clock_motion.png", "ftp://example.org/a.jpg"]
+    done = imgcap("caption", *sources, "--json")
+    assert done.returncode == 1, done.stderr
+    sharp, text, blurred, link = (json.loads(line) for line in done.stdout.splitlines())
+    assert list(sharp) == [
+        "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence", "alternatives", "error",
+    ]  # fmt: skip
+    assert sharp["valid"] is True
+    assert sharp["caption"]
+    assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["error"]) == (False, "blurred", None, None)
+    assert text["error"]
+    assert link["error"]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_invalid_picture_is_no_error(imgcap):
+    done = imgcap("caption", SAMPLES / "clock_motion.png")
+    assert done.returncode == 0
+    assert "too blurred to describe" in done.stdout
+
+
+def test_evaluate_prints_json_and_words(imgcap, caption_folder):
+    done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 6
+    done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--limit", "2")
+    assert "2 pictures" in done.stdout
+    assert "CIDEr" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("caption", "a.jpg", "--length", "huge"), "length must be short, normal or long"),
+        (("evaluate", "--data", "no/where"), "No data set at 'no/where'"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(imgcap, arguments, message):
+    done = imgcap(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from imgcap import data, metrics
+from imgcap.checkpoint import load_captioner
+from imgcap.errors import InputError
+from imgcap.evaluation import evaluate, picture_batches, write_captions
+
+NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
+
+
+def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_folder):
+    result = evaluate(str(tiny_captioner), str(caption_folder), "test")
+    assert list(result) == ["model", "split", "n", *NAMES, "intervals"]
+    assert (result["model"], result["split"], result["n"]) == (str(tiny_captioner), "test", 6)
+    model, processor = load_captioner(str(tiny_captioner))
+    split = data.load_split(str(caption_folder), "test")
+    captions = [
+        processor.sentences(model.generate(processor.image_processor(image, return_tensors="pt")["pixel_values"]))[0]
+        for image in split["image"]
+    ]
+    assert {name: result[name] for name in NAMES} == {
+        name: value for name, value in metrics.score(captions, data.references(split)).items() if name in NAMES
+    }
+
+
+def test_a_limit_takes_the_first(tiny_captioner, caption_folder):
+    assert evaluate(str(tiny_captioner), str(caption_folder), "test", limit=2)["n"] == 2
+
+
+def test_batches_do_not_change_captions_and_the_models_mode_is_left(tiny_captioner, caption_folder):
+    model, processor = load_captioner(str(tiny_captioner))
+    split = data.load_split(str(caption_folder), "validation")
+    model.train()
+    one, many = (write_captions(model, processor, picture_batches(split, processor, size)) for size in (1, 4))
+    assert one == many
+    assert model.training
+    assert not torch.is_inference(next(model.parameters()))
+
+
+def test_what_cannot_be_read_is_said(tiny_captioner, caption_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="has no split 'dev'"):
+        evaluate(str(tiny_captioner), str(caption_folder), "dev")
+    with pytest.raises(InputError, match="No captioner can be loaded"):
+        evaluate("no/where", str(caption_folder), "test")

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from imgcap import data, features
+from imgcap.data import AugmentationConfig, CaptionCollator
+from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return ImgcapForImageCaptioning(
+        ImgcapConfig(encoder="resnet18", vocab_size=8, hidden_size=16, num_attention_heads=2, image_size=64)
+    )
+
+
+@pytest.fixture
+def collator():
+    tokenizer = data.build_tokenizer(["a dog"], 1)
+    return CaptionCollator(tokenizer, ImgcapImageProcessor(size={"height": 64, "width": 64}))
+
+
+@pytest.fixture
+def split(caption_folder):
+    return data.load_split(str(caption_folder), "train")
+
+
+def test_the_first_view_is_the_encoders_output_and_the_others_differ(tmp_path, model, collator, split):
+    plain, changed = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2, batch_size=5)
+    assert plain.shape == changed.shape == (12, 4, 512)
+    assert plain.dtype == np.float16
+    collator.augment = None
+    with torch.inference_mode():
+        exact = model.eval().encoder(collator.pixels(split["image"][:12])).last_hidden_state.numpy()
+    error = np.linalg.norm(plain.astype(np.float32) - exact) / np.linalg.norm(exact)
+    assert error < 0.02  # bfloat16
+    assert np.linalg.norm(changed.astype(np.float32) - exact) / np.linalg.norm(exact) > 0.05
+
+
+def test_what_is_there_is_read_and_what_broke_off_is_made_anew(tmp_path, model, collator, split, monkeypatch):
+    made = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2)
+    first, second = sorted(tmp_path.glob("*.npy"))
+    second.rename(second.with_suffix(".partial"))
+    calls = []
+    extract = features._extract
+    monkeypatch.setattr(features, "_extract", lambda path, *rest: (calls.append(path), extract(path, *rest)))
+    again = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2)
+    assert calls == [second]
+    assert all(np.array_equal(one, two) for one, two in zip(made, again, strict=True))
+    assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+def test_other_weights_pictures_or_augmentation_make_other_files(tmp_path, model, collator, split):
+    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 1)
+    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(flip=0), 1)
+    features.cached_views(tmp_path, model, split.select(range(5)), collator, AugmentationConfig(), 1)
+    with torch.no_grad():
+        model.encoder.trunk.conv1.weight.add_(0.01)
+    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 1)
+    assert len(list(tmp_path.glob("*.npy"))) == 4
