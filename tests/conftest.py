@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 from postgresql import find_binaries, postgresql_server
+from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
+
+from tiny import save_tiny_captioner
 
 from imgcap.accounts import Accounts
 from imgcap.database import Database, open_database
@@ -56,3 +59,35 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
     accounts = Accounts(database, db_settings)
     yield accounts
     accounts.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the larger data run where IMGCAP_TEST_DATA names its folder, and are deselected elsewhere."""
+    if "IMGCAP_TEST_DATA" in os.environ:
+        return
+    external = [item for item in items if item.get_closest_marker("external")]
+    if external:
+        config.hook.pytest_deselected(items=external)
+        items[:] = [item for item in items if item not in external]
+
+
+@pytest.fixture
+def test_data() -> Path:
+    """The folder of the larger data; for tests marked `external`."""
+    return Path(os.environ["IMGCAP_TEST_DATA"])
+
+
+@pytest.fixture(scope="session")
+def caption_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in the layout of Flickr8k: squares and discs in three colours."""
+    folder = tmp_path_factory.mktemp("captions")
+    save_caption_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a captioner of the real architecture with random weights."""
+    folder = tmp_path_factory.mktemp("captioner")
+    save_tiny_captioner(folder)
+    return folder
