@@ -69,11 +69,11 @@ def measure(image: Pixels, threshold: float | None = None) -> Sharpness:
     return Sharpness(variance, threshold, detail, False, "low_detail" if detail < LOW_DETAIL else "blurred")
 
 
-def advice(sharpness: Sharpness) -> str:
-    """One sentence for the person with the camera."""
-    if sharpness.valid:
+def advice(reason: Reason | None) -> str:
+    """One sentence for the person with the camera, on why a picture is invalid; None where it is valid."""
+    if reason is None:
         return "The photo is sharp enough to describe."
-    if sharpness.reason == "low_detail":
+    if reason == "low_detail":
         return "There is too little detail to judge: move closer, add light, or take in more of the scene."
     return "The photo is blurred: hold the camera still or tap to focus, then take it again."
 

@@ -1,11 +1,16 @@
 """The page: a photo in; its sharpness at once and its caption a moment later."""
 
+import base64
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from imgcap import images
+from imgcap import blur, images
 from imgcap.captioner import LENGTHS, Reading
 from imgcap.errors import InputError
 from imgcap.web.endpoints import Endpoints, caller_of
@@ -14,11 +19,6 @@ from imgcap.web.routes import templates
 from imgcap.web.services import Services
 
 TITLE = "imgcap: a caption for a sharp photo"
-ADVICE = {
-    None: "Sharp enough to describe.",
-    "blurred": "Hold the camera still or tap to focus, and take the photo again.",
-    "low_detail": "There is too little to see here; move closer, or choose a photo with more in it.",
-}
 
 NOTES = (
     "<p>Your photo stays on this server and is deleted after a while; what it showed is in your history. "
@@ -130,8 +130,12 @@ class Handlers:
         return str(self.endpoints.services.uploads.save_link(data, caller_of(request).name)), gr.skip()
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
-        """The photo with its sharp regions marked."""
-        raise NotImplementedError
+        """The photo under a map of where it is sharp."""
+        try:
+            pixels = self.endpoints.open_upload(payload, caller_of(request)).pixels
+        except InputError as error:
+            return render_reading(error=str(error))
+        return render_map(blur.sharpness_overlay(pixels, self.endpoints.services.settings.blur_threshold))
 
 
 def render_bar(user: str) -> str:
@@ -139,9 +143,17 @@ def render_bar(user: str) -> str:
     return templates.get_template("nav.html").render(root=".", here="photo", user=user)
 
 
+def render_map(overlay: NDArray[np.uint8]) -> str:
+    """An RGB picture (height, width, 3) in the page itself: a file would have to be served."""
+    png = io.BytesIO()
+    Image.fromarray(overlay).save(png, "PNG")
+    source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    return f'<figure><img src="{source}" alt="Map of where the photo is sharp"><figcaption>{blur.MAP_LEGEND}</figcaption></figure>'
+
+
 def render_reading(reading: Reading | None = None, error: str = "", step: str = "done") -> str:
     """What the page says of a photo; `step` is "writing" while its caption is."""
-    advice = ADVICE[reading.reason] if reading else ""
+    advice = blur.advice(reading.reason) if reading else ""
     announcement = " ".join(filter(None, [error, _announce(reading, advice) if reading and step == "done" else ""]))
     return templates.get_template("reading.html").render(
         reading=reading, error=error, step=step, advice=advice, announcement=announcement, gauge=gauge_html
