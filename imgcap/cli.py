@@ -5,12 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from imgcap.accounts_cli import user_app
+from imgcap.calibration import calibrate
 from imgcap.errors import InputError
 
 app = typer.Typer(
     name="imgcap", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
     help="A caption for a sharp photograph, a plain refusal for a blurred one.",
 )  # fmt: skip
+
+app.add_typer(user_app)
+app.command()(calibrate)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
