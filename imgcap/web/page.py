@@ -148,7 +148,8 @@ def render_map(overlay: NDArray[np.uint8]) -> str:
     png = io.BytesIO()
     Image.fromarray(overlay).save(png, "PNG")
     source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
-    return f'<figure><img src="{source}" alt="Map of where the photo is sharp"><figcaption>{blur.MAP_LEGEND}</figcaption></figure>'
+    picture = f'<img src="{source}" alt="Map of where the photo is sharp">'
+    return f"<figure>{picture}<figcaption>{blur.MAP_LEGEND}</figcaption></figure>"
 
 
 def render_reading(reading: Reading | None = None, error: str = "", step: str = "done") -> str:

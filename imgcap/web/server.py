@@ -37,10 +37,8 @@ class Server:
 
     def is_busy(self) -> bool:
         """Whether a caption runs, waits, or is on its way to a client."""
-        queue = self.demo._queue  # internal, but nothing else tells
-        waiting = any(group.queue for group in queue.event_queue_per_concurrency_id.values())
-        running = any(job is not None for job in queue.active_jobs)
-        return waiting or running or self.services.lifecycle.open_streams > 0
+        undelivered = self.demo._queue.pending_event_ids_session  # internal, but nothing else tells
+        return any(undelivered.values()) or self.services.lifecycle.open_streams > 0
 
     def drain(self) -> bool:
         """Begin nothing new, wait `settings.shutdown_seconds` at most for what runs, and return whether it is done."""

@@ -1,21 +1,14 @@
 import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import http.server
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
-import httpx
 import pytest
+from running import NO_LIMITS, SHARP, THRESHOLD, PictureSite, Running, run_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
-from tiny import save_tiny_captioner
 
 from imgcap.captioner import Captioner
 from imgcap.settings import Settings
@@ -23,40 +16,15 @@ from imgcap.web.guard import Guard
 from imgcap.web.routes import build_routes
 from imgcap.web.services import Services, open_services
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT / "tests" / "samples"
-SHARP, BLURRED = SAMPLES / "coffee.jpg", SAMPLES / "clock_motion.png"
-PASSWORD = "correct horse battery staple"
-# Between the two sample pictures, whatever the default threshold is calibrated to.
-THRESHOLD = 5.0
-NO_LIMITS = {
-    f"{kind}_per_{who}": "100000/second"
-    for kind in ("sign_in", "registrations", "captions")
-    for who in ("account", "address")
-}
-_names = count(1)
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a captioner with random weights."""
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_captioner(folder)
-    return folder
-
 
 @pytest.fixture
 def open_app(tmp_path: Path) -> Iterator[Callable[..., tuple[TestClient, Services]]]:
     """The guard and our own routes, without Gradio and without a server."""
     with contextlib.ExitStack() as stack:
 
-        def open_it(**settings: object) -> tuple[TestClient, Services]:
-            chosen = {
-                "data_dir": tmp_path,
-                "blur_threshold": THRESHOLD,
-                **settings,
-            }
-            services = open_services(Settings(**chosen), Captioner(Settings(**chosen)))
+        def open_it(**chosen: object) -> tuple[TestClient, Services]:
+            settings = Settings(**{"data_dir": tmp_path, "blur_threshold": THRESHOLD, **chosen})
+            services = open_services(settings, Captioner(settings))
             services.lifecycle.ready = True
             stack.callback(services.close)
             app = Starlette(routes=build_routes(services), middleware=[Middleware(Guard, services=services)])
@@ -65,94 +33,46 @@ def open_app(tmp_path: Path) -> Iterator[Callable[..., tuple[TestClient, Service
         yield open_it
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@dataclass
-class Running:
-    """The app in a process of its own, as `python app.py` starts it."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-    clients: list[httpx.Client] = field(default_factory=list)
-
-    def client(self, **headers: str) -> httpx.Client:
-        self.clients.append(httpx.Client(base_url=self.url, headers=headers, timeout=60))
-        return self.clients[-1]
-
-    def newcomer(self, name: str = "") -> httpx.Client:
-        """A client signed in as somebody who has just registered."""
-        client, name = self.client(), name or f"user{next(_names)}"
-        answer = client.post("/login/register", data={"username": name, "password": PASSWORD})
-        assert answer.status_code == 303, answer.text
-        client.headers["x-name"] = name
-        return client
-
-    def stop(self, timeout: float = 60) -> int:
-        for client in self.clients:
-            client.close()
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout)
-
-
-@contextlib.contextmanager
-def run_app(data_dir: Path, model: Path, **settings: object) -> Iterator[Running]:
-    data_dir.mkdir(parents=True, exist_ok=True)
-    port, log = free_port(), data_dir / "log"
-    chosen = {
-        "data_dir": data_dir,
-        "model": model,
-        "port": port,
-        "blur_threshold": THRESHOLD,
-        **settings,
-    }
-    environment = {f"IMGCAP_{name.upper()}": str(value) for name, value in chosen.items()}
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out
-        )
-    running = Running(f"http://127.0.0.1:{port}", process, log)
-    try:
-        deadline = time.monotonic() + 120
-        while not _answers(running.url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield running
-    finally:
-        if process.poll() is None:
-            running.stop()
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/gradio_api/healthz", timeout=5).status_code == 200
-    return False
-
-
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
     """The app with limits that no test reaches, and links to this machine allowed."""
     folder = tmp_path_factory.mktemp("server")
-    with run_app(folder, tiny_model, allow_private_links=1, **NO_LIMITS) as running:
+    with run_app(folder, tiny_captioner, allow_private_links=1, **NO_LIMITS) as running:
         yield running
     assert "Traceback" not in running.log.read_text()
 
 
 @pytest.fixture(scope="session")
-def strict_server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Running]:
+def strict_server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
     """The app as it is by default, except that few captions are allowed."""
-    with run_app(tmp_path_factory.mktemp("strict"), tiny_model, captions_per_account="2/hour") as running:
+    with run_app(tmp_path_factory.mktemp("strict"), tiny_captioner, captions_per_account="2/hour") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def proxied_server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Running]:
+def proxied_server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
     """The app behind a proxy on this machine, shown in the frame of another site."""
     settings = {"trusted_proxies": "127.0.0.1", "embedded": 1, "frame_ancestors": "'self' http://localhost:*"}
-    with run_app(tmp_path_factory.mktemp("proxied"), tiny_model, **settings) as running:
+    with run_app(tmp_path_factory.mktemp("proxied"), tiny_captioner, **settings) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def picture_site() -> Iterator[PictureSite]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked += 1
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.end_headers()
+            self.wfile.write(SHARP.read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        site = PictureSite(f"http://127.0.0.1:{httpd.server_port}")
+        site.asked = 0
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield site
+        httpd.shutdown()

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import PASSWORD
+from running import PASSWORD
 
 from imgcap.captioner import Reading
 from imgcap.history import make_thumbnail

@@ -1,0 +1,253 @@
+"""The page in a real Chromium, as people use it."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from running import BLURRED, PASSWORD, SHARP
+
+CHROMIUM = "/usr/bin/chromium"
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+PATIENCE = 90_000  # milliseconds
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not shutil.which(CHROMIUM):
+        reason = "Chromium is not installed (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # Third-party cookies are blocked, as most browsers do by now.
+        arguments = ["--no-sandbox", "--test-third-party-cookie-phaseout"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """A page in a browser of its own; what fails on it, a script or a file of the app, fails the test."""
+    contexts, faults = [], []
+
+    def open_it(**options: object) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "response",
+            lambda response: faults.append(response.url) if response.status in {401, 403, 404, 500} else None,
+        )
+        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def sign_in(page: Page, server, name: str = "") -> str:
+    name = name or server.newcomer().headers["x-name"]
+    page.goto(server.url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".imgcap-reading")).to_be_visible(timeout=PATIENCE)
+    return name
+
+
+def give(page: Page, photo) -> None:
+    page.locator("#imgcap-photo input[type=file]").set_input_files(photo)
+
+
+def reading(page: Page):
+    """The reading, once it is whole."""
+    whole = page.locator(".imgcap-reading[data-step=done]:has(.imgcap-badge)")
+    expect(whole).to_be_visible(timeout=PATIENCE)
+    return whole
+
+
+def faults_of(page: Page) -> list[str]:
+    results = Axe().run(
+        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
+    return [
+        f"{page.url}: {fault['id']}: {node['html'][:200]}"
+        for fault in results.response["violations"]
+        for node in fault["nodes"]
+    ]
+
+
+def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server, open_page):
+    page = open_page()
+    page.goto(server.url)
+    expect(page).to_have_title("Sign in · imgcap")
+    page.get_by_role("link", name="Register").click()
+    page.get_by_label("Name").fill("Grace")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Register and sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("too short")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Register and sign in").click()
+    expect(page.get_by_role("link", name="Account · grace")).to_be_visible(timeout=PATIENCE)
+
+    give(page, SHARP)
+    sharp = reading(page)
+    expect(sharp.locator(".imgcap-badge")).to_have_text("✓ Valid")
+    expect(sharp.get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile(r"Sharpness \S+, at or above the threshold")
+    )
+    caption = sharp.locator("#imgcap-caption").inner_text()
+    assert re.fullmatch(r"[A-Z][a-z ]+\.", caption)
+    # What a screen reader is told, once.
+    expect(page.locator("[role=status].imgcap-visually-hidden")).to_have_text(caption)
+
+    page.get_by_role("button", name="Show where it is sharp").click()
+    expect(page.get_by_alt_text("Map of where the photo is sharp")).to_be_visible(timeout=PATIENCE)
+
+    page.get_by_label("Remove Image").or_(page.get_by_title("Clear")).or_(page.get_by_label("Clear")).first.click()
+    expect(page.get_by_text("Nothing read yet")).to_be_visible(timeout=PATIENCE)
+    give(page, BLURRED)
+    blurred = reading(page)
+    expect(blurred.locator(".imgcap-badge")).to_contain_text("✗ Invalid")
+    expect(blurred).to_contain_text("hold the camera still")
+    expect(blurred.locator("#imgcap-caption")).to_have_count(0)
+
+    page.get_by_role("link", name="History").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text(["No caption", caption])
+    page.get_by_role("button", name=re.compile("Delete the reading")).first.click()
+    expect(page.get_by_role("heading", level=2)).to_have_text([caption])
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_contain_text("You are signed out.")
+
+
+def test_a_link_puts_its_picture_where_an_upload_would_be(server, open_page, picture_site):
+    page = open_page()
+    sign_in(page, server)
+    link = page.get_by_label("Or a link to one")
+    link.fill("http://127.0.0.1:9/nothing.jpg")
+    link.press("Enter")
+    expect(page.locator(".imgcap-error")).to_contain_text("That did not work.", timeout=PATIENCE)
+    link.fill(f"{picture_site}/photo.jpg")
+    page.get_by_role("button", name="Fetch").click()
+    expect(reading(page).locator("#imgcap-caption")).to_be_visible()
+    picture = page.get_by_alt_text("The photo you gave")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("picture => picture.naturalWidth") == 600
+    page.get_by_role("link", name="History").click()
+    expect(page.locator(".reading")).to_contain_text("from a link")
+
+
+def test_another_length_asks_again(server, open_page):
+    page = open_page()
+    sign_in(page, server)
+    give(page, SHARP)
+    normal = reading(page).locator("#imgcap-caption").inner_text()
+    page.get_by_label("long").check()
+    expect(page.locator("#imgcap-caption")).not_to_have_text(normal, timeout=PATIENCE)
+    assert len(page.locator("#imgcap-caption").inner_text()) > len(normal)
+
+
+def test_the_caption_is_copied(server, open_page):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    sign_in(page, server)
+    give(page, SHARP)
+    caption = reading(page).locator("#imgcap-caption").inner_text()
+    page.get_by_role("button", name="Copy caption").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == caption
+
+
+def test_the_caption_is_spoken(server, open_page):
+    page = open_page()
+    page.add_init_script(
+        "window.spoken = []; speechSynthesis.speak = (words) => window.spoken.push([words.text, words.lang]);"
+    )
+    sign_in(page, server)
+    give(page, SHARP)
+    caption = reading(page).locator("#imgcap-caption").inner_text()
+    page.get_by_role("button", name="Speak caption").click()
+    assert page.evaluate("window.spoken") == [[caption, "en"]]
+
+
+@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"])
+def test_every_page_is_accessible_and_fits(server, open_page, options):
+    page = open_page(**options)
+    faults = []
+
+    def look(path: str = "") -> None:
+        if path:
+            page.goto(server.url + path)
+        faults.extend(faults_of(page))
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, (page.url, overflow)
+
+    for path in ("/login", "/login/register", "/privacy"):
+        look(path)
+    sign_in(page, server)
+    look()
+    give(page, SHARP if "color_scheme" not in options else BLURRED)
+    reading(page)
+    look()
+    for path in ("/history", "/account", "/logout"):
+        look(path)
+    assert faults == []
+
+
+def test_the_photo_is_given_by_keyboard_alone(server, open_page):
+    page = open_page()
+    page.goto(server.url)
+    name = server.newcomer().headers["x-name"]
+    page.keyboard.type(name)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator(".imgcap-reading")).to_be_visible(timeout=PATIENCE)
+    with page.expect_file_chooser() as chooser:
+        page.locator("#imgcap-photo button").first.focus()
+        page.keyboard.press("Enter")
+    chooser.value.set_files(SHARP)
+    reading(page)
+    page.get_by_role("button", name="Copy caption").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Speak caption")).to_be_focused()
+
+
+def test_it_works_in_the_frame_of_another_site(proxied_server, open_page):
+    page = open_page()
+    port = 8765
+    outer = f"http://localhost:{port}/"
+    frame_html = (
+        f'<!doctype html><title>Outer</title><iframe src="{proxied_server.url}" width="1000" height="800"></iframe>'
+    )
+    page.route(outer, lambda route: route.fulfill(body=frame_html, content_type="text/html"))
+    page.goto(outer)
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("link", name="Register").click()
+    frame.get_by_label("Name").fill("framed")
+    frame.get_by_label("Password").fill(PASSWORD)
+    frame.get_by_role("button", name="Register and sign in").click()
+    expect(frame.get_by_role("link", name="Account · framed")).to_be_visible(timeout=PATIENCE)
+    (cookie,) = page.context.cookies(proxied_server.url)
+    assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "None")
+    assert cookie.get("partitionKey")
+
+
+def test_a_site_that_is_not_listed_may_not_frame_it(server, browser):
+    outer = "http://localhost:8766/"
+    html = f'<!doctype html><title>Outer</title><iframe src="{server.url}/login"></iframe>'
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route(outer, lambda route: route.fulfill(body=html, content_type="text/html"))
+        with page.expect_console_message(lambda said: "frame-ancestors" in said.text):
+            page.goto(outer)
