@@ -28,7 +28,7 @@ DENOISE_SIGMA = 0.5  # pixels at working scale, across the axis
 AXIS_SIGMA = 2.0  # pixels at working scale, along the axis
 TILE_SIDE = 30  # pixels at working scale
 TILE_PERCENTILE = 98.0
-LOW_DETAIL = 2.0  # grey levels of coarse detail below which a refusal does not blame blur
+LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
 MAP_LEGEND = (
     "Yellow is sharp, dark blue is soft; parts at or above the threshold have a white outline. "
     "Plain areas such as sky are soft here even in a sharp photo."
@@ -172,13 +172,14 @@ def _tile_variances(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(rows, columns): of the Laplacian of `grey` smoothed along x and along y, the one with the lower percentile."""
     smooth = grey.astype(np.float32)
     along_x, along_y = (
-        _variance_by_tile(cv2.Laplacian(cv2.GaussianBlur(smooth, (0, 0), sigmaX=x, sigmaY=y), cv2.CV_32F))
+        variance_by_tile(cv2.Laplacian(cv2.GaussianBlur(smooth, (0, 0), sigmaX=x, sigmaY=y), cv2.CV_32F))
         for x, y in ((AXIS_SIGMA, DENOISE_SIGMA), (DENOISE_SIGMA, AXIS_SIGMA))
     )
     return min(along_x, along_y, key=lambda tiles: float(np.percentile(tiles, TILE_PERCENTILE)))
 
 
-def _variance_by_tile(laplacian: NDArray[np.float32]) -> NDArray[np.float64]:
+def variance_by_tile(laplacian: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The variance of each tile of an (h, w) Laplacian, (rows, columns)."""
     rows, columns = (_bounds(side) for side in laplacian.shape)
     area = np.outer(np.diff(rows), np.diff(columns))
     sums, squares = (_tile_sums(table, rows, columns) for table in cv2.integral2(laplacian, sqdepth=cv2.CV_64F))

@@ -66,7 +66,7 @@ def jpeg(quality: int) -> Degradation:
     """JPEG compression at `quality`, 0-100."""
 
     def apply(image: Image, _: np.random.Generator) -> Image:
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
     return apply

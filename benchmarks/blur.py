@@ -1,0 +1,211 @@
+"""The blur check's evidence: `python benchmarks/blur.py PHOTOS [--labelled DIR] [--captions PARQUET]`.
+
+PHOTOS is a folder of sharp photographs. Every other one by name sets each method's threshold (the highest that refuses
+at most 1% of them); the table is of the rest. `--labelled` adds a folder of real pictures with a labels.csv
+(file,label,kind; label sharp or blur) at the same thresholds, none of it used for choosing anything. `--captions`
+names a parquet file in Flickr8k's layout (image.path, caption_0..caption_4) with references for PHOTOS, and adds what
+the gate does to captions.
+"""
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap import blur
+from imgcap.calibration import at_working_size, auc, auc_interval, score, threshold_for
+from imgcap.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
+from imgcap.images import read_file
+from imgcap.settings import get_settings
+
+Image = NDArray[np.uint8]
+
+
+def grey_of(image: Image) -> NDArray[np.float32]:
+    """Luma in float."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def plain_variance(image: Image) -> float:
+    """Variance of the Laplacian at native size, as in most tutorials."""
+    return float(cv2.Laplacian(grey_of(image), cv2.CV_32F).var())
+
+
+def whole_denoised(image: Image) -> float:
+    """One scale, Gaussian of sigma 1, variance over the whole picture."""
+    return float(cv2.Laplacian(cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), 1), cv2.CV_32F).var())
+
+
+def round_gaussian(image: Image) -> float:
+    """The app's own measure but for the Gaussian, which is round (sigma 0.5): what the two axes are for."""
+    smooth = cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), blur.DENOISE_SIGMA)
+    tiles = blur.variance_by_tile(cv2.Laplacian(smooth, cv2.CV_32F))
+    return float(np.percentile(tiles, blur.TILE_PERCENTILE))
+
+
+def tenengrad(image: Image) -> float:
+    """Mean squared Sobel gradient (Krotkov 1988)."""
+    grey = grey_of(image)
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, x, 1 - x) for x in (1, 0))
+    return float((across**2 + down**2).mean())
+
+
+def fft_ratio(image: Image) -> float:
+    """Share of spectral energy above an eighth of the sampling frequency, mean removed."""
+    grey = grey_of(image)
+    energy = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
+    y, x = np.meshgrid(*(np.fft.fftfreq(side) for side in grey.shape), indexing="ij")
+    return float(energy[np.hypot(x, y) > 1 / 8].sum() / max(energy.sum(), 1e-9))
+
+
+def modified_laplacian(image: Image) -> float:
+    """Mean of |Ixx| + |Iyy| (Nayar and Nakagawa 1994)."""
+    grey = grey_of(image)
+    kernel = np.array([[-1, 2, -1]], np.float32)
+    return float((np.abs(cv2.filter2D(grey, -1, kernel)) + np.abs(cv2.filter2D(grey, -1, kernel.T))).mean())
+
+
+def brenner(image: Image) -> float:
+    """Mean squared difference two pixels apart, the larger of both directions (Brenner et al. 1976)."""
+    grey = grey_of(image)
+    return float(max(((grey[2:] - grey[:-2]) ** 2).mean(), ((grey[:, 2:] - grey[:, :-2]) ** 2).mean()))
+
+
+METHODS: dict[str, Callable[[Image], float]] = {
+    "imgcap": score,
+    "plain Laplacian variance": plain_variance,
+    "one scale, sigma 1, whole picture": whole_denoised,
+    "imgcap with a round Gaussian": round_gaussian,
+    "Tenengrad": tenengrad,
+    "FFT high-frequency ratio": fft_ratio,
+    "sum-modified Laplacian": modified_laplacian,
+    "Brenner": brenner,
+}
+Scores = dict[str, dict[str, NDArray[np.float64]]]  # method -> kind -> one score a photograph
+
+
+def score_photographs(photos: list[Path], changes: dict[str, Degradation], seed: int = 0) -> Scores:
+    """Every method's score of every photograph as it is, under "sharp", and changed."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in METHODS}
+    for path in photos:
+        photo = at_working_size(read_file(path))
+        copies = {"sharp": photo} | {name: change(photo, rng) for name, change in changes.items()}
+        for name, copy in copies.items():
+            for method, measure in METHODS.items():
+                found[method][name].append(measure(copy))
+    return {method: {name: np.array(values) for name, values in kinds.items()} for method, kinds in found.items()}
+
+
+def thresholds_of(scores: Scores) -> dict[str, float]:
+    """Each method's threshold, from its own scores; the app's default and the customary 100 stand as they are."""
+    fitted = {method: threshold_for(kinds["sharp"], 0.01) for method, kinds in scores.items()}
+    print(f"Thresholds fitted on the tuning half: {', '.join(f'{m} {t:.4g}' for m, t in fitted.items())}\n")
+    return fitted | {"imgcap": get_settings().blur_threshold}
+
+
+def print_table(scores: Scores, thresholds: dict[str, float]) -> None:
+    """AUC and share refused by kind: imgcap in full, the others beside it."""
+    sharp = scores["imgcap"]["sharp"]
+    print("| kind | imgcap AUC [95%] | imgcap refused | " + " | ".join(list(METHODS)[1:]) + " | plain, T=100 |")
+    print("|---" * (len(METHODS) + 3) + "|")
+    for kind, values in scores["imgcap"].items():
+        cells = [f"{(values < thresholds['imgcap']).mean():.1%}"]
+        if kind in BLURS:
+            low, high = auc_interval(sharp, values[:, None], paired=True)
+            cells.insert(0, f"{auc(sharp, values):.4f} [{low:.4f}, {high:.4f}]")
+        else:
+            cells.insert(0, "")
+        for method in list(METHODS)[1:]:
+            others = scores[method]
+            area = f"{auc(others['sharp'], others[kind]):.3f}, " if kind in BLURS else ""
+            cells.append(f"{area}{(others[kind] < thresholds[method]).mean():.0%}")
+        cells.append(f"{(scores['plain Laplacian variance'][kind] < 100).mean():.0%}")
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+    print()
+
+
+def print_labelled(folder: Path, thresholds: dict[str, float]) -> None:
+    """The real pictures by kind: AUC with its interval, and both error rates."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pictures = [read_file(folder / row["file"]) for row in rows]
+    print("| method | kind | sharp | blurred | AUC [95%] | sharp refused | blurred refused |")
+    print("|---" * 7 + "|")
+    for method, measure in METHODS.items():
+        scores = np.array([measure(picture) for picture in pictures])
+        for kind in ("all", *sorted({row["kind"] for row in rows})):
+            of_kind = np.array([kind in ("all", row["kind"]) for row in rows])
+            sharp, blurred = (
+                scores[of_kind & np.array([row["label"] == label for row in rows])] for label in ("sharp", "blur")
+            )
+            low, high = auc_interval(sharp, blurred[:, None], paired=False)
+            rates = " | ".join(f"{(part < thresholds[method]).mean():.0%}" for part in (sharp, blurred))
+            sizes = f"{len(sharp)} | {len(blurred)}"
+            print(f"| {method} | {kind} | {sizes} | {auc(sharp, blurred):.3f} [{low:.3f}, {high:.3f}] | {rates} |")
+    print()
+
+
+def print_captions(photos: list[Path], parquet: Path) -> None:
+    """CIDEr-D of the captions that are shown, with the gate and without it, on sharp and blurred copies.
+
+    Document frequencies are of all references in the file.
+    """
+    import pyarrow.parquet as pq
+
+    from imgcap.captioner import Captioner
+    from imgcap.cider import CiderD
+    from imgcap.ptb import tokenize
+
+    columns = [f"caption_{number}" for number in range(5)]
+    rows = pq.read_table(parquet, columns=["image.path", *columns]).to_pylist()
+    references = {row["path"]: [tokenize(row[column]) for column in columns] for row in rows}
+    scorer = CiderD(references.values())
+    matched = [path for path in photos if path.name in references]
+    captioner = Captioner(get_settings())
+    rng = np.random.default_rng(0)
+    copies = {"sharp": None, "gaussian 3": gaussian(3), "gaussian 6": gaussian(6), "motion 25": linear_motion(25)}
+    shown: dict[str, tuple[list[float], list[bool]]] = {}
+    for name, change in copies.items():
+        scores, valid = [], []
+        for path in matched:
+            photo = at_working_size(read_file(path))
+            image = change(photo, rng) if change else photo
+            scores.append(float(scorer.score([tokenize(captioner.describe(image)[0])], references[path.name])[0]))
+            valid.append(captioner.check(image).valid)
+        shown[name] = (scores, valid)
+    pooled = [score for scores, _ in shown.values() for score in scores]
+    shown["all together"] = (pooled, [flag for _, flags in shown.values() for flag in flags])
+    print(f"{len(matched)} photographs have references.\n")
+    print("| copies | captions shown without the gate | their CIDEr-D | shown with it | their CIDEr-D |")
+    print("|---|---|---|---|---|")
+    for name, (scores, valid) in shown.items():
+        kept = np.array(scores)[valid]
+        mean = f"{kept.mean():.3f}" if len(kept) else "none"
+        print(f"| {name} | {len(scores)} | {np.mean(scores):.3f} | {len(kept)} | {mean} |")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--labelled", type=Path)
+    parser.add_argument("--captions", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    photos = sorted(path for path in options.photos.iterdir() if path.is_file())
+    thresholds = thresholds_of(score_photographs(photos[::2], {}))
+    print_table(score_photographs(photos[1::2], HARMLESS | BLURS), thresholds)
+    if options.labelled:
+        print_labelled(options.labelled, thresholds)
+    if options.captions:
+        print_captions(photos, options.captions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from imgcap.blur import advice, measure, sharpness_map, sharpness_overlay, working_grey
+from imgcap.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
+from imgcap.errors import InputError
+from imgcap.images import read_file
+from imgcap.settings import Settings
+
+SAMPLES = Path(__file__).parent / "samples"
+THRESHOLD = Settings().blur_threshold
+NAMES = ("astronaut.jpg", "camera.png", "chelsea.png", "coffee.jpg", "rocket.jpg")
+RNG = np.random.default_rng(0)
+BLURRED = {
+    "gaussian": gaussian(4),
+    "disk": disk(5),
+    "horizontal": linear_motion(21, 0),
+    "vertical": linear_motion(21, 90),
+    "diagonal": linear_motion(21, 45),
+    "shaken": shaken_motion(30),
+}
+
+
+@pytest.fixture(scope="module")
+def photos() -> dict[str, np.ndarray]:
+    return {name: read_file(SAMPLES / name) for name in NAMES}
+
+
+def variance(image: np.ndarray) -> float:
+    return measure(image).variance
+
+
+def test_sharp_photos_are_valid(photos):
+    for name, photo in photos.items():
+        reading = measure(photo)
+        assert reading.valid, name
+        assert reading.reason is None
+        assert reading.threshold == THRESHOLD
+
+
+def test_a_photo_that_a_moving_camera_really_took_is_blurred():
+    reading = measure(read_file(SAMPLES / "clock_motion.png"))
+    assert not reading.valid
+    assert reading.reason == "blurred"
+
+
+@pytest.mark.parametrize("kind", BLURRED)
+def test_blurred_photos_are_refused_as_blurred(photos, kind):
+    for name, photo in photos.items():
+        assert measure(BLURRED[kind](photo, RNG)).reason == "blurred", name
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 45, 60, 90, 135])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_falls_as_motion_grows(photos, name, degrees):
+    variances = [variance(linear_motion(length, degrees)(photos[name], RNG)) for length in (1, 5, 9, 15, 25)]
+    assert variances == sorted(variances, reverse=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_falls_as_blur_grows(photos, name):
+    for kind, strengths in ((gaussian, (0.5, 1, 1.5, 2, 3, 4, 6, 9)), (disk, (1, 2, 3, 5, 8))):
+        variances = [variance(kind(s)(photos[name], RNG)) for s in strengths]
+        assert variances == sorted(variances, reverse=True)
+        assert variances[0] < variance(photos[name])
+
+
+@given(st.floats(0, 1e6), st.sampled_from(NAMES), st.sampled_from([0.0, 1.0, 3.0]))
+@settings(max_examples=30, deadline=None)
+def test_the_verdict_is_one_comparison(threshold, name, sigma):
+    photo = read_cached(name)
+    reading = measure(gaussian(sigma)(photo, RNG) if sigma else photo, threshold)
+    assert reading.valid is (reading.variance >= threshold)
+    assert (reading.reason is None) is reading.valid
+    at_the_threshold = measure(photo, variance(photo))
+    assert at_the_threshold.valid
+
+
+_CACHE: dict[str, np.ndarray] = {}
+
+
+def read_cached(name: str) -> np.ndarray:
+    if name not in _CACHE:
+        _CACHE[name] = read_file(SAMPLES / name)
+    return _CACHE[name]
+
+
+def resized(factor: float):
+    return lambda image: cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def contrast(factor: float):
+    return lambda image: np.clip((image.astype(float) - 128) * factor + 128, 0, 255).astype(np.uint8)
+
+
+def brightness(change: int):
+    return lambda image: np.clip(image.astype(int) + change, 0, 255).astype(np.uint8)
+
+
+CHANGES = {
+    "rot90": np.rot90,
+    "rot180": lambda image: np.rot90(image, 2),
+    "left-right": np.fliplr,
+    "up-down": np.flipud,
+    "contrast 0.8": contrast(0.8),
+    "contrast 1.25": contrast(1.25),
+    "brightness -15": brightness(-15),
+    "brightness +15": brightness(15),
+    "size 0.9": resized(0.9),
+    "size 2": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4),
+    "size 5": lambda image: cv2.resize(image, None, fx=5, fy=5, interpolation=cv2.INTER_LANCZOS4),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_clear_verdict_survives(photos, change):
+    clear = 0
+    for photo in photos.values():
+        for image in (photo, gaussian(2)(photo, RNG), *(b(photo, RNG) for b in BLURRED.values())):
+            reading = measure(image)
+            if max(reading.variance, THRESHOLD) / max(min(reading.variance, THRESHOLD), 1e-9) >= 2:
+                clear += 1
+                assert measure(CHANGES[change](image)).valid is reading.valid
+    assert clear >= 30
+
+
+@given(st.sampled_from(NAMES), st.integers(0, 3), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_turning_and_mirroring_hardly_move_the_number(name, turns, mirror):
+    photo = read_cached(name)
+    turned = np.rot90(np.fliplr(photo) if mirror else photo, turns)
+    assert variance(turned) == pytest.approx(variance(photo), rel=0.1)
+
+
+# the traps
+
+
+@pytest.mark.parametrize("blurred", [gaussian(3), linear_motion(21, 0), linear_motion(21, 60)])
+def test_noise_does_not_lift_a_blurred_photo(photos, blurred):
+    for photo in photos.values():
+        assert not measure(then(blurred, noise(8))(photo, RNG)).valid
+
+
+def test_jpeg_blocks_do_not_lift_a_blurred_photo(photos):
+    for photo in photos.values():
+        assert not measure(then(gaussian(3), jpeg(20))(photo, RNG)).valid
+
+
+def test_enlarging_adds_no_sharpness(photos):
+    for photo in photos.values():
+        small = gaussian(3)(photo, RNG)
+        assert not measure(cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)).valid
+
+
+def test_a_small_sharp_photo_is_not_enlarged(photos):
+    for photo in photos.values():
+        small = cv2.resize(photo, (224, 224), interpolation=cv2.INTER_AREA)
+        assert working_grey(small).shape == (224, 224)
+        assert measure(small).valid
+
+
+def test_a_sharp_subject_before_a_soft_background_is_valid(photos):
+    for photo in photos.values():
+        height, width = photo.shape[:2]
+        mask = np.zeros((height, width, 1), np.float32)
+        cv2.ellipse(mask, (width // 2, height // 2), (width // 3, height // 3), 0, 0, 360, 1.0, -1)
+        smooth_seam = cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
+        portrait = photo * smooth_seam + gaussian(6)(photo, RNG) * (1 - smooth_seam)
+        assert measure(portrait.astype(np.uint8)).valid
+
+
+def test_a_date_stamp_does_not_lift_a_blurred_photo(photos):
+    for photo in photos.values():
+        stamped = gaussian(3)(photo, RNG)
+        height, width = stamped.shape[:2]
+        place = (int(0.83 * width), int(0.95 * height))
+        cv2.putText(stamped, "07 06", place, cv2.FONT_HERSHEY_SIMPLEX, width / 1000, (255, 140, 60), 1, cv2.LINE_AA)
+        assert not measure(stamped).valid
+
+
+def test_a_plain_wall_is_called_low_in_detail_not_blurred():
+    ramp = np.linspace(100, 180, 400, dtype=np.uint8)
+    wall = np.repeat(np.tile(ramp, (300, 1))[..., None], 3, axis=2)
+    grainy = noise(3)(wall, np.random.default_rng(1))
+    for image in (wall, grainy, np.full((300, 400, 3), 255, np.uint8), np.zeros((300, 400, 3), np.uint8)):
+        assert measure(image).reason == "low_detail"
+
+
+# inputs
+
+
+def test_every_contracted_shape_and_type_gives_the_same_number(photos):
+    rgb = photos["coffee.jpg"]
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    opaque = np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+    expected = variance(rgb)
+    same = {
+        "grey": grey,
+        "one channel": grey[..., None],
+        "RGBA": opaque,
+        "16 bit": rgb.astype(np.uint16) * 257,
+        "unit float": rgb.astype(np.float32) / 255,
+        "float of 0-255": rgb.astype(np.float64),
+        "Fortran order": np.asfortranarray(rgb),
+    }
+    for name, image in same.items():
+        assert variance(image) == pytest.approx(expected, rel=0.02), name
+    assert variance(rgb[..., ::-1][:, ::-1]) > THRESHOLD  # negative strides
+
+
+def test_transparent_pixels_are_seen_on_white(photos):
+    hidden = np.dstack([photos["coffee.jpg"], np.zeros(photos["coffee.jpg"].shape[:2], np.uint8)])
+    assert measure(hidden).variance == 0
+
+
+dtypes = st.sampled_from([np.uint8, np.uint16, np.bool_, np.float16, np.float32, np.float64])
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_picture_is_decided(data):
+    height, width = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.just((1, 3000)) | st.just((2, 1)))
+    channels = data.draw(st.sampled_from([(), (1,), (3,), (4,)]))
+    dtype = data.draw(dtypes)
+    elements = st.floats(0, 1, width=16) if np.issubdtype(dtype, np.floating) else None
+    reading = measure(data.draw(hnp.arrays(dtype, (height, width, *channels), elements=elements, fill=elements)))
+    assert np.isfinite(reading.variance)
+    assert reading.variance >= 0
+    assert reading.valid is (reading.variance >= THRESHOLD)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 1, 4), (2, 5000), (3000, 1, 3)])
+def test_blank_and_tiny_pictures_have_no_detail(shape):
+    assert measure(np.full(shape, 128, np.uint8)).reason == "low_detail"
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (4, 4, 2), (4, 4, 5), (1, 4, 4, 3)])
+def test_other_shapes_are_named_in_the_error(shape):
+    with pytest.raises(InputError, match="must have the shape"):
+        measure(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (np.zeros((4, 4), np.int64), "int64"),
+        (np.full((4, 4), np.nan), "not finite"),
+        (np.full((4, 4), np.inf, np.float32), "not finite"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(image, message):
+    with pytest.raises(InputError, match=message):
+        measure(image)
+
+
+def test_the_longer_side_is_500_at_most_and_the_shape_is_kept():
+    assert working_grey(np.zeros((3000, 4000, 3), np.uint8)).shape == (375, 500)
+    assert working_grey(np.zeros((999, 501), np.uint8)).shape == (500, 251)
+    assert working_grey(np.zeros((1, 100_000), np.uint8)).shape == (1, 500)
+    assert working_grey(np.zeros((20, 30), np.uint8)).shape == (20, 30)
+
+
+def test_halving_in_strips_is_area_averaging(photos):
+    large = cv2.resize(photos["coffee.jpg"], (4000, 3000), interpolation=cv2.INTER_LINEAR)
+    at_once = cv2.resize(cv2.cvtColor(large, cv2.COLOR_RGB2GRAY), (500, 375), interpolation=cv2.INTER_AREA)
+    assert np.abs(working_grey(large).astype(int) - at_once).max() <= 3
+    assert variance(large) == pytest.approx(variance(at_once), rel=0.05)
+
+
+def test_the_number_is_opencvs_laplacian_variance(photos):
+    """The documented arithmetic, done tile by tile with CV_64F."""
+    grey = cv2.resize(cv2.cvtColor(photos["camera.png"], cv2.COLOR_RGB2GRAY), (500, 500), interpolation=cv2.INTER_AREA)
+    results = []
+    for sigma_x, sigma_y in ((2.0, 0.5), (0.5, 2.0)):
+        smooth = cv2.GaussianBlur(grey.astype(np.float64), (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)
+        laplacian = cv2.Laplacian(smooth, cv2.CV_64F)
+        edges = np.rint(np.linspace(0, 500, 18)).astype(int)
+        tiles = [
+            laplacian[top:bottom, left:right].var()
+            for top, bottom in pairwise(edges)
+            for left, right in pairwise(edges)
+        ]
+        results.append(np.percentile(tiles, 98))
+    assert variance(photos["camera.png"]) == pytest.approx(min(results), rel=1e-4)
+
+
+# what the user sees
+
+
+def test_each_outcome_has_its_advice():
+    assert "hold the camera still or tap to focus" in advice("blurred")
+    assert "too little detail" in advice("low_detail")
+    assert "sharp enough" in advice(None)
+
+
+def test_the_map_shows_where_the_photo_is_sharp(photos):
+    photo = photos["coffee.jpg"]
+    half = photo.copy()
+    middle = photo.shape[1] // 2
+    half[:, :middle] = gaussian(5)(photo, RNG)[:, :middle]
+    tiles = sharpness_map(half)
+    assert tiles.shape == (11, 17)
+    assert np.median(tiles[:, 9:]) > 10 * np.median(tiles[:, :8])
+
+
+def test_the_overlay_has_the_working_size_and_outlines_the_sharp_parts(photos):
+    overlay = sharpness_overlay(photos["coffee.jpg"])
+    assert overlay.shape == (333, 500, 3)
+    assert overlay.dtype == np.uint8
+    white = (overlay == 255).all(axis=2)
+    assert white.any()
+    assert not (sharpness_overlay(photos["coffee.jpg"], 1e9) == 255).all(axis=2).any()
+
+
+@pytest.mark.external
+def test_full_resolution_photographs_meet_the_bars(test_data):
+    photos = [read_file(path) for path in sorted((test_data / "photos").iterdir())]
+    rng = np.random.default_rng(0)
+
+    def refused(degrade) -> float:
+        return np.mean([not measure(degrade(photo, rng)).valid for photo in photos])
+
+    assert np.mean([not measure(photo).valid for photo in photos]) <= 0.02
+    for degrade in (gaussian(3), linear_motion(15), linear_motion(15, 0), linear_motion(15, 90)):
+        assert refused(degrade) >= 0.95
