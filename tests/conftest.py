@@ -6,7 +6,6 @@ import pytest
 from postgresql import find_binaries, postgresql_server
 from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
-
 from tiny import save_tiny_captioner
 
 from imgcap.accounts import Accounts
