@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
@@ -38,12 +38,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return sharp, blurred
 
 
+@settings(deadline=None)
 @given(scores, scores)
 def test_auc_is_the_share_of_pairs_in_order(sharp, blurred):
     pairs = (sharp[:, None] > blurred) + 0.5 * (sharp[:, None] == blurred)
     assert auc(sharp, blurred) == pytest.approx(pairs.mean())
 
 
+@settings(deadline=None)
 @given(scores, st.floats(0, 0.5))
 def test_the_threshold_refuses_no_more_than_wanted_and_no_higher_one_would_do(sharp, share):
     threshold = threshold_for(sharp, share)
@@ -51,6 +53,7 @@ def test_the_threshold_refuses_no_more_than_wanted_and_no_higher_one_would_do(sh
     assert (sharp < np.nextafter(threshold, np.inf)).mean() > share - 1e-9
 
 
+@settings(deadline=None)
 @given(scores, scores)
 def test_the_curve_never_turns_back(sharp, blurred):
     _, refused_sharp, refused_blurred = zip(*roc(sharp, blurred), strict=True)

@@ -2,7 +2,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.web.gauge import CSS, badge_html, format_variance, gauge_html
@@ -38,6 +38,7 @@ def test_the_mark_is_not_read_aloud():
     assert mark.get("aria-hidden") == "true"
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_gauge_is_one_labelled_image_whatever_the_numbers(variance, threshold):
     gauge = element(gauge_html(variance, threshold))
@@ -48,6 +49,7 @@ def test_gauge_is_one_labelled_image_whatever_the_numbers(variance, threshold):
     assert f"sharpness {format_variance(variance)}" in "".join(gauge.itertext())
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_shape_tells_the_verdict_without_colour(variance, threshold):
     gauge = element(gauge_html(variance, threshold))
@@ -55,6 +57,7 @@ def test_shape_tells_the_verdict_without_colour(variance, threshold):
     assert len(gauge.findall("polygon")) == (variance < threshold)
 
 
+@settings(deadline=None)
 @given(positive, positive)
 def test_nothing_is_drawn_outside_the_picture(variance, threshold):
     numbers = re.findall(r'\b(?:x|x1|x2|cx)="([^"]+)"', gauge_html(variance, threshold))
