@@ -21,6 +21,8 @@ setup-dev: .venv/dev.done
 
 .venv/bin/python:
 	command -v $(PYTHON) >/dev/null || { echo "imgcap needs Python 3.11; install it, or name one: make app PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -c "import ensurepip" 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3.11-venv; } || \
+		{ echo "This Python cannot make virtual environments; install them: apt-get install python3.11-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 

@@ -135,9 +135,11 @@ class Captioner:
     @cached_property
     def _captioner(self) -> "tuple[ImgcapForImageCaptioning, ImgcapProcessor]":
         import torch
+        from transformers.utils.logging import disable_progress_bar
 
         from imgcap.checkpoint import load_captioner
 
+        disable_progress_bar()  # one file of sixty megabytes loads before a bar could help
         model, processor = load_captioner(self.settings.model)
         # Half the time where the processor multiplies bfloat16 itself, and more than float32's where it does not.
         if any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16")):

@@ -14,20 +14,18 @@ Not guaranteed: that a damaged file is noticed where its format has no checksum 
 wrong pixels), or that an attacker who takes over a decoder is held: a child has limits, but the user's own rights.
 """
 
-import io
 import stat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from imgcap.errors import InputError
 from imgcap.links import fetch, fetch_async
 from imgcap.sandbox import Sandbox
 from imgcap.settings import get_settings
 
-__all__ = ["decode", "fetch", "fetch_async", "load", "read_file", "thumbnail"]
+__all__ = ["decode", "fetch", "fetch_async", "load", "read_file"]
 
 _sandbox = Sandbox()
 
@@ -75,12 +73,3 @@ def load(source: str) -> NDArray[np.uint8]:
     Not for a thread with a running event loop: there, `decode(await fetch_async(url))`.
     """
     return decode(fetch(source)) if "://" in source else read_file(source)
-
-
-def thumbnail(image: NDArray[np.uint8], side: int = 160) -> bytes:
-    """`image`, (H, W, 3) uint8 RGB, as a WebP that fits in `side` x `side` pixels and holds no metadata."""
-    small = Image.fromarray(image)
-    small.thumbnail((side, side))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=75)
-    return buffer.getvalue()

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import struct
@@ -259,20 +258,6 @@ def test_real_photographs(name):
     with Image.open(SAMPLES / name) as image:
         expected = np.asarray(image.convert("RGB"))
     assert difference(images.read_file(SAMPLES / name), expected) == 0
-
-
-def test_a_thumbnail_is_small_and_holds_no_metadata():
-    exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 12.0)
-    photo = Image.open(SAMPLES / "astronaut.jpg")
-    data = encode(photo, "JPEG", exif=exif, comment=b"at home", icc_profile=profile_with_red_and_blue_exchanged())
-    small = images.thumbnail(images.decode(data), side=100)
-    with Image.open(io.BytesIO(small)) as image:
-        assert image.size == (100, 100)
-        assert not image.getexif()
-        assert not {"exif", "xmp", "icc_profile", "comment"} & set(image.info)
-    assert len(small) < 10_000
-    assert images.thumbnail(np.zeros((1, 5000, 3), np.uint8))
 
 
 @pytest.mark.external

@@ -16,7 +16,7 @@ __all__ = ["ImgcapConfig", "ImgcapForImageCaptioning", "ImgcapImageProcessor", "
 
 AutoConfig.register(ImgcapConfig.model_type, ImgcapConfig)
 AutoModelForImageTextToText.register(ImgcapConfig, ImgcapForImageCaptioning)
-AutoImageProcessor.register(ImgcapConfig, slow_image_processor_class=ImgcapImageProcessor)
+AutoImageProcessor.register(ImgcapConfig, image_processor_classes={"torchvision": ImgcapImageProcessor})
 AutoProcessor.register(ImgcapConfig, ImgcapProcessor)
 # From here on save_pretrained writes these modules beside the weights.
 ImgcapConfig.register_for_auto_class()

@@ -1,0 +1,124 @@
+"""The README's commands and snippets are run, so that they cannot rot."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+import pytest
+from huggingface_hub import RepoCard
+from running import free_port
+
+from imgcap import torchvision_ops
+from imgcap.settings import ROOT
+from imgcap.training import load_recipe, train
+
+README = (ROOT / "README.md").read_text()
+SAMPLES = ROOT / "tests" / "samples"
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line
+]
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_command_is_run_here_or_by_ci():
+    known = ("make app", "make test", ".venv/bin/python -m imgcap ", ".venv/bin/python train.py configs/")
+    assert [line for line in COMMANDS if not line.startswith(known)] == []
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " -m imgcap " in c])
+def test_a_command_of_imgcap(command, caption_folder, tmp_path):
+    shutil.copy(SAMPLES / "coffee.jpg", tmp_path / "photo.jpg")
+    shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred.jpg")
+    for name in ("sharp", "blurred"):
+        (tmp_path / name).mkdir()
+    for sample in ("coffee.jpg", "astronaut.jpg", "rocket.jpg", "chelsea.png"):
+        shutil.copy(SAMPLES / sample, tmp_path / "sharp")
+    shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred")
+    words = shlex.split(command)
+    words[0] = sys.executable
+    if "evaluate" in words:
+        words += ["--data", str(caption_folder), "--limit", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "IMGCAP_DATA_DIR": str(tmp_path / "data")}
+    words = [str(ROOT / word) if word.startswith("models/") else word for word in words]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment, input="a long enough password\n", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+TRAINED = [c.split()[2] for c in COMMANDS if " train.py " in c and "smoke" not in c]  # test_training runs smoke's
+
+
+@pytest.mark.parametrize("config", [*TRAINED, "configs/vgg16.yaml"])
+def test_a_recipe_on_a_few_pictures(config, tmp_path, caption_folder, tiny_captioner):
+    small = ["epochs=1", "batch_size=4", "min_count=1", "encoder_weights=none", "feature_views=1", "num_beams=2",
+             "hidden_size=32", "num_attention_heads=2", "workers=0", "train_pictures=4", "validation_pictures=2",
+             f"data={caption_folder}", f"output={tmp_path}/run", f"cache={tmp_path}/cache"]  # fmt: skip
+    recipe = load_recipe(str(ROOT / config), small)
+    if recipe.init_from:
+        recipe.init_from = str(tiny_captioner)
+    assert train(recipe)["n"] == 2
+
+
+def test_make_app_starts_the_app(tmp_path):
+    port = free_port()
+    environment = os.environ | {"IMGCAP_PORT": str(port), "IMGCAP_DATA_DIR": str(tmp_path / "data")}
+    process = subprocess.Popen(["make", "app"], cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        assert _answers(f"http://127.0.0.1:{port}/login", process)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _answers(url: str, process: subprocess.Popen) -> bool:
+    for _ in range(240):
+        if process.poll() is not None:
+            return False
+        try:
+            return "imgcap" in httpx.get(url, follow_redirects=True).raise_for_status().text
+        except httpx.TransportError:
+            time.sleep(0.5)
+    return False
+
+
+def test_the_snippet_that_loads_the_model_without_imgcap(tmp_path):
+    snippet = next(s for s in SNIPPETS if "pipeline(" in s).replace("models/attention", str(ROOT / "models/attention"))
+    shutil.copy(torchvision_ops.__file__, tmp_path)
+    shutil.copy(SAMPLES / "astronaut.jpg", tmp_path / "photo.jpg")
+    (tmp_path / "snippet.py").write_text("import torchvision_ops\n" + snippet)
+    environment = {"PATH": "", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "generated_text" in done.stdout
+
+
+def test_the_front_matter_is_a_spaces():
+    data = RepoCard(README).data
+    assert data.sdk == "gradio"
+    assert data.sdk_version == version("gradio")
+    assert (ROOT / data.app_file).is_file()
+    assert f"gradio=={data.sdk_version}" in (ROOT / "requirements.txt").read_text()
+
+
+def test_local_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_no_model_file_is_too_large_for_a_checkpoint():
+    files = list(Path(ROOT / "models").rglob("*.safetensors"))
+    assert files
+    assert all(path.stat().st_size < 95e6 for path in files)

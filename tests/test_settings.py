@@ -1,0 +1,29 @@
+import pytest
+from pydantic import ValidationError
+
+from imgcap.settings import ROOT, Settings, get_settings
+
+
+def test_a_variable_of_the_environment_wins_over_the_default(monkeypatch):
+    monkeypatch.setenv("IMGCAP_BLUR_THRESHOLD", "12.5")
+    assert Settings().blur_threshold == 12.5
+
+
+def test_a_value_out_of_range_is_refused(monkeypatch):
+    monkeypatch.setenv("IMGCAP_PORT", "70000")
+    with pytest.raises(ValidationError, match="port"):
+        Settings()
+
+
+def test_settings_are_read_once_and_do_not_change():
+    assert get_settings() is get_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        get_settings().port = 1
+
+
+def test_the_readme_lists_every_setting():
+    readme = (ROOT / "README.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"| `IMGCAP_{name.upper()}` |" in readme, name
+        assert field.description, name
+        assert field.description in readme, name
