@@ -116,6 +116,7 @@ class Captioner:
 
     def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[str]:
         """Different captions for image (H, W, 3), uint8 RGB, the likeliest first, whatever its sharpness."""
+        self.load()  # before the imports below: two threads that import transformers at once break its lazy modules
         import torch
 
         from imgcap.model.decoding import generation_options
