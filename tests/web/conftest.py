@@ -1,11 +1,9 @@
 import contextlib
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from running import NO_LIMITS, SHARP, THRESHOLD, PictureSite, Running, run_app
+from running import NO_LIMITS, SHARP, THRESHOLD, OneFileSite, Running, run_app, serve
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
@@ -58,21 +56,6 @@ def proxied_server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Pat
 
 
 @pytest.fixture(scope="session")
-def picture_site() -> Iterator[PictureSite]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            site.asked += 1
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.end_headers()
-            self.wfile.write(SHARP.read_bytes())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        site = PictureSite(f"http://127.0.0.1:{httpd.server_port}")
-        site.asked = 0
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+def picture_site() -> Iterator[OneFileSite]:
+    with serve(SHARP.read_bytes(), "image/jpeg") as site:
         yield site
-        httpd.shutdown()

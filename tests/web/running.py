@@ -1,11 +1,13 @@
 """The app in a process of its own, for tests that talk to it as browsers and programs do."""
 
 import contextlib
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -80,7 +82,7 @@ def run_app(data_dir: Path, model: Path, **settings: object) -> Iterator[Running
         )
     running = Running(f"http://127.0.0.1:{port}", process, log)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not _answers(running.url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -97,7 +99,28 @@ def _answers(url: str) -> bool:
     return False
 
 
-class PictureSite(str):
-    """The address of a site on this machine that has one picture, and a count of who asked."""
+class OneFileSite(str):
+    """The address of a site on this machine that answers everything with one file, and a count of who asked."""
 
     __slots__ = ("asked",)
+
+
+@contextlib.contextmanager
+def serve(content: bytes, content_type: str) -> Iterator[OneFileSite]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked += 1
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        site = OneFileSite(f"http://127.0.0.1:{httpd.server_port}")
+        site.asked = 0
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield site
+        httpd.shutdown()
