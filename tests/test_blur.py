@@ -167,7 +167,8 @@ def test_a_small_sharp_photo_is_not_enlarged(photos):
 
 
 def test_a_sharp_subject_before_a_soft_background_is_valid(photos):
-    for photo in photos.values():
+    for name in ("astronaut.jpg", "camera.png", "chelsea.png", "coffee.jpg"):  # the subject is in the middle
+        photo = photos[name]
         height, width = photo.shape[:2]
         mask = np.zeros((height, width, 1), np.float32)
         cv2.ellipse(mask, (width // 2, height // 2), (width // 3, height // 3), 0, 0, 360, 1.0, -1)
