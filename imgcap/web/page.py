@@ -26,7 +26,7 @@ NOTES = (
 )
 
 
-class Page(gr.Blocks):  # type: ignore[misc]  # gradio is untyped to mypy
+class Page(gr.Blocks):
     """Blocks that hand a function what the client sent, and nothing that Gradio made of it.
 
     Gradio copies the file, or fetches the link, that a payload names before a function of ours has seen it, and ends

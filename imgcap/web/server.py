@@ -97,7 +97,12 @@ def serve(settings: Settings, captioner: Captioner) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
-    server = launch(settings, captioner)
+    try:
+        server = launch(settings, captioner)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+    except OSError:
+        raise SystemExit(f"Port {settings.port} of {settings.host} is taken: set IMGCAP_PORT to another.") from None
     threading.Thread(target=_warm_up, args=[captioner], daemon=True).start()
     print(f"imgcap is at {server.url}", flush=True)
     stop.wait()
