@@ -204,7 +204,7 @@ def main() -> None:
     if options.labelled:
         print_labelled(options.labelled, thresholds)
     if options.captions:
-        print_captions(photos, options.captions)
+        print_captions(photos[1::2], options.captions)
 
 
 if __name__ == "__main__":
