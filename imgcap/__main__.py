@@ -1,3 +1,5 @@
+"""`python -m imgcap`."""
+
 from imgcap.cli import main
 
 main()

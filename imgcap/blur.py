@@ -13,7 +13,8 @@ measurements):
 """
 
 from dataclasses import dataclass
-from math import log2
+from decimal import ROUND_DOWN, Decimal
+from math import floor, log2, log10
 from typing import Any, Literal
 
 import cv2
@@ -70,12 +71,24 @@ def measure(image: Pixels, threshold: float | None = None) -> Sharpness:
 
 
 def advice(reason: Reason | None) -> str:
-    """One sentence for the person with the camera, on why a picture is invalid; None where it is valid."""
+    """One sentence for the person with the camera, on why a picture is valid or not."""
     if reason is None:
         return "The photo is sharp enough to describe."
     if reason == "low_detail":
         return "There is too little detail to judge: move closer, add light, or take in more of the scene."
     return "The photo is blurred: hold the camera still or tap to focus, then take it again."
+
+
+def format_variance(value: float) -> str:
+    """A variance in three significant digits, or all of its whole ones: 0.0512, 17.3, 1234.
+
+    Rounded down, so that what lies just below a round threshold never reads as if it reached it.
+    """
+    if value <= 0:
+        return "0"
+    decimals = min(max(0, 2 - floor(log10(value))), 6)
+    exact = Decimal(repr(float(value)))
+    return f"{exact.quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN):f}"
 
 
 def sharpness_map(image: Pixels) -> NDArray[np.float64]:

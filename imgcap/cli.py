@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from imgcap.accounts_cli import user_app
+from imgcap.blur import format_variance
 from imgcap.calibration import calibrate
 from imgcap.errors import InputError
 
@@ -44,7 +45,9 @@ def _in_words(reading: dict[str, Any]) -> str:
     source = reading["source"]
     if reading["error"]:
         return f"{source}: {reading['error']}"
-    measured = f"variance {reading['blur_variance']:.0f}, threshold {reading['threshold']:.0f}"
+    measured = (
+        f"variance {format_variance(reading['blur_variance'])}, threshold {format_variance(reading['threshold'])}"
+    )
     if reading["valid"]:
         return f"{source}: {reading['caption']} ({measured})"
     verdict = "too blurred to describe" if reading["reason"] == "blurred" else "too little detail to judge"

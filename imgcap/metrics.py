@@ -171,7 +171,7 @@ _CITATION = """@article{chen2015microsoft,
 }"""
 
 
-class _CaptionMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
+class _CaptionMetric(evaluate.Metric):
     """One family of metrics: predictions are captions, references lists of captions, as raw text."""
 
     summary: str

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from imgcap.blur import advice, measure, sharpness_map, sharpness_overlay, working_grey
+from imgcap.blur import advice, format_variance, measure, sharpness_map, sharpness_overlay, working_grey
 from imgcap.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
 from imgcap.errors import InputError
 from imgcap.images import read_file
@@ -332,3 +332,19 @@ def test_full_resolution_photographs_meet_the_bars(test_data):
     assert np.mean([not measure(photo).valid for photo in photos]) <= 0.02
     for degrade in (gaussian(3), linear_motion(15), linear_motion(15, 0), linear_motion(15, 90)):
         assert refused(degrade) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.05123, "0.0512"),
+        (17.26, "17.2"),
+        (1234.5, "1234"),
+        (58.99999, "58.9"),
+        (59.0, "59.0"),
+        (1e-9, "0.000000"),
+    ],
+)
+def test_a_variance_is_written_rounded_down(value, text):
+    assert format_variance(value) == text

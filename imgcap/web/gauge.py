@@ -10,7 +10,7 @@ from html import escape
 from math import isfinite, log10
 from typing import Literal
 
-from imgcap.blur import Reason
+from imgcap.blur import Reason, format_variance
 
 CSS = """
 .imgcap-badge {display: inline-block; padding: .25em .75em; border-radius: 1em; color: #fff; font-weight: 600}
@@ -55,11 +55,6 @@ def gauge_html(variance: float, threshold: float) -> str:
         f'<svg class="imgcap-gauge" viewBox="0 0 480 92" role="img" aria-label="{label}">'
         f"{_scale(_x(threshold))}{_threshold_mark(threshold)}{_reading_mark(variance, variance >= threshold)}</svg>"
     )
-
-
-def format_variance(value: float) -> str:
-    """A variance in three significant digits, or all of its whole ones: 0.0512, 17.3, 1234."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}" if value > 0 else "0"
 
 
 def _spoken(variance: float, threshold: float) -> str:

@@ -12,11 +12,12 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from imgcap.blur import format_variance
 from imgcap.errors import InputError
 from imgcap.throttling import Throttled
 from imgcap.web import gauge
 from imgcap.web.cookies import clear_session, session_token, set_session
-from imgcap.web.gauge import badge_html, format_variance
+from imgcap.web.gauge import badge_html
 from imgcap.web.services import Services
 
 HERE = Path(__file__).parent

@@ -191,7 +191,8 @@ def test_forward_says_what_it_misses(model, pixels):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("a dog runs", "A dog runs."), ("  two  dogs . ", "Two dogs."), ("", ""), ("3 men", "3 men.")]
+    ("text", "sentence"),
+    [("a dog runs", "A dog runs."), ("  two  dogs . ", "Two dogs."), ("", ""), ("3 men", "3 men.")],
 )
 def test_sentences(text, sentence):
     assert as_sentence(text) == sentence

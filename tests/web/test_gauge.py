@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcap.web.gauge import CSS, badge_html, format_variance, gauge_html
+from imgcap.blur import format_variance
+from imgcap.web.gauge import CSS, badge_html, gauge_html
 
 positive = st.floats(0, 1e12, allow_nan=False)
 
@@ -80,11 +81,6 @@ def test_impossible_numbers_are_refused(bad):
         gauge_html(bad, 10)
     with pytest.raises(ValueError, match="threshold must be"):
         gauge_html(10, bad)
-
-
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.05123, "0.0512"), (17.26, "17.3"), (1234.5, "1234")])
-def test_format_variance(value, text):
-    assert format_variance(value) == text
 
 
 def _luminance(colour: str) -> float:
