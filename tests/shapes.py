@@ -19,7 +19,7 @@ TEMPLATES = (
 
 def draw(colour: str, shape: str, place: int, side: int = 64) -> Image.Image:
     picture = np.full((side, side, 3), 128, np.uint8)
-    centre = (side // 3 + 7 * (place % 3), side // 2 - 5 * (place % 2))
+    centre = (side // 3 + 5 * (place % 5), side // 2 - 5 * (place % 2))
     if shape == "disc":
         cv2.circle(picture, centre, side // 5, COLOURS[colour], -1)
     else:

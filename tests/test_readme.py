@@ -28,6 +28,12 @@ COMMANDS = [
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """One for all commands, since some show what those before them made."""
+    return tmp_path_factory.mktemp("accounts")
+
+
 def test_every_command_is_run_here_or_by_ci():
     known = ("make app", "make test", ".venv/bin/python -m imgcap ", ".venv/bin/python train.py configs/")
     assert [line for line in COMMANDS if not line.startswith(known)] == []
@@ -35,7 +41,7 @@ def test_every_command_is_run_here_or_by_ci():
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " -m imgcap " in c])
-def test_a_command_of_imgcap(command, caption_folder, tmp_path):
+def test_a_command_of_imgcap(command, caption_folder, data_dir, tmp_path):
     shutil.copy(SAMPLES / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred.jpg")
     for name in ("sharp", "blurred"):
@@ -47,7 +53,7 @@ def test_a_command_of_imgcap(command, caption_folder, tmp_path):
     words[0] = sys.executable
     if "evaluate" in words:
         words += ["--data", str(caption_folder), "--limit", "2"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "IMGCAP_DATA_DIR": str(tmp_path / "data")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "IMGCAP_DATA_DIR": str(data_dir)}
     words = [str(ROOT / word) if word.startswith("models/") else word for word in words]
     done = subprocess.run(
         words, cwd=tmp_path, env=environment, input="a long enough password\n", capture_output=True, text=True
