@@ -59,7 +59,7 @@ def gauge_html(variance: float, threshold: float) -> str:
 
 def _spoken(variance: float, threshold: float) -> str:
     verdict = "at or above" if variance >= threshold else "below"
-    return f"Sharpness {format_variance(variance)}, {verdict} the threshold of {format_variance(threshold)}"
+    return f"Laplacian variance {format_variance(variance)}, {verdict} the threshold of {format_variance(threshold)}"
 
 
 def _x(value: float) -> float:
@@ -87,7 +87,7 @@ def _threshold_mark(threshold: float) -> str:
 
 def _reading_mark(variance: float, valid: bool) -> str:
     x = _x(variance)
-    label = _text(x, 86, f"sharpness {format_variance(variance)}")
+    label = _text(x, 86, f"Laplacian variance {format_variance(variance)}")
     if valid:
         return f'<circle cx="{x:.1f}" cy="38" r="9" fill="{_BLUE}" stroke="currentColor" stroke-width="2"/>{label}'
     diamond = f"{x:.1f},28 {x + 10:.1f},38 {x:.1f},48 {x - 10:.1f},38"
@@ -95,5 +95,5 @@ def _reading_mark(variance: float, valid: bool) -> str:
 
 
 def _text(x: float, y: float, text: str) -> str:
-    anchor: Literal["start", "middle", "end"] = "start" if x < 60 else "end" if x > 420 else "middle"
+    anchor: Literal["start", "middle", "end"] = "start" if x < 85 else "end" if x > 395 else "middle"
     return f'<text x="{x:.1f}" y="{y:g}" text-anchor="{anchor}" fill="currentColor">{escape(text)}</text>'

@@ -106,7 +106,7 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
     sharp = reading(page)
     expect(sharp.locator(".imgcap-badge")).to_have_text("✓ Valid")
     expect(sharp.get_by_role("img")).to_have_attribute(
-        "aria-label", re.compile(r"Sharpness \S+, at or above the threshold")
+        "aria-label", re.compile(r"Laplacian variance \S+, at or above the threshold")
     )
     caption = sharp.locator("#imgcap-caption").inner_text()
     assert re.fullmatch(r"[A-Z][a-z ]+\.", caption)

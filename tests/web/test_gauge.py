@@ -47,7 +47,7 @@ def test_gauge_is_one_labelled_image_whatever_the_numbers(variance, threshold):
     verdict = "at or above" if variance >= threshold else "below"
     assert verdict in gauge.get("aria-label", "")
     assert f"threshold {format_variance(threshold)}" in "".join(gauge.itertext())
-    assert f"sharpness {format_variance(variance)}" in "".join(gauge.itertext())
+    assert f"Laplacian variance {format_variance(variance)}" in "".join(gauge.itertext())
 
 
 @settings(deadline=None)
