@@ -18,7 +18,7 @@ TEMPLATE = """---
 
 Writes an English sentence for a photograph: a torchvision {{ config.encoder }} without its classifier, and an LSTM
 decoder of kind `{{ config.decoder }}` with {{ config.vocab_size }} words. Trained on Flickr8k with
-[imgcap](https://github.com/imgcap/imgcap), whose app refuses blurred pictures before they reach this model.
+imgcap, whose app refuses blurred pictures before they reach this model.
 
 ## Use
 
