@@ -44,5 +44,5 @@ def main(photo: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    chosen_photo = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "samples" / "chelsea.png"
+    chosen_photo = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "samples" / "camera.png"
     main(chosen_photo, ROOT / "docs" / "page.png")

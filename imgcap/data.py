@@ -58,13 +58,17 @@ def load_split(source: str, split: str) -> datasets.Dataset:
         split: "train", "validation" or "test".
 
     Raises:
-        InputError: no such data set or split, or a column is missing.
+        InputError: no such data set or split, no way to the Hub, or a column is missing.
     """
     try:
         dataset = datasets.load_dataset(source, split=split)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
         raise InputError(
             f"No data set at {source!r}: give a folder of parquet files or the id of one on the Hub."
+        ) from error
+    except ConnectionError as error:
+        raise InputError(
+            f"There is no folder {source!r}, and the Hub cannot be reached: give a folder of parquet files, or connect."
         ) from error
     except ValueError as error:
         raise InputError(

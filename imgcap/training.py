@@ -98,7 +98,8 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
         )
         return cast("Recipe", OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise InputError(f"The recipe cannot be read: {str(error).splitlines()[0]}.") from error
+        where = f" at {error.full_key}" if error.full_key else ""
+        raise InputError(f"The recipe cannot be read{where}: {str(error).splitlines()[0]}") from error
 
 
 def load_encoder_weights(model: ImgcapForImageCaptioning, weights: str) -> None:
@@ -243,7 +244,7 @@ class CaptionTrainer(Trainer):
                 yield {name: tensor.to(self.args.device) for name, tensor in batch.items()}
             return
         for start in range(0, len(self.validation_grids), 64):
-            grid = torch.from_numpy(self.validation_grids[start : start + 64]).float().to(self.args.device)
+            grid = torch.from_numpy(self.validation_grids[start : start + 64].astype(np.float32)).to(self.args.device)
             yield {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)}
 
 

@@ -3,6 +3,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before anything imports huggingface_hub, which reads it once: tests talk to this machine alone.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 from postgresql import find_binaries, postgresql_server
 from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text

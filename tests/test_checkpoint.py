@@ -27,8 +27,7 @@ def test_how_it_writes_is_stored_too(tiny_captioner, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"model_type": "bert"}', "no json"])
-def test_what_is_no_captioner_is_refused_in_a_sentence(tmp_path, content, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_is_no_captioner_is_refused_in_a_sentence(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match="No captioner can be loaded from"):

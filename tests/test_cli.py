@@ -13,7 +13,7 @@ SAMPLES = ROOT / "tests" / "samples"
 @pytest.fixture
 def imgcap(tiny_captioner):
     def run(*arguments):
-        environment = os.environ | {"IMGCAP_MODEL": str(tiny_captioner), "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | {"IMGCAP_MODEL": str(tiny_captioner)}
         return subprocess.run(
             [sys.executable, "-m", "imgcap", *map(str, arguments)],
             cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
@@ -58,7 +58,7 @@ def test_evaluate_prints_json_and_words(imgcap, caption_folder):
     ("arguments", "message"),
     [
         (("caption", "a.jpg", "--length", "huge"), "length must be short, normal or long"),
-        (("evaluate", "--data", "no/where"), "No data set at 'no/where'"),
+        (("evaluate", "--data", "no/where"), "There is no folder 'no/where', and the Hub cannot be reached"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(imgcap, arguments, message):

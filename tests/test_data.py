@@ -92,8 +92,7 @@ def test_an_absent_split_is_named(tmp_path):
         data.load_split(str(tmp_path), "test")
 
 
-def test_an_absent_or_empty_folder_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_an_absent_or_empty_folder_is_named(tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match="No data set at"):
             data.load_split(str(place), "train")

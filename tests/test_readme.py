@@ -93,7 +93,7 @@ def _answers(url: str, process: subprocess.Popen) -> bool:
             return False
         try:
             return "imgcap" in httpx.get(url, follow_redirects=True).raise_for_status().text
-        except httpx.TransportError:
+        except httpx.HTTPError:  # not there yet, or there and not ready
             time.sleep(0.5)
     return False
 

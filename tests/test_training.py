@@ -33,7 +33,7 @@ def small(folder: Path, source: Path, **options) -> Recipe:
 @pytest.fixture(scope="module")
 def first_stage(tmp_path_factory, caption_folder):
     folder = tmp_path_factory.mktemp("first")
-    recipe = small(folder, caption_folder, epochs=8, learning_rate=5e-3)
+    recipe = small(folder, caption_folder, epochs=20, learning_rate=5e-3)
     return recipe, train(recipe)
 
 
@@ -151,7 +151,7 @@ def test_encoder_weights_come_from_a_file_in_torchvisions_layout(tmp_path):
         assert torch.equal(next(model.encoder.parameters()), network.state_dict()[first])
     with pytest.raises(InputError, match="are not those of a vgg11"):
         load_encoder_weights(model, str(tmp_path / "resnet18.safetensors"))
-    with pytest.raises(InputError, match="one of DEFAULT, IMAGENET1K_V1"):
+    with pytest.raises(InputError, match=r"one of .*IMAGENET1K_V1"):
         load_encoder_weights(model, "IMAGENET9")
 
 
@@ -181,11 +181,10 @@ def test_a_wrong_key_or_value_is_named(override, message):
         ({"decoder": "transformer"}, "decoder must be one of"),
         ({"encoder": "resnet9000"}, "resnet9000"),
         ({"init_from": "nowhere/at-all"}, "No captioner can be loaded from 'nowhere/at-all'"),
-        ({"data": "nowhere/at-all"}, "No data set at 'nowhere/at-all'"),
+        ({"data": "nowhere/at-all"}, "no folder 'nowhere/at-all', and the Hub cannot be reached"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_a_sentence(options, message, tmp_path, caption_folder, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_cannot_be_trained_is_said_in_a_sentence(options, message, tmp_path, caption_folder):
     recipe = small(tmp_path, caption_folder, **options)
     with pytest.raises(InputError, match=message):
         train(recipe)
@@ -200,7 +199,7 @@ def test_the_command_trains_and_prints_its_scores(tmp_path, caption_folder):
         command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout[done.stdout.index("{") :])["n"] == 6
+    assert json.loads(done.stdout[done.stdout.rindex('{\n  "model"') :])["n"] == 6
     assert "it/s" in done.stderr or "s/it" in done.stderr  # a progress bar
 
 
