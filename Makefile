@@ -26,10 +26,10 @@ setup-dev: .venv/dev.done
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-.venv/app.done: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+.venv/app.done: requirements.txt constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-.venv/dev.done: requirements.txt requirements-dev.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+.venv/dev.done: requirements.txt requirements-dev.txt constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@ .venv/app.done
