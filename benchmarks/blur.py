@@ -1,4 +1,4 @@
-"""The blur check's evidence: `python benchmarks/blur.py PHOTOS [--labelled DIR] [--captions PARQUET]`.
+"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [--labelled DIR] [--captions PARQUET]`.
 
 PHOTOS is a folder of sharp photographs. Every other one by name sets each method's threshold (the highest that refuses
 at most 1% of them); the table is of the rest. `--labelled` adds a folder of real pictures with a labels.csv

@@ -1,4 +1,4 @@
-"""What the blur check costs beside decoding: `python benchmarks/blur_speed.py PHOTO [--repeats 15]`.
+"""What the blur check costs beside decoding: `python -m benchmarks.blur_speed PHOTO [--repeats 15]`.
 
 The photograph is enlarged to 12 megapixels and saved as JPEG (quality 90); medians in milliseconds on one core, wall
 and processor time, and the check's peak of memory above the picture itself as tracemalloc sees NumPy's and OpenCV's

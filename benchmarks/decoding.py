@@ -1,4 +1,4 @@
-"""What decoding costs: `python benchmarks/decoding.py [--megapixels 64]`.
+"""What decoding costs: `python -m benchmarks.decoding [--megapixels 64]`.
 
 First a photograph of 500 x 375 in this process and in the sandbox, then one large picture of each kind in a child of
 its own: processor time, wall time and peak address space. Processor time is the figure that other work on the machine

@@ -1,15 +1,16 @@
-"""Take the README's picture of the page, docs/page.png: `python benchmarks/page_picture.py [PHOTO]`.
+"""Take the README's picture of the page, docs/page.png: `python -m benchmarks.page_picture [PHOTO]`.
 
 Starts the app with its own model and settings in a folder of its own, registers, gives the photo, and waits for the
 caption. Needs the development requirements and Chromium.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "web")]
+sys.path.insert(0, str(ROOT / "tests" / "web"))
 
 from playwright.sync_api import sync_playwright  # noqa: E402  after the path is set
 from running import PASSWORD, run_app  # noqa: E402
@@ -44,5 +45,6 @@ def main(photo: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    chosen_photo = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "samples" / "camera.png"
-    main(chosen_photo, ROOT / "docs" / "page.png")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo", type=Path, nargs="?", default=ROOT / "tests" / "samples" / "camera.png")
+    main(parser.parse_args().photo, ROOT / "docs" / "page.png")
