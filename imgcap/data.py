@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.errors import InputError
 from imgcap.model import ImgcapImageProcessor
+from imgcap.model.modeling_imgcap import shift_right
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,9 @@ class CaptionCollator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What the model's forward takes, for rows with `captions` and either `image` or `features`."""
         labels = self.labels([row["captions"] for row in rows])
-        batch = {"labels": labels, "decoder_input_ids": self._shift(labels)}
+        start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
+        # Given here although the model could make them: the Trainer takes the labels away to smooth them.
+        batch = {"labels": labels, "decoder_input_ids": shift_right(labels, start, pad)}
         if self.processor is None:
             grid = torch.from_numpy(np.stack([row["features"] for row in rows])).float()
             return {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)} | batch
@@ -230,8 +233,3 @@ class CaptionCollator:
         whole = [torch.tensor([*ids[1:], self.tokenizer.eos_token_id]) for ids in encoded]
         rows = [ids[: self.max_words] for ids in whole]
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)
-
-    def _shift(self, labels: Tensor) -> Tensor:
-        start = labels.new_full((len(labels), 1), self.tokenizer.bos_token_id)
-        shifted = labels[:, :-1]
-        return torch.cat((start, shifted.masked_fill(shifted == -100, self.tokenizer.pad_token_id)), 1)

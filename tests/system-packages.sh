@@ -1,9 +1,11 @@
 #!/bin/sh
 # What the tests need beside Python: Chromium for the page, Java for METEOR and the PTB oracle, PostgreSQL for the
-# database tests. As root on Debian they are installed; elsewhere this says what to install and the tests decide.
+# database tests, curl for the README's example. As root on Debian they are installed; elsewhere this says what to
+# install, and the tests decide.
 missing=""
 command -v chromium >/dev/null || [ -x /usr/bin/chromium ] || missing="$missing chromium chromium-driver"
 command -v java >/dev/null || missing="$missing default-jre-headless"
+command -v curl >/dev/null || missing="$missing curl"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -26,6 +26,12 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from .configuration_imgcap import ImgcapConfig
 
 
+def shift_right(labels: Tensor, start: int, pad: int) -> Tensor:
+    """Labels (N, T) -> decoder_input_ids (N, T): the start token in front, padding where a label is -100."""
+    first = labels.new_full((len(labels), 1), start)
+    return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), 1)
+
+
 class DecoderState:
     """What the decoder carries from one word to the next; transformers hands it around as `past_key_values`.
 
@@ -241,7 +247,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("forward needs decoder_input_ids or labels.")
-            decoder_input_ids = self.shift_right(labels)
+            decoder_input_ids = shift_right(labels, self.config.decoder_start_token_id, self.config.pad_token_id)
         if past_key_values is None:
             if encoder_outputs is None:
                 if pixel_values is None:
@@ -260,12 +266,3 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         if labels is not None:
             loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None)
-
-    def shift_right(self, labels: Tensor) -> Tensor:
-        """Labels (N, T) -> decoder_input_ids (N, T): the start token in front, -100 replaced by padding."""
-        start = labels.new_full((len(labels), 1), self.config.decoder_start_token_id)
-        return torch.cat((start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)), 1)
-
-    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The name under which transformers' collators look for `shift_right`."""
-        return self.shift_right(labels)

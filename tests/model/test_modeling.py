@@ -13,6 +13,7 @@ from imgcap.checkpoint import load_captioner
 from imgcap.data import build_tokenizer
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
 from imgcap.model.decoding import as_sentence, generation_options
+from imgcap.model.modeling_imgcap import shift_right
 
 SIDE = 64
 
@@ -51,9 +52,9 @@ def test_the_loss_is_the_cross_entropy_of_the_words_that_count(model, pixels):
     assert torch.allclose(output.loss, -chosen[labels != -100].mean())
 
 
-def test_labels_are_shifted_right_behind_the_start_token(model):
+def test_labels_are_shifted_right_behind_the_start_token():
     labels = torch.tensor([[5, 6, 2], [7, 2, -100]])
-    assert model.shift_right(labels).tolist() == [[1, 5, 6], [1, 7, 2]]
+    assert shift_right(labels, start=1, pad=0).tolist() == [[1, 5, 6], [1, 7, 2]]
 
 
 def test_one_word_at_a_time_gives_the_logits_of_the_whole_caption(model, pixels):
