@@ -91,11 +91,6 @@ def format_variance(value: float) -> str:
     return f"{exact.quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN):f}"
 
 
-def sharpness_map(image: Pixels) -> NDArray[np.float64]:
-    """Where a picture is sharp: the variance of each tile, (rows, columns), in the units of `Sharpness.variance`."""
-    return _tile_variances(working_grey(image))
-
-
 def sharpness_overlay(image: Pixels, threshold: float | None = None) -> NDArray[np.uint8]:
     """The working-size picture under its sharpness map, (h, w, 3) RGB; `MAP_LEGEND` says how to read it.
 

@@ -88,27 +88,23 @@ class Captioner:
         Raises:
             InputError: no such length, or the configured model cannot be loaded.
         """
-        wanted = check_length(length)
-        reading = self.check(image, source)
+        return self.complete(self.check(image, source), image, check_length(length))
+
+    def complete(self, reading: Reading, image: NDArray[np.uint8], length: Length) -> Reading:
+        """The Reading that `check` gave of image (H, W, 3), uint8 RGB, with captions if it is valid."""
         if not reading.valid:
             return reading
-        first, *others = self.describe(image, wanted)
+        first, *others = self.describe(image, length)
         return replace(reading, caption=first, alternatives=tuple(Alternative(text, None) for text in others))
-
-    def check_source(self, source: str) -> Reading:
-        """`check` of a file or link; what is wrong with it stands in the Reading's `error`."""
-        return self._from_source(source, None)
 
     def caption_source(self, source: str, length: str = "normal") -> Reading:
         """`caption` of a file or link; what is wrong with it stands in the Reading's `error`."""
-        return self._from_source(source, check_length(length))
-
-    def _from_source(self, source: str, length: Length | None) -> Reading:
+        wanted = check_length(length)
         try:
             image = images.load(source)
         except InputError as error:
             return self.refuse(str(error), source)
-        return self.check(image, source) if length is None else self.caption(image, length, source)
+        return self.caption(image, wanted, source)
 
     def refuse(self, error: str, source: str | None = None) -> Reading:
         """The Reading of an input that held no picture."""
@@ -142,7 +138,7 @@ class Captioner:
 
         disable_progress_bar()  # one file of sixty megabytes loads before a bar could help
         model, processor = load_captioner(self.settings.model)
-        # Half the time where the processor multiplies bfloat16 itself, and more than float32's where it does not.
+        # Faster where the processor multiplies bfloat16 itself, slower than float32 where it does not.
         if any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16")):
             model.encoder.to(torch.bfloat16)
         return model, processor

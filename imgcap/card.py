@@ -54,8 +54,8 @@ The whole log is in `log.jsonl`, the scores in `scores.json`.
 ## Limits
 
 It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. Elsewhere it says
-the nearest thing it knows, with the same assurance. It often gets sex, colour and number wrong. It must not be relied
-on where a wrong description can do harm.
+the nearest thing it knows, with the same assurance. Its mistakes have not been counted by kind; expect wrong
+sex, colour and number among them. It must not be relied on where a wrong description can do harm.
 
 ## Terms
 

@@ -2,6 +2,7 @@
 
 from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
+import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -122,8 +123,6 @@ def drop_unusable(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
 
 
 def _decodes(picture: dict[str, Any] | None) -> bool:
-    import io
-
     if picture is None:
         return False
     try:
@@ -165,7 +164,7 @@ class AugmentationConfig:
     brightness: float = 0.2  # factors of torchvision's ColorJitter
     contrast: float = 0.2
     saturation: float = 0.2
-    hue: float = 0.0  # costs more than all the others together
+    hue: float = 0.0
     perspective: float = 0.15  # distortion scale, on every third picture
 
 

@@ -25,7 +25,7 @@ from imgcap.errors import InputError
 CHILDREN = 2
 """Pictures decoded at once; more wait."""
 CPU_SECONDS = 5.0
-"""Processor time that one picture may take: 64 million pixels take 1 to 3.5 s (benchmarks/decoding.py)."""
+"""Processor time that one picture may take: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""
 EXHAUSTED = "The picture takes too much work to open: save it again as a plain JPEG or PNG."
 
 Child: TypeAlias = subprocess.Popen[bytes]

@@ -65,7 +65,9 @@ class Endpoints:
             picture has no caption.
         """
         caller = caller_of(request)
-        return self._answer(image, url, caller, lambda picture: self.describe(picture, length, caller)).as_dict()
+        return self._answer(
+            image, url, caller, lambda picture: self.describe(picture, self.measure(picture), length, caller)
+        ).as_dict()
 
     def check(self, request: gr.Request, image: Any = None, url: str | None = None) -> dict[str, Any]:
         """Measure how sharp a picture is, and write no caption. Not counted and not kept.
@@ -84,18 +86,17 @@ class Endpoints:
         """How sharp the picture is; no caption."""
         return self.services.captioner.check(picture.pixels, picture.name)
 
-    def describe(self, picture: Picture, length: str, caller: Caller) -> Reading:
-        """The reading with its caption, counted and kept in the caller's history.
+    def describe(self, picture: Picture, reading: Reading, length: str, caller: Caller) -> Reading:
+        """The reading that `measure` gave, with its caption; counted and kept in the caller's history.
 
         Raises:
             Throttled: the caller has used up the captions allowed.
             InputError: there is no such length.
         """
         wanted = check_length(length)
-        reading = self.measure(picture)
         if reading.valid:
             self.services.throttle.hit("caption", account=caller.name, address=caller.address)
-            reading = self.services.captioner.caption(picture.pixels, wanted, picture.name)
+            reading = self.services.captioner.complete(reading, picture.pixels, wanted)
         self.services.history.add(caller.name, reading, make_thumbnail(picture.pixels), picture.source)
         return reading
 

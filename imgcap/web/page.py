@@ -113,7 +113,7 @@ class Handlers:
             picture = self.endpoints.open_upload(payload, caller)
             reading = self.endpoints.measure(picture)
             yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
-            reading = self.endpoints.describe(picture, length, caller)
+            reading = self.endpoints.describe(picture, reading, length, caller)
             yield render_reading(reading), gr.update(visible=True), ""
         except InputError as error:
             yield render_reading(reading, str(error)), gr.update(visible=reading is not None), ""

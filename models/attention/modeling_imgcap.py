@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         """(B, 3, S, S) normalised pixels -> last_hidden_state (B, P, C) in the dtype of `pixel_values`."""
         # The trunk may run in bfloat16 while the decoder stays in float32.
         dtype = next(self.trunk.parameters()).dtype
-        # A third faster on CPUs than the default layout: 63 ms against 97 for ResNet50 on two cores.
+        # Convolutions on CPUs are faster in this layout.
         grid = self.trunk(pixel_values.to(dtype, memory_format=torch.channels_last))
         return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2).to(pixel_values.dtype))
 
