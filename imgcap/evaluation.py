@@ -1,6 +1,6 @@
 """Captions for a whole split, and their scores: what `python -m imgcap evaluate` prints."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import datasets
@@ -43,8 +43,8 @@ def picture_batches(
         yield {"pixel_values": processor.image_processor(images, return_tensors="pt")["pixel_values"]}
 
 
-def evaluate(model: str, source: str, split: str, limit: int | None = None) -> dict[str, Any]:
-    """Score a captioner on a split: no blur gate, the default beam, raw references, captions as shown.
+def caption_split(model: str, source: str, split: str, limit: int | None = None) -> tuple[datasets.Dataset, list[str]]:
+    """Write a split's captions: no blur gate, the default beam, captions as shown.
 
     Args:
         model: folder or Hub id of the captioner.
@@ -53,7 +53,7 @@ def evaluate(model: str, source: str, split: str, limit: int | None = None) -> d
         limit: only the first so many pictures.
 
     Returns:
-        model, split, n and what `imgcap.metrics.score` returns.
+        The rows captioned, and one caption for each in their order.
 
     Raises:
         InputError: model, data set or split cannot be read.
@@ -62,5 +62,14 @@ def evaluate(model: str, source: str, split: str, limit: int | None = None) -> d
     dataset = data.drop_unusable(data.load_split(source, split), f"{source} {split}")
     if limit is not None:
         dataset = dataset.select(range(min(limit, len(dataset))))
-    captions = write_captions(captioner, processor, picture_batches(dataset, processor))
+    return dataset, write_captions(captioner, processor, picture_batches(dataset, processor))
+
+
+def summarize(model: str, split: str, dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
+    """model, split, n and what `imgcap.metrics.score` says of a split's captions against the raw references."""
     return {"model": model, "split": split, "n": len(dataset), **score(captions, data.references(dataset))}
+
+
+def evaluate(model: str, source: str, split: str, limit: int | None = None) -> dict[str, Any]:
+    """What `summarize` says of the captions that `caption_split` writes; the arguments and errors are its."""
+    return summarize(model, split, *caption_split(model, source, split, limit))

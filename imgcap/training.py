@@ -1,7 +1,8 @@
 """Training: one typed recipe, transformers' Trainer, the best checkpoint by validation CIDEr.
 
 A recipe is one stage. The first trains a decoder on a frozen encoder, from cached grids; the next starts from its
-result (`init_from`) and tunes the encoder too, at a smaller rate.
+result (`init_from`) and tunes the encoder too, at a smaller rate; the last one trains on CIDEr-D itself
+(`objective: self_critical`, see `imgcap.self_critical`).
 """
 
 from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
@@ -30,10 +31,11 @@ from imgcap.card import read_provenance, write_card
 from imgcap.checkpoint import load_captioner, save_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
-from imgcap.evaluation import evaluate, picture_batches, write_captions
+from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
 from imgcap.features import cached_views
 from imgcap.metrics import score
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
+from imgcap.self_critical import PictureCollator, SelfCriticalLoss
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class Recipe:
     min_count: int = 5  # a word seen less often in the training captions is <unk>
 
     # optimisation
+    objective: str = "cross_entropy"  # or self_critical, which rewards captions of its own by their CIDEr-D
+    samples: int = 5  # captions drawn of a picture; self_critical only
     epochs: float = 10.0
     batch_size: int = 64  # pictures; each brings its five captions
     learning_rate: float = 1e-3  # of the decoder
@@ -202,9 +206,11 @@ class CaptionTrainer(Trainer):
         validation: datasets.Dataset,
         validation_grids: NDArray[np.float16] | None,
         processor: ImgcapProcessor,
+        self_critical: SelfCriticalLoss | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.self_critical = self_critical
         self.encoder_learning_rate = encoder_learning_rate
         self.validation = validation
         self.validation_grids = validation_grids
@@ -226,6 +232,18 @@ class CaptionTrainer(Trainer):
             lr=self.args.learning_rate, betas=(0.9, 0.98), weight_decay=self.args.weight_decay,
         )  # fmt: skip
         return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Cross-entropy, smoothed by the Trainer; or the self-critical loss where there is one."""
+        if self.self_critical is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return self.self_critical(model, **inputs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Beside a self-critical loss, the last batch's mean reward and the share of its captions that ended."""
+        if self.self_critical is not None and "loss" in logs:
+            logs |= {"reward": self.self_critical.reward, "ended": self.self_critical.ended}
+        super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` computes them."""
@@ -252,7 +270,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """Run one stage; the best checkpoint by validation CIDEr, its card and its log end in `recipe.output`.
 
     Returns:
-        What `imgcap.evaluation.evaluate` says of that checkpoint on the validation split.
+        What `imgcap.evaluation.summarize` says of that checkpoint on the validation split.
 
     Raises:
         InputError: data, weights or recipe cannot be used.
@@ -270,7 +288,9 @@ def train(recipe: Recipe) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=_last_checkpoint(output) if recipe.resume else None)
     save_captioner(output, model.cpu(), processor)
     # The finished files are scored, by the command's own code: whoever evaluates them finds the card's numbers.
-    scores = evaluate(recipe.output, recipe.data, "validation", recipe.validation_pictures or None)
+    rows, captions = caption_split(recipe.output, recipe.data, "validation", recipe.validation_pictures or None)
+    scores = summarize(recipe.output, "validation", rows, captions)
+    (output / "captions.json").write_text(json.dumps(captions, indent=0) + "\n")
     (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
     provenance = read_provenance(recipe.init_from, recipe.encoder_weights)
@@ -305,13 +325,15 @@ def _trainer(
 ) -> CaptionTrainer:
     frozen = recipe.encoder_learning_rate == 0
     model.encoder.requires_grad_(not frozen)
-    collator = CaptionCollator(processor.tokenizer, processor.image_processor)
+    self_critical = _self_critical(recipe, processor, train_split)
+    collators = PictureCollator if self_critical else CaptionCollator
+    collator = collators(processor.tokenizer, processor.image_processor)
     views = grids = None
     if frozen:
         cache = Path(recipe.cache)
         views = cached_views(cache, model, train_split, collator, recipe.augmentation, recipe.feature_views)
         grids = cached_views(cache, model, validation, collator, recipe.augmentation, 1)[0]
-        collator = CaptionCollator(processor.tokenizer, None)
+        collator = collators(processor.tokenizer, None)
     else:
         collator.augment = data.augmentation(recipe.augmentation, model.config.image_size)
     arguments = TrainingArguments(
@@ -348,4 +370,19 @@ def _trainer(
         validation=validation,
         validation_grids=grids,
         processor=processor,
+        self_critical=self_critical,
     )
+
+
+def _self_critical(
+    recipe: Recipe, processor: ImgcapProcessor, train_split: datasets.Dataset
+) -> SelfCriticalLoss | None:
+    if recipe.objective == "cross_entropy":
+        return None
+    if recipe.objective != "self_critical":
+        raise InputError(f"objective must be cross_entropy or self_critical, not {recipe.objective!r}.")
+    if recipe.samples < 2:
+        raise InputError(f"Self-critical training compares captions of a picture: samples must be at least 2, not "
+                         f"{recipe.samples}.")  # fmt: skip
+    references = data.references(train_split)
+    return SelfCriticalLoss(references, processor.tokenizer, recipe.samples, recipe.max_length - 1)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from imgcap import data
 from imgcap.checkpoint import load_captioner
 from imgcap.errors import InputError
+from imgcap.evaluation import summarize
 from imgcap.settings import ROOT
 from imgcap.training import Recipe, build, load_encoder_weights, load_recipe, train
 
@@ -44,6 +45,9 @@ def test_a_stage_leaves_a_captioner_its_log_its_scores_and_its_card(first_stage)
     assert model.config.vocab_size == len(processor.tokenizer)
     assert json.loads((output / "scores.json").read_text()) == scores
     assert scores["n"] == 6
+    captions = json.loads((output / "captions.json").read_text())
+    split = data.load_split(recipe.data, "validation")
+    assert summarize(recipe.output, "validation", split, captions) == scores
     assert scores["split"] == "validation"
     log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert any("eval_CIDEr" in row for row in log)
