@@ -1,14 +1,19 @@
-"""A captioner in a folder or on the Hub: loading it, and saving it small."""
+"""A captioner in a folder or on the Hub: loading it, averaging several, and saving one small."""
 
 from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from imgcap.errors import InputError
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+
+
+UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)  # what loading raises where there is no captioner
 
 
 def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcessor]:
@@ -20,7 +25,7 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
     try:
         model = ImgcapForImageCaptioning.from_pretrained(source, dtype=torch.float32)
         processor = ImgcapProcessor.from_pretrained(source)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise InputError(
             f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
         ) from error
@@ -36,3 +41,44 @@ def save_captioner(folder: Path, model: ImgcapForImageCaptioning, processor: Img
     state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
     processor.save_pretrained(folder)
+
+
+def average(folders: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of several checkpoints' weights, in the state dict of one.
+
+    The weights at the end of a run wander about a minimum; their mean is nearer to it than any of them (Izmailov et
+    al., 2018, arXiv:1803.05407; over a run's last checkpoints: Vaswani et al., 2017, arXiv:1706.03762).
+
+    Args:
+        folders: checkpoints of one captioner, the last one last: it gives what is no floating-point number.
+
+    Raises:
+        InputError: there is none, one cannot be read, or their tensors do not match.
+    """
+    if not folders:
+        raise InputError("There is no checkpoint to average: give at least one folder.")
+    states = [_state(folder) for folder in folders]
+    last = states[-1]
+    for folder, state in zip(folders, states, strict=True):
+        wrong = [n for n in state | last if n not in state or n not in last or state[n].shape != last[n].shape]
+        if wrong:
+            raise InputError(
+                f"The checkpoints cannot be averaged: {wrong[0]} in {str(folder)!r} is not as in {str(folders[-1])!r}."
+            )
+    # In float64 the mean of equal numbers is that number: an encoder that was frozen stays what it was.
+    return {
+        name: torch.stack([state[name] for state in states]).double().mean(0).float()
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in last.items()
+    }
+
+
+def _state(folder: Path) -> dict[str, Tensor]:
+    try:
+        # Through the model, because a file leaves tied weights out.
+        model = ImgcapForImageCaptioning.from_pretrained(str(folder), dtype=torch.float32)
+    except UNREADABLE as error:
+        raise InputError(f"There is no checkpoint that can be read in {str(folder)!r}.") from error
+    state: dict[str, Tensor] = model.state_dict()
+    return state
