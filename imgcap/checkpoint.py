@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from transformers.trainer_utils import sort_checkpoints
 
 from imgcap.errors import InputError
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
@@ -41,6 +42,11 @@ def save_captioner(folder: Path, model: ImgcapForImageCaptioning, processor: Img
     state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
     processor.save_pretrained(folder)
+
+
+def last_checkpoints(run: Path, count: int) -> list[Path]:
+    """The checkpoints of the last `count` epochs that the run in `run` kept, in order; fewer if it kept fewer."""
+    return [Path(folder) for folder in sort_checkpoints(str(run / "checkpoints"))[-count:]]
 
 
 def average(folders: Sequence[Path]) -> dict[str, Tensor]:

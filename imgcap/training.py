@@ -7,6 +7,7 @@ result (`init_from`) and tunes the encoder too, at a smaller rate; the last one 
 
 from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
+import copy
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap import data
 from imgcap.card import read_provenance, write_card
-from imgcap.checkpoint import load_captioner, save_captioner
+from imgcap.checkpoint import average, last_checkpoints, load_captioner, save_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
@@ -71,6 +72,7 @@ class Recipe:
     label_smoothing: float = 0.1
     max_grad_norm: float = 1.0
     bf16: bool = True  # matrix products in bfloat16
+    average_last: int = 0  # so many last epochs' weights are averaged, and kept where that scores best; 0 never does
     seed: int = 0
     resume: bool = False  # go on from the last checkpoint in output
     workers: int = 1  # processes that decode and augment pictures
@@ -256,6 +258,16 @@ class CaptionTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def average_last(self, checkpoints: Sequence[Path]) -> None:
+        """Put the mean of `checkpoints` in the model's place, unless the best single one scores higher; log which."""
+        best = copy.deepcopy(self.model.state_dict())
+        self.model.load_state_dict(average(checkpoints))
+        cider = self.evaluate()["eval_CIDEr"]
+        kept = cider >= cast("float", self.state.best_metric)
+        if not kept:
+            self.model.load_state_dict(best)
+        self.log({"averaged": len(checkpoints), "average_CIDEr": cider, "average_kept": kept})
+
     def _validation_batches(self) -> Iterator[dict[str, Any]]:
         if self.validation_grids is None:
             for batch in picture_batches(self.validation, self.processor):
@@ -268,6 +280,8 @@ class CaptionTrainer(Trainer):
 
 def train(recipe: Recipe) -> dict[str, Any]:
     """Run one stage; the best checkpoint by validation CIDEr, its card and its log end in `recipe.output`.
+
+    With `average_last` the mean of the last epochs' weights takes part, and wins where it scores at least the best.
 
     Returns:
         What `imgcap.evaluation.summarize` says of that checkpoint on the validation split.
@@ -286,6 +300,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(recipe), output / "recipe.yaml")
     trainer.train(resume_from_checkpoint=_last_checkpoint(output) if recipe.resume else None)
+    if recipe.average_last:
+        trainer.average_last(last_checkpoints(output, recipe.average_last))
     save_captioner(output, model.cpu(), processor)
     # The finished files are scored, by the command's own code: whoever evaluates them finds the card's numbers.
     rows, captions = caption_split(recipe.output, recipe.data, "validation", recipe.validation_pictures or None)
@@ -354,7 +370,7 @@ def _trainer(
         logging_steps=20,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
+        save_total_limit=max(2, recipe.average_last + 1),  # the best one may be older than those averaged
         load_best_model_at_end=True,
         metric_for_best_model="CIDEr",
         greater_is_better=True,

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 from imgcap import data
-from imgcap.checkpoint import load_captioner
+from imgcap.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.errors import InputError
 from imgcap.evaluation import summarize
 from imgcap.settings import ROOT
@@ -76,6 +76,23 @@ def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
     best = max(row["eval_CIDEr"] for row in log if "eval_CIDEr" in row)
     # The last scores are of whole pictures through the encoder, those on the way of grids kept in half precision.
     assert scores["CIDEr"] == pytest.approx(best, abs=0.05)
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(wins, tmp_path, caption_folder):
+    # A rate that makes weights jump leaves a mean of strangers; none at all makes all epochs one, and so their mean.
+    rate = 0.0 if wins else 0.05
+    recipe = small(tmp_path, caption_folder, average_last=2, learning_rate=rate, weight_decay=0.0)
+    train(recipe)
+    output = Path(recipe.output)
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    said = next(row for row in log if "averaged" in row)
+    evaluated = [row["eval_CIDEr"] for row in log if "eval_CIDEr" in row]
+    assert said["averaged"] == 2
+    assert said["average_CIDEr"] == evaluated[-1]
+    assert said["average_kept"] == (evaluated[-1] >= max(evaluated[:-1])) == wins
+    mean, kept = average(last_checkpoints(output, 2)), load_captioner(recipe.output)[0].state_dict()
+    assert all(torch.allclose(kept[name], mean[name], atol=2e-3) for name in mean) == wins
 
 
 def test_the_card_holds_the_measured_numbers_and_the_terms(first_stage):
