@@ -144,6 +144,11 @@ def _values(statistics: Iterable[_Statistics], counts: Floats) -> dict[str, Floa
     return {name: value for family in statistics for name, value in family.of(counts).items()}
 
 
+def cider_of_each(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
+    """CIDEr-D of each picture's caption, shape (pictures,); their mean is the CIDEr of `score`, with its errors."""
+    return _cider(*_tokenized(predictions, references)).numbers[:, 0]
+
+
 def _tokenized(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     if not len(predictions):
         raise InputError("There are no captions to score; give at least one prediction.")

@@ -155,3 +155,10 @@ def test_nothing_in_common_scores_nothing() -> None:
 def test_what_cannot_be_scored(predictions: list[str], references: list[list[str]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         metrics.score(predictions, references)
+
+
+def test_ciders_of_the_pictures_have_the_splits_cider_as_their_mean():
+    each = metrics.cider_of_each(PREDICTIONS, REFERENCES)
+    assert each.shape == (60,)
+    assert each.mean() == pytest.approx(metrics.score(PREDICTIONS, REFERENCES, bootstrap=0, with_meteor=False)["CIDEr"])
+    assert each[5] > each[3] == 0  # a reference itself, and nothing at all
