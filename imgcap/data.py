@@ -208,11 +208,14 @@ class CaptionCollator:
         labels = self.labels([row["captions"] for row in rows])
         start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
         # Given here although the model could make them: the Trainer takes the labels away to smooth them.
-        batch = {"labels": labels, "decoder_input_ids": shift_right(labels, start, pad)}
+        return self.pictures(rows) | {"labels": labels, "decoder_input_ids": shift_right(labels, start, pad)}
+
+    def pictures(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the model's forward takes for the pictures: pixel_values, or encoder_outputs where grids are cached."""
         if self.processor is None:
             grid = torch.from_numpy(np.stack([row["features"] for row in rows])).float()
-            return {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)} | batch
-        return {"pixel_values": self.pixels([row["image"] for row in rows])} | batch
+            return {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)}
+        return {"pixel_values": self.pixels([row["image"] for row in rows])}
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures -> pixel_values (B, 3, S, S) float32."""

@@ -30,6 +30,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from imgcap import data
 from imgcap.card import read_provenance, write_card
 from imgcap.checkpoint import average, last_checkpoints, load_captioner, save_captioner
+from imgcap.confidence import MIN_PICTURES, calibrate_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
@@ -62,7 +63,8 @@ class Recipe:
 
     # optimisation
     objective: str = "cross_entropy"  # or self_critical, which rewards captions of its own by their CIDEr-D
-    samples: int = 5  # captions drawn of a picture; self_critical only
+    samples: int = 5  # captions drawn of a picture; this and the next for self_critical only
+    temperature: float = 1.0  # of the draw; below 1 after label smoothing
     epochs: float = 10.0
     batch_size: int = 64  # pictures; each brings its five captions
     learning_rate: float = 1e-3  # of the decoder
@@ -141,6 +143,7 @@ def build(recipe: Recipe, train: datasets.Dataset) -> tuple[ImgcapForImageCaptio
     """A new captioner with a vocabulary of the training captions, or the one at `init_from`."""
     if recipe.init_from:
         model, processor = load_captioner(recipe.init_from)
+        model.config.confidence_slope = model.config.confidence_intercept = None  # of other weights
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = recipe.dropout
@@ -315,6 +318,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
         output, recipe=(output / "recipe.yaml").read_text(), scores=scores, config=model.config,
         beams=recipe.num_beams, provenance=provenance,
     )  # fmt: skip
+    if len(rows) >= MIN_PICTURES:
+        calibrate_captioner(output, rows, captions)
     return scores
 
 
@@ -397,8 +402,8 @@ def _self_critical(
         return None
     if recipe.objective != "self_critical":
         raise InputError(f"objective must be cross_entropy or self_critical, not {recipe.objective!r}.")
-    if recipe.samples < 2:
-        raise InputError(f"Self-critical training compares captions of a picture: samples must be at least 2, not "
-                         f"{recipe.samples}.")  # fmt: skip
-    references = data.references(train_split)
-    return SelfCriticalLoss(references, processor.tokenizer, recipe.samples, recipe.max_length - 1)
+    if recipe.samples < 2 or recipe.temperature <= 0:
+        raise InputError("Self-critical training needs samples of at least 2, to compare, and a temperature above 0.")
+    return SelfCriticalLoss(
+        data.references(train_split), processor.tokenizer, recipe.samples, recipe.max_length - 1, recipe.temperature
+    )

@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import small
+from transformers.modeling_outputs import BaseModelOutput
+
+from imgcap import data
+from imgcap.checkpoint import load_captioner
+from imgcap.cider import CiderD
+from imgcap.errors import InputError
+from imgcap.self_critical import PictureCollator, Samples, SelfCriticalLoss, others_mean, sample
+from imgcap.training import train
+
+
+@pytest.fixture(scope="module")
+def captioner(tiny_captioner):
+    model, processor = load_captioner(str(tiny_captioner))
+    return model.eval(), processor
+
+
+@pytest.fixture(scope="module")
+def grids(captioner):
+    model, _ = captioner
+    return BaseModelOutput(last_hidden_state=torch.randn(2, 4, model.encoder.channels))
+
+
+@pytest.fixture(scope="module")
+def training_captions(caption_folder):
+    return data.references(data.load_split(str(caption_folder), "train"))
+
+
+def test_the_probabilities_of_samples_are_those_of_the_forward_pass(captioner, grids):
+    model, _ = captioner
+    torch.manual_seed(0)
+    drawn = sample(model, 3, 9, temperature=0.8, encoder_outputs=grids)
+    start = torch.full((6, 1), model.config.decoder_start_token_id)
+    with torch.no_grad():
+        logits = model(decoder_input_ids=torch.cat((start, drawn.ids[:, :-1]), 1), encoder_outputs=grids).logits
+    logits[..., [model.config.pad_token_id, model.config.bos_token_id, model.config.unk_token_id]] = -torch.inf
+    expected = (logits / 0.8).log_softmax(-1).gather(2, drawn.ids[..., None])[..., 0]
+    counted = drawn.counted
+    assert torch.allclose(drawn.log_probabilities[counted], expected[counted], atol=1e-5)
+    assert (drawn.log_probabilities[~counted] == 0).all()
+
+
+def test_a_sample_counts_up_to_its_first_end_token(captioner, grids):
+    model, _ = captioner
+    torch.manual_seed(1)
+    drawn = sample(model, 200, 12, encoder_outputs=grids)
+    end, pad = model.config.eos_token_id, model.config.pad_token_id
+    ended = 0
+    for ids, counted in zip(drawn.ids.tolist(), drawn.counted.tolist(), strict=True):
+        length = ids.index(end) + 1 if end in ids else len(ids)
+        ended += end in ids
+        assert counted == [True] * length + [False] * (len(ids) - length)
+        assert set(ids[length:]) <= {pad}
+        assert not {pad, model.config.bos_token_id, model.config.unk_token_id} & set(ids[:length])
+    assert 0 < ended < 400
+
+
+def test_samples_follow_the_distribution(captioner, grids):
+    model, _ = captioner
+    torch.manual_seed(2)
+    with torch.no_grad():
+        drawn = sample(model, 20_000, 1, encoder_outputs=grids)
+        start = torch.full((2, 1), model.config.decoder_start_token_id)
+        logits = model(decoder_input_ids=start, encoder_outputs=grids).logits[:, 0]
+    logits[:, [model.config.pad_token_id, model.config.bos_token_id, model.config.unk_token_id]] = -torch.inf
+    share = torch.stack([row.flatten().bincount(minlength=logits.size(1)) / 20_000 for row in drawn.ids.chunk(2)])
+    assert torch.allclose(share, logits.softmax(-1), atol=0.02)
+
+
+def test_each_sample_is_compared_with_the_others():
+    rewards = torch.tensor([[1.0, 2.0, 6.0], [0.5, 0.5, 0.5]])
+    assert torch.equal(others_mean(rewards), torch.tensor([[4.0, 3.5, 1.5], [0.5, 0.5, 0.5]]))
+    assert torch.allclose((rewards - others_mean(rewards)).sum(1), torch.zeros(2), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(training_captions):
+    return data.build_tokenizer((text for row in training_captions for text in row), min_count=1)
+
+
+def drawn_captions(tokenizer, texts: list[str], ends: list[bool]) -> Samples:
+    rows = [[*tokenizer(text)["input_ids"][1:], *[tokenizer.eos_token_id] * end]
+            for text, end in zip(texts, ends, strict=True)]  # fmt: skip
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+    counted = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
+    return Samples(ids, torch.full(ids.shape, -0.5).masked_fill(~counted, 0.0).requires_grad_(), counted)
+
+
+def test_the_reward_is_cider_d_with_the_end_token_and_training_frequencies(tokenizer, training_captions):
+    loss = SelfCriticalLoss(training_captions, tokenizer, captions=2)
+    texts = ["a red disc", "the disc is red", "a blue square", "one square"]
+    references = [training_captions[0], training_captions[5]]
+    rewards = loss.rewards(drawn_captions(tokenizer, texts, [True, True, True, False]), references)
+    words = [[[*data.clean_caption(text).split(), data.END] for text in row] for row in training_captions]
+    cider = CiderD(words)
+    candidates = [[*text.split(), data.END] for text in texts[:3]] + [texts[3].split()]
+    expected = [cider.score(candidates[:2], words[0]), cider.score(candidates[2:], words[5])]
+    assert np.allclose(rewards, np.array(expected))
+    assert rewards.max() > 0.5
+
+
+def test_a_caption_that_stops_halfway_earns_less(tokenizer, training_captions):
+    loss = SelfCriticalLoss(training_captions, tokenizer, captions=2)
+    samples = drawn_captions(tokenizer, ["a red disc"] * 2, [True, False])
+    whole, halfway = loss.rewards(samples, [["A red disc ."] * 5])[0]
+    assert whole > halfway
+
+
+def test_the_loss_is_the_mean_over_tokens_of_advantage_times_log_probability(
+    captioner, tokenizer, training_captions, monkeypatch
+):
+    model, _ = captioner
+    samples = drawn_captions(tokenizer, ["a red disc", "a green square"], [True, False])
+    monkeypatch.setattr("imgcap.self_critical.sample", lambda *_, **__: samples)
+    loss = SelfCriticalLoss(training_captions, tokenizer, captions=2)
+    references = [["a red disc", "the disc is red"]]
+    good, bad = loss.rewards(samples, references)[0]
+    value = loss(model, references)
+    advantage = good - bad  # with two samples each is the other's baseline
+    assert value.item() == pytest.approx(float(-(advantage * -0.5 * 4 - advantage * -0.5 * 3) / 7))
+    value.backward()
+    # Descent raises the probability of the better caption and lowers the other's, padding apart.
+    assert (samples.log_probabilities.grad[0] < 0).all()
+    assert (samples.log_probabilities.grad[1][:3] > 0).all()
+    assert loss.ended == 0.5
+    assert loss.reward == pytest.approx(float(good + bad) / 2)
+
+
+def test_batches_bring_pictures_or_grids_and_raw_captions(captioner, caption_folder):
+    _, processor = captioner
+    split = data.load_split(str(caption_folder), "train")
+    rows = [{"image": split[0]["image"], "captions": ["A red disc .", "red"]}]
+    assert set(PictureCollator(processor.tokenizer, processor.image_processor)(rows)) == {"pixel_values", "references"}
+    grid = np.zeros((49, 8), np.float16)
+    batch = PictureCollator(processor.tokenizer)([{"features": grid, "captions": ["A red disc ."]}])
+    assert set(batch) == {"encoder_outputs", "references"}
+    assert batch["references"] == [["A red disc ."]]
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory, caption_folder):
+    """A captioner half trained by cross-entropy, and what self-critical training made of it."""
+    folder = tmp_path_factory.mktemp("stages")
+    first = small(folder / "first", caption_folder, epochs=2, learning_rate=5e-3, feature_views=1)
+    train(first)
+    second = small(
+        folder / "second", caption_folder, init_from=first.output, objective="self_critical", epochs=14,
+        learning_rate=2e-3, feature_views=1, cache=first.cache, samples=8,
+    )  # fmt: skip
+    return first, second, train(second)
+
+
+def test_self_critical_training_raises_the_reward(stages):
+    _, second, _ = stages
+    log = [json.loads(line) for line in (Path(second.output) / "log.jsonl").read_text().splitlines()]
+    rewards = [row["reward"] for row in log if "reward" in row]
+    assert rewards[-1] > 1.2 * rewards[0], rewards
+    assert all(0 <= row["ended"] <= 1 for row in log if "ended" in row)
+
+
+def test_self_critical_training_goes_on_from_the_stage_before(stages):
+    first, second, scores = stages
+    before = json.loads((Path(first.output) / "scores.json").read_text())
+    assert scores["CIDEr"] >= before["CIDEr"]
+    assert "objective: self_critical" in (Path(second.output) / "recipe.yaml").read_text()
+    old, new = (load_captioner(recipe.output)[0] for recipe in (first, second))
+    assert torch.equal(old.encoder.trunk.conv1.weight, new.encoder.trunk.conv1.weight)
+    assert not torch.equal(old.lm_head.bias, new.lm_head.bias)
+
+
+@pytest.mark.parametrize("options", [{"objective": "cider"}, {"samples": 1}, {"temperature": 0.0}])
+def test_a_recipe_that_makes_no_sense_is_refused(options, tmp_path, caption_folder):
+    with pytest.raises(InputError, match=r"objective must be|samples of at least 2"):
+        train(small(tmp_path, caption_folder, **({"objective": "self_critical"} | options)))
