@@ -54,8 +54,9 @@ The whole log is in `log.jsonl`, the scores in `scores.json`.
 ## Limits
 
 It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. Elsewhere it says
-the nearest thing it knows, with the same assurance. Its mistakes have not been counted by kind; expect wrong
-sex, colour and number among them. It must not be relied on where a wrong description can do harm.
+the nearest thing it knows, with the same assurance. It must not be relied on where a wrong description can do harm.
+
+{{ mistakes }}
 
 ## Terms
 
@@ -65,8 +66,9 @@ research and education only, and so is this checkpoint. The photographs belong t
 
 
 def write_card(
-    folder: Path, *, recipe: str, scores: Mapping[str, Any], config: ImgcapConfig, beams: int, provenance: str
-) -> None:
+    folder: Path, *, recipe: str, scores: Mapping[str, Any], config: ImgcapConfig, beams: int, provenance: str,
+    mistakes: Mapping[str, Any],
+) -> None:  # fmt: skip
     """Write `README.md`, the card, into `folder`.
 
     Args:
@@ -76,6 +78,7 @@ def write_card(
         config: the model's configuration.
         beams: the default beam's width.
         provenance: where the encoder's weights come from, as Markdown.
+        mistakes: what `imgcap.mistakes.count_mistakes` said of the same captions.
     """
     results = [
         EvalResult(
@@ -92,7 +95,7 @@ def write_card(
     )  # fmt: skip
     card = ModelCard.from_template(
         data, template_str=TEMPLATE, config=config, scores=scores, beams=beams, provenance=provenance, recipe=recipe,
-        rows="\n".join(_row(name, scores) for name in METRICS),
+        rows="\n".join(_row(name, scores) for name in METRICS), mistakes=_mistakes(mistakes),
     )  # fmt: skip
     card.save(folder / "README.md")
 
@@ -102,6 +105,39 @@ def _row(name: str, scores: Mapping[str, Any]) -> str:
         return f"| {name} | needs Java | |"
     interval = scores["intervals"].get(name)
     return f"| {name} | {scores[name]:.3f} | {f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''} |"
+
+
+def _mistakes(counted: Mapping[str, Any]) -> str:
+    """What was counted, as sentences and a table."""
+
+    def share(kind: str, group: str = "captions") -> str:
+        tally = counted[kind][group]
+        return "(none named)" if tally["share"] is None else f"{tally['share']:.1%}"
+
+    rows = "\n".join(
+        f"| {kind} | {groups['captions']['named']} | {groups['captions']['contradicted']} | {_share(groups['captions'])} "
+        f"| {_share(groups['captions_left_out'])} | {_share(groups['people_left_out'])} |"
+        for kind, groups in counted.items()
+    )
+    return (
+        f"Of its captions of the same pictures that name somebody's sex, {share('sex')} are contradicted by the "
+        "references: some of them name a sex, and none the same. Of those that say how many people or dogs there are "
+        f"it is {share('count')}; of those that name a colour {share('colour')}, which counts colours that people merely "
+        "leave out, or, where references give the same thing another colour, "
+        f"{share('colour of the same thing')}. Words are compared, not pictures, so some of this is noise: by the same "
+        "rules people's own captions, each against the picture's others, are contradicted as the last column says, and "
+        "the model's against as few references as the one before it says.\n\n"
+        "| kind | captions that name it | contradicted | share | against one reference less | people |\n"
+        f"|---|---|---|---|---|---|\n{rows}\n\n"
+        "Shares with Wilson's 95% intervals; rules in `imgcap.mistakes`, counts in `mistakes.json`."
+    )
+
+
+def _share(tally: Mapping[str, Any]) -> str:
+    if tally["share"] is None:
+        return "none named"
+    low, high = tally["interval"]
+    return f"{tally['share']:.1%} ({low:.1%} to {high:.1%})"
 
 
 def read_provenance(init_from: str, encoder_weights: str) -> str:

@@ -149,9 +149,10 @@ def coloured_things(caption: str) -> Claims:
 def counts(caption: str) -> Claims:
     """Under "people" and "dogs" how many of them the caption may mean, e.g. {2} for "two dogs"; 11 is more than ten.
 
-    A noun in the singular is one, a plural the number in front of it ("two", "a couple of") or else two and more. Later
-    nouns add to the count where an indefinite article or a number introduces them ("a man and a boy": {2}); otherwise
-    they may or may not mean the same ("a baby boy", "a man and his son": {1, 2}).
+    A noun in the singular is one, a plural the number in front of it ("two", "a couple of") or else two and more. A
+    later noun adds to the count where an indefinite article or a number above one introduces it ("a man and a boy":
+    {2}). Otherwise, or once there are several, it may or may not mean the same ("a man and his son": {1, 2}; "two men, a tall
+    man in front": {2, 3}).
 
     Blind to numbers far from their noun, to what is no person ("dog house"), and to those whom a caption does not
     mention: five people in the background count only where somebody writes of them.
@@ -165,8 +166,8 @@ def counts(caption: str) -> Claims:
         new, number = _introduction(tokens[:place])
         low, high = (1, 1) if form == "one" else (number, number) if form == "several" and number else (2, MANY)
         if subject in spans:
-            before, most = spans[subject]
-            low, high = before + low if new else max(before, low), most + high
+            least, most = spans[subject]
+            low, high = least + low if new and least == most == 1 else max(least, low), most + high
         spans[subject] = (min(low, MANY), min(high, MANY))
     return {subject: frozenset(range(low, high + 1)) for subject, (low, high) in spans.items()}
 
@@ -176,7 +177,7 @@ def _introduction(before: Sequence[str]) -> tuple[bool, int | None]:
     backwards = [*reversed(before), ""]
     for word, previous in list(pairwise(backwards))[:_REACH]:
         if word in NUMBERS:
-            return True, NUMBERS[word] if NUMBERS[word] > 1 else None
+            return NUMBERS[word] > 1, NUMBERS[word] if NUMBERS[word] > 1 else None  # one may be one of those before
         if word in ("a", "an", "another"):
             return True, None
         within = (word == "and" and previous in COLOURS) or (word == "of" and previous in NUMBERS)

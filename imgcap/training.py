@@ -36,6 +36,7 @@ from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
 from imgcap.features import cached_views
 from imgcap.metrics import score
+from imgcap.mistakes import count_mistakes
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
 from imgcap.self_critical import PictureCollator, SelfCriticalLoss
 
@@ -311,12 +312,14 @@ def train(recipe: Recipe) -> dict[str, Any]:
     scores = summarize(recipe.output, "validation", rows, captions)
     (output / "captions.json").write_text(json.dumps(captions, indent=0) + "\n")
     (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    mistakes = count_mistakes(captions, data.references(rows))
+    (output / "mistakes.json").write_text(json.dumps(mistakes, indent=2) + "\n")
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
     provenance = read_provenance(recipe.init_from, recipe.encoder_weights)
     (output / "provenance.md").write_text(provenance)
     write_card(
         output, recipe=(output / "recipe.yaml").read_text(), scores=scores, config=model.config,
-        beams=recipe.num_beams, provenance=provenance,
+        beams=recipe.num_beams, provenance=provenance, mistakes=mistakes,
     )  # fmt: skip
     if len(rows) >= MIN_PICTURES:
         calibrate_captioner(output, rows, captions)

@@ -14,6 +14,7 @@ from imgcap import data
 from imgcap.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.errors import InputError
 from imgcap.evaluation import summarize
+from imgcap.mistakes import count_mistakes
 from imgcap.settings import ROOT
 from imgcap.training import Recipe, build, load_encoder_weights, load_recipe, train
 
@@ -103,6 +104,18 @@ def test_the_card_holds_the_measured_numbers_and_the_terms(first_stage):
     assert all(result.dataset_split == "validation" for result in card.data.eval_results)
     assert "research and education only" in card.text
     assert "random weights" in card.text
+
+
+def test_the_mistakes_are_counted_and_the_card_says_how_many(first_stage):
+    recipe, _ = first_stage
+    output = Path(recipe.output)
+    captions = json.loads((output / "captions.json").read_text())
+    counted = json.loads((output / "mistakes.json").read_text())
+    assert counted == count_mistakes(captions, data.references(data.load_split(recipe.data, "validation")))
+    colour = counted["colour"]["captions"]
+    card = (output / "README.md").read_text()
+    assert f"| colour | {colour['named']} | {colour['contradicted']} | {colour['share']:.1%} (" in card
+    assert "| sex | 0 | 0 | none named |" in card  # of discs and squares
 
 
 def test_the_vocabulary_comes_from_the_training_split_only(tmp_path, caption_folder):
