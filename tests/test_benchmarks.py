@@ -1,10 +1,15 @@
 """Each benchmark starts as its documentation says; what they measure is for people to read, not for tests to judge."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import yaml
 
+from benchmarks import ablations
+from imgcap.errors import InputError
 from imgcap.settings import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
@@ -26,3 +31,76 @@ def test_the_blur_check_is_timed_beside_the_decode():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "blur.measure" in done.stdout
+
+
+def test_the_page_of_what_pays_is_made_of_the_numbers_beside_it():
+    results = ROOT / "docs" / "ablations"
+    plan = ablations.load_plan(ROOT / "benchmarks" / "ablations.yaml")
+    assert (ROOT / "docs" / "ablations.md").read_text() == ablations.make_table(plan, results)
+    for path in results.glob("*.json"):
+        result = json.loads(path.read_text())
+        assert sum(result["pictures"]) / len(result["pictures"]) == pytest.approx(result["scores"]["CIDEr"], abs=2e-4)
+
+
+def plan_of(folder, rows):
+    listed = {"seed_spread": 0.01, "groups": [{"title": "All", "text": "Said.", "rows": rows}]}
+    (folder / "list.yaml").write_text(yaml.safe_dump(listed))
+    return ablations.load_plan(folder / "list.yaml")
+
+
+def test_rows_are_trained_or_read_and_a_failing_one_does_not_stop_the_rest(
+    tmp_path, caption_folder, monkeypatch, capfd
+):
+    monkeypatch.setenv("PATH", "")  # no Java
+    run, results = tmp_path / "runs" / "base", tmp_path / "results"
+    plan = plan_of(tmp_path, [
+        {"name": "wrong", "what": "wrong", "config": "configs/smoke.yaml", "overrides": ["decoder=none"]},
+        {"name": "base", "what": "the base", "config": "configs/smoke.yaml", "overrides": ["dropout=0.1"]},
+        {"name": "mean", "what": "the mean", "run": str(run), "average": 2, "against": "base"},
+        {"name": "short", "what": "one word", "run": str(run), "generate": {"max_length": 3}, "against": "mean"},
+        {"name": "gone", "what": "no such run", "run": str(tmp_path / "nowhere"), "against": "base"},
+    ])  # fmt: skip
+    settings = [f"data={caption_folder}", f"cache={tmp_path}/cache", "encoder=resnet18", "encoder_weights=none",
+                "epochs=2", "hidden_size=32", "min_count=1", "bf16=false"]  # fmt: skip
+    assert ablations.run(plan, [], settings, tmp_path / "runs", results) == ["wrong", "gone"]
+    said = capfd.readouterr().err
+    assert "decoder must be one of" in said
+    assert "There is no finished run in" in said
+    made = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
+    assert made.keys() == {"base", "mean", "short"}
+    assert made["base"]["scores"]["CIDEr"] == round(json.loads((run / "scores.json").read_text())["CIDEr"], 4)
+    assert made["base"]["recipe"]["dropout"] == 0.1
+    assert not {"data", "output", "encoder_weights"} & made["base"]["recipe"].keys()
+    assert (len(made["base"]["epochs"]), len(made["base"]["pictures"])) == (2, 6)
+    assert made["short"]["words"] <= 2
+
+    assert ablations.run(plan, ["base", "short"], settings, tmp_path / "runs", results) == []
+    assert capfd.readouterr().out.splitlines() == ["base: done before", "short: done before"]
+    page = ablations.make_table(plan, results)
+    assert f"| the base | {ablations.number(made['base']['scores']['CIDEr'])} |" in page
+    assert "| no such run | not run |" in page
+    assert "Not run yet: wrong, gone." in page
+
+
+def test_a_difference_is_judged_by_its_interval_over_the_same_pictures():
+    rng = np.random.default_rng(0)
+    base = rng.exponential(0.5, 1000)  # spread so wide that an unpaired comparison could tell nothing
+    results = {name: {"row": {"name": name}, "pictures": list(base + shift)}
+               for name, shift in {"base": 0, "better": 0.03 + rng.normal(0, 0.1, 1000),
+                                   "close": 0.015 + rng.normal(0, 0.1, 1000),
+                                   "same": rng.normal(0, 0.1, 1000)}.items()}  # fmt: skip
+    _, low, high = ablations.difference(results["better"], results["base"])
+    assert low < 0.03 < high
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.1 / 1000**0.5, rel=0.15)
+    for name, note in (("better", ""), ("close", "within seeds"), ("same", "within noise, within seeds")):
+        row = ablations.Row(name=name, what="", run="somewhere", against="base")
+        assert ablations.comparison(row, results, 0.018)[1] == note
+    with pytest.raises(InputError, match="base and same captioned different pictures"):
+        ablations.difference(results["base"], {"row": {"name": "same"}, "pictures": [0.5]})
+
+
+@pytest.mark.parametrize("change", [{}, {"config": "b"}, {"run": ""}, {"against": "c"}, {"colour": "red"}])
+def test_a_list_of_rows_that_contradicts_itself_is_refused(change, tmp_path):
+    row = {"name": "a", "what": "a", "run": "runs/a"}
+    with pytest.raises(InputError):
+        plan_of(tmp_path, [row, row | {"name": "b"} | change] if change else [row, row])

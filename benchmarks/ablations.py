@@ -1,0 +1,344 @@
+"""What pays, measured: runs the rows of a list one after another, and makes a table of what they logged.
+
+python -m benchmarks.ablations run [--only ROW ...] [key=value ...]
+python -m benchmarks.ablations table
+
+`run` trains what has to be trained (each row a stage of `train.py` in runs/ablations/<row>; key=value goes to all of
+them, for example data=FOLDER encoder_weights=FILE), scores its validation captions, and writes
+docs/ablations/<row>.json. Finished rows are skipped until their run changes, an interrupted one is resumed, and a row
+that fails does not stop the rest. `table` needs those files only, and writes docs/ablations.md.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from imgcap.errors import InputError
+from imgcap.settings import ROOT
+
+MACHINE_KEYS = ("output", "data", "cache", "encoder_weights", "resume", "workers")  # of a recipe: no part of a result
+COLUMNS = ("CIDEr", "BLEU-4", "METEOR")
+
+
+@dataclass
+class Row:
+    """One line of the table; benchmarks/ablations.yaml says what its kinds are."""
+
+    name: str
+    what: str
+    against: str = ""
+    config: str = ""
+    overrides: list[str] = field(default_factory=list)
+    run: str = ""
+    generate: dict[str, Any] = field(default_factory=dict)
+    average: int = 0
+
+
+@dataclass
+class Group:
+    """Rows under one heading."""
+
+    title: str
+    text: str
+    rows: list[Row]
+
+
+@dataclass
+class Plan:
+    """The list: groups in the order they are run and shown in, and how far two seeds are apart in CIDEr."""
+
+    seed_spread: float
+    groups: list[Group]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows in order."""
+        return [row for group in self.groups for row in group.rows]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read the list of rows.
+
+    Raises:
+        InputError: no such file, or it is no list of rows.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Plan), OmegaConf.load(path))
+        plan = cast("Plan", OmegaConf.to_object(merged))
+    except (OSError, OmegaConfBaseException) as error:
+        raise InputError(f"The list {str(path)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    names = [row.name for row in plan.rows]
+    for row in plan.rows:
+        if names.count(row.name) > 1 or bool(row.config) == bool(row.run) or row.against not in ("", *names):
+            raise InputError(f"Row {row.name!r} needs a name of its own, config or run, and a row to be against.")
+    return plan
+
+
+# Running
+
+
+def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, results: Path) -> list[str]:
+    """Make the result of each row that has none yet; returns the names of those that failed."""
+    failed = []
+    results.mkdir(parents=True, exist_ok=True)
+    for row in plan.rows:
+        if only and row.name not in only:
+            continue
+        folder = runs / row.name if row.config else Path(row.run)
+        if read_result(results, row) and not _newer(folder / "scores.json", results / f"{row.name}.json"):
+            print(f"{row.name}: done before")
+            continue
+        try:
+            result = measure(row, folder, settings)
+        except InputError as error:
+            print(f"{row.name}: {error}", file=sys.stderr)
+            failed.append(row.name)
+            continue
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
+        (results / f"{row.name}.json").write_text(f"{{\n{lines}\n}}\n")
+        print(f"{row.name}: CIDEr {result['scores']['CIDEr']:.3f}")
+    return failed
+
+
+def read_result(results: Path, row: Row) -> dict[str, Any] | None:
+    """What `run` wrote of this very row, if it did."""
+    path = results / f"{row.name}.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return result if result and _made(result["row"]) == _made(asdict(row)) else None
+
+
+def _made(row: dict[str, Any]) -> dict[str, Any]:
+    """What decides a row's captions: neither how it is called nor what it is compared with."""
+    return {key: value for key, value in row.items() if key not in {"what", "against"}}
+
+
+def _newer(path: Path, than: Path) -> bool:
+    return path.is_file() and path.stat().st_mtime > than.stat().st_mtime
+
+
+def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Train the row in `folder` if it has to be, and score its captions of the validation split.
+
+    Returns:
+        The row, its run's recipe and validation CIDEr by epoch, its scores, and CIDEr-D of each picture.
+
+    Raises:
+        InputError: training failed, or what it would read is not there.
+    """
+    from imgcap import metrics
+    from imgcap.cider import CiderD
+    from imgcap.data import references
+    from imgcap.ptb import tokenize
+    from imgcap.training import load_recipe
+
+    if row.config:
+        train(row, folder, settings)
+    if not (folder / "scores.json").is_file():
+        raise InputError(f"There is no finished run in {str(folder)!r}.")
+    recipe = load_recipe(str(folder / "recipe.yaml"), settings)
+    captions = write(row, folder, recipe)
+    raw = references(validation(recipe.data, recipe.validation_pictures))
+    scores = metrics.score(captions, raw, bootstrap=0)
+    tokens = [[tokenize(caption) for caption in texts] for texts in raw]
+    scorer = CiderD(tokens)
+    pictures = [scorer.score([tokenize(c)], texts)[0] for c, texts in zip(captions, tokens, strict=True)]
+    return {
+        "row": asdict(row),
+        "recipe": {key: value for key, value in asdict(recipe).items() if key not in MACHINE_KEYS},
+        "epochs": by_epoch(folder / "log.jsonl"),
+        "scores": {name: scores[name] and round(scores[name], 4) for name in metrics.METRICS},
+        "words": round(float(np.mean([len(caption.split()) for caption in captions])), 2),
+        "pictures": [round(float(value), 4) for value in pictures],
+    }
+
+
+def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
+    """Run the row's stage in a process of its own, or what is left of it."""
+    from imgcap.training import load_recipe
+
+    arguments = [row.config, *row.overrides, *settings, f"output={folder}"]
+    recipe, logged = load_recipe(arguments[0], arguments[1:]), folder / "recipe.yaml"
+    begun = logged.is_file() and replace(load_recipe(str(logged)), resume=False) == recipe
+    if begun and (folder / "scores.json").is_file():
+        return
+    if folder.is_dir() and not begun:
+        shutil.rmtree(folder)  # another recipe's
+    resume = any((folder / "checkpoints").glob("checkpoint-*"))
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, f"resume={str(resume).lower()}"]
+    print(f"{row.name}: {' '.join(command[1:])}", flush=True)
+    if status := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise InputError(f"Training ended with status {status}; what it said stands above.")
+
+
+def by_epoch(log: Path) -> list[float]:
+    """Validation CIDEr after each epoch."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    found: dict[float, float] = {}
+    for row in rows:
+        if "eval_CIDEr" in row:
+            found.setdefault(row["epoch"], round(row["eval_CIDEr"], 4))  # a second one is of averaged weights
+    return list(found.values())
+
+
+def write(row: Row, folder: Path, recipe: Any) -> list[str]:
+    """The row's captions: those that training left, or new ones from grids, as training itself validates."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    from imgcap import checkpoint
+    from imgcap.data import CaptionCollator
+    from imgcap.evaluation import write_captions
+    from imgcap.features import cached_views
+
+    left = folder / "captions.json"
+    if left.is_file() and not row.generate and not row.average:
+        captions: list[str] = json.loads(left.read_text())
+        return captions
+    model, processor = checkpoint.load_captioner(str(folder))
+    if row.average:
+        last = checkpoint.last_checkpoints(folder, row.average)
+        if len(last) < row.average:
+            raise InputError(f"{str(folder)!r} keeps {len(last)} checkpoints, too few for a mean of {row.average}.")
+        model.load_state_dict(checkpoint.average(last))
+    rows = validation(recipe.data, recipe.validation_pictures)
+    collator = CaptionCollator(processor.tokenizer, processor.image_processor)
+    grids = cached_views(Path(recipe.cache), model, rows, collator, recipe.augmentation, 1)[0]
+    parts = (torch.from_numpy(grids[i : i + 64].astype(np.float32)) for i in range(0, len(grids), 64))
+    batches = ({"encoder_outputs": BaseModelOutput(last_hidden_state=part)} for part in parts)
+    return write_captions(model, processor, batches, **row.generate)
+
+
+@lru_cache(maxsize=1)
+def validation(source: str, limit: int) -> Any:
+    """The validation split."""
+    from imgcap import data
+
+    split = data.drop_unusable(data.load_split(source, "validation"), f"{source} validation")
+    return split.select(range(min(limit, len(split)))) if limit else split
+
+
+# The table
+
+HEAD = """# What pays
+
+    python -m benchmarks.ablations run [data=FOLDER encoder_weights=FILE]
+    python -m benchmarks.ablations table
+
+`run` trains and scores the rows of `benchmarks/ablations.yaml` and logs them in `docs/ablations/`, one file a row:
+recipe, validation CIDEr by epoch, scores, and CIDEr-D of each picture. `table` makes this page of those files alone.
+
+Everything is of the validation split ({pictures} pictures), by the model's own beam where nothing else is said. The
+last column but one is a row's CIDEr less that of the row it names, with the 95% interval of a paired bootstrap over
+pictures ({resamples} resamples; both rows captioned the same pictures, so the pictures' own difficulty cancels). Where
+it holds 0, the row is *within noise*. It says how far other pictures could move the difference, and nothing of how far
+another training run could: a difference between two runs of at most {spread}, as two seeds of one recipe can make it, is
+*within seeds*. That bound is the list's, or what the row with another seed measured if that is more.
+"""
+RESAMPLES = 2000
+FIELDS = ("", "CIDEr", "BLEU-4", "METEOR", "words", "CIDEr against", "")
+
+
+def make_table(plan: Plan, results: Path) -> str:
+    """The page, of the rows that have a result; it says which have none.
+
+    Raises:
+        InputError: two rows that are compared captioned different pictures.
+    """
+    found = {row.name: result for row in plan.rows if (result := read_result(results, row))}
+    spread = seed_spread(plan, found)
+    sizes = sorted({len(result["pictures"]) for result in found.values()})
+    page = [HEAD.format(pictures=" or ".join(map(str, sizes)) or "no", resamples=RESAMPLES, spread=number(spread))]
+    for group in plan.groups:
+        page.append(f"## {group.title}\n\n{group.text}\n")
+        page.append("| " + " | ".join(FIELDS) + " |\n|" + "---|" * len(FIELDS))
+        page += [f"| {' | '.join(cells(row, found, spread))} |" for row in group.rows]
+        page.append("")
+    missing = [row.name for row in plan.rows if row.name not in found]
+    if missing:
+        page.append(f"Not run yet: {', '.join(missing)}.\n")
+    return "\n".join(page)
+
+
+def seed_spread(plan: Plan, found: dict[str, dict[str, Any]]) -> float:
+    """How far two seeds of one recipe are apart in CIDEr: what the list says, or more where a row measured more."""
+    seeds = [row for row in plan.rows if any(key.startswith("seed=") for key in row.overrides)]
+    measured = [difference(found[row.name], found[row.against])[0]
+                for row in seeds if row.name in found and row.against in found]  # fmt: skip
+    return max(plan.seed_spread, *map(abs, measured), 0.0)
+
+
+def cells(row: Row, found: dict[str, dict[str, Any]], spread: float) -> list[str]:
+    """One line of the table."""
+    if row.name not in found:
+        return [row.what, "not run", *[""] * (len(FIELDS) - 2)]
+    result = found[row.name]
+    scores = [number(result["scores"][name]) for name in COLUMNS]
+    return [row.what, *scores, f"{result['words']:.1f}", *comparison(row, found, spread)]
+
+
+def comparison(row: Row, found: dict[str, dict[str, Any]], spread: float) -> tuple[str, str]:
+    """The difference with its interval, and what to think of it."""
+    if not row.against:
+        return "", ""
+    if row.against not in found:
+        return f"{row.against}: not run", ""
+    gap, low, high = difference(found[row.name], found[row.against])
+    notes = ["within noise"] * (low <= 0 <= high)
+    other_run = not row.generate and not row.average
+    notes += ["within seeds"] * (other_run and abs(gap) <= spread)
+    signed = [f"{'+' * (value >= 0)}{number(value)}" for value in (gap, low, high)]
+    return f"{row.against}: {signed[0]} [{signed[1]}, {signed[2]}]", ", ".join(notes)
+
+
+def difference(row: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float, float]:
+    """Mean CIDEr-D of a row less its reference's, and the 95% interval of a paired bootstrap over pictures."""
+    ours, theirs = (np.array(result["pictures"]) for result in (row, reference))
+    if len(ours) != len(theirs):
+        raise InputError(f"{row['row']['name']} and {reference['row']['name']} captioned different pictures.")
+    gaps: NDArray[np.float64] = ours - theirs
+    drawn = np.random.default_rng(0).integers(len(gaps), size=(RESAMPLES, len(gaps)))
+    low, high = np.percentile(gaps[drawn].mean(1), [2.5, 97.5])
+    return float(gaps.mean()), float(low), float(high)
+
+
+def number(value: float | None) -> str:
+    """.123, as the tables here write numbers; METEOR is None without Java."""
+    return "needs Java" if value is None else re.sub(r"^(-?)0", r"\1", f"{value:.3f}")
+
+
+def main() -> None:
+    """Run rows, or make the table of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="of imgcap.training.Recipe, for all rows")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows, in the list's order")
+    parser.add_argument("--list", type=Path, default=ROOT / "benchmarks" / "ablations.yaml")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="where rows are trained")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "ablations")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "ablations.md")
+    options = parser.parse_intermixed_args()
+    try:
+        plan = load_plan(options.list)
+        if options.what == "table":
+            options.page.write_text(make_table(plan, options.results))
+        elif failed := run(plan, options.only, options.settings, options.runs, options.results):
+            sys.exit(f"Failed: {', '.join(failed)}.")
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
