@@ -56,7 +56,22 @@ The whole log is in `log.jsonl`, the scores in `scores.json`.
 It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. Elsewhere it says
 the nearest thing it knows, with the same assurance. It must not be relied on where a wrong description can do harm.
 
-{{ mistakes }}
+Of its captions of these validation pictures, {{ share(mistakes["sex"].captions) }} of those that name somebody's sex
+are contradicted by the references: some of them name a sex, and none the same. Of those that say how many people or
+dogs there are it is {{ share(mistakes["count"].captions) }}; of those that name a colour
+{{ share(mistakes["colour"].captions) }}, colours that people only leave out among them, and
+{{ share(mistakes["colour of the same thing"].captions) }} where the references give the very thing another colour.
+Words are compared, not pictures, so some of this is noise. How much, people tell: the last two columns hold the
+model's captions and people's own against a picture's other references, by the same rules.
+
+| kind | captions that name it | contradicted | share | the same, one reference less | people |
+|---|---|---|---|---|---|
+{%- for kind, groups in mistakes.items() %}
+| {{ kind }} | {{ groups.captions.named }} | {{ groups.captions.contradicted }} | {{ share(groups.captions) }} |
+{{- " " }}{{ share(groups.captions_left_out) }} | {{ share(groups.people_left_out) }} |
+{%- endfor %}
+
+In brackets, Wilson's 95% intervals. The rules stand in `imgcap/mistakes.py`, all counts in `mistakes.json`.
 
 ## Terms
 
@@ -95,7 +110,7 @@ def write_card(
     )  # fmt: skip
     card = ModelCard.from_template(
         data, template_str=TEMPLATE, config=config, scores=scores, beams=beams, provenance=provenance, recipe=recipe,
-        rows="\n".join(_row(name, scores) for name in METRICS), mistakes=_mistakes(mistakes),
+        rows="\n".join(_row(name, scores) for name in METRICS), mistakes=mistakes, share=_share,
     )  # fmt: skip
     card.save(folder / "README.md")
 
@@ -105,32 +120,6 @@ def _row(name: str, scores: Mapping[str, Any]) -> str:
         return f"| {name} | needs Java | |"
     interval = scores["intervals"].get(name)
     return f"| {name} | {scores[name]:.3f} | {f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else ''} |"
-
-
-def _mistakes(counted: Mapping[str, Any]) -> str:
-    """What was counted, as sentences and a table."""
-
-    def share(kind: str, group: str = "captions") -> str:
-        tally = counted[kind][group]
-        return "(none named)" if tally["share"] is None else f"{tally['share']:.1%}"
-
-    rows = "\n".join(
-        f"| {kind} | {groups['captions']['named']} | {groups['captions']['contradicted']} | {_share(groups['captions'])} "
-        f"| {_share(groups['captions_left_out'])} | {_share(groups['people_left_out'])} |"
-        for kind, groups in counted.items()
-    )
-    return (
-        f"Of its captions of the same pictures that name somebody's sex, {share('sex')} are contradicted by the "
-        "references: some of them name a sex, and none the same. Of those that say how many people or dogs there are "
-        f"it is {share('count')}; of those that name a colour {share('colour')}, which counts colours that people merely "
-        "leave out, or, where references give the same thing another colour, "
-        f"{share('colour of the same thing')}. Words are compared, not pictures, so some of this is noise: by the same "
-        "rules people's own captions, each against the picture's others, are contradicted as the last column says, and "
-        "the model's against as few references as the one before it says.\n\n"
-        "| kind | captions that name it | contradicted | share | against one reference less | people |\n"
-        f"|---|---|---|---|---|---|\n{rows}\n\n"
-        "Shares with Wilson's 95% intervals; rules in `imgcap.mistakes`, counts in `mistakes.json`."
-    )
 
 
 def _share(tally: Mapping[str, Any]) -> str:

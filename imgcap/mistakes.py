@@ -151,8 +151,8 @@ def counts(caption: str) -> Claims:
 
     A noun in the singular is one, a plural the number in front of it ("two", "a couple of") or else two and more. A
     later noun adds to the count where an indefinite article or a number above one introduces it ("a man and a boy":
-    {2}). Otherwise, or once there are several, it may or may not mean the same ("a man and his son": {1, 2}; "two men, a tall
-    man in front": {2, 3}).
+    {2}). Otherwise, or once there are several, it may or may not mean the same ("a man and his son": {1, 2}; "two men,
+    a tall man in front": {2, 3}).
 
     Blind to numbers far from their noun, to what is no person ("dog house"), and to those whom a caption does not
     mention: five people in the background count only where somebody writes of them.
