@@ -54,7 +54,7 @@ class Recipe:
     # model; all but dropout are ignored where init_from is given
     init_from: str = ""  # folder or Hub id of a captioner to go on from
     encoder: str = "resnet50"  # a torchvision CNN
-    encoder_weights: str = "IMAGENET1K_V1"  # torchvision's name, a file of a state dict, or "none" for random
+    encoder_weights: str = "IMAGENET1K_V1"  # torchvision's name, a file, a captioner's folder, or "none"
     decoder: str = "attention"  # or merge
     hidden_size: int = 512  # width of words, LSTMs and grid
     num_attention_heads: int = 8
@@ -112,15 +112,17 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_encoder_weights(model: ImgcapForImageCaptioning, weights: str) -> None:
-    """Fill the encoder from torchvision's weights by name, from a file in torchvision's layout, or ("none") not at all.
+    """Fill the encoder from torchvision's weights by name, a file in their layout, another captioner, or not at all.
 
     Raises:
-        InputError: no such name or file, or its tensors do not fit the encoder.
+        InputError: no such name, file or captioner, or its tensors do not fit the encoder.
     """
     if weights == "none":
         return
     name = model.config.encoder
-    if Path(weights).is_file():
+    if Path(weights).is_dir():
+        state = load_captioner(weights)[0].encoder.trunk.state_dict()
+    elif Path(weights).is_file():
         state = load_file(weights) if weights.endswith(".safetensors") else torch.load(weights, weights_only=True)
     else:
         choices = torchvision.models.get_model_weights(name)

@@ -189,6 +189,17 @@ def test_encoder_weights_come_from_a_file_in_torchvisions_layout(tmp_path):
         load_encoder_weights(model, "IMAGENET9")
 
 
+def test_encoder_weights_come_from_another_captioner(tiny_captioner):
+    from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
+
+    other, _ = load_captioner(str(tiny_captioner))
+    config = ImgcapConfig(encoder=other.config.encoder, decoder="merge", vocab_size=8, hidden_size=16)
+    model = ImgcapForImageCaptioning(config)
+    load_encoder_weights(model, str(tiny_captioner))
+    own, others = model.encoder.state_dict(), other.encoder.state_dict()
+    assert all(torch.equal(own[name], others[name]) for name in own)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_is_a_recipe(path):
     recipe = load_recipe(str(path))
