@@ -244,7 +244,7 @@ Everything is of the validation split ({pictures} pictures), by the model's own 
 last column but one is a row's CIDEr less that of the row it names, with the 95% interval of a paired bootstrap over
 pictures ({resamples} resamples; both rows captioned the same pictures, so the pictures' own difficulty cancels). Where
 it holds 0, the row is *within noise*. It says how far other pictures could move the difference, and nothing of how far
-another training run could: a difference between two runs of at most {spread}, as two seeds of one recipe can make it, is
+another training run could: a difference between two runs of at most {spread}, as two seeds can make it, is
 *within seeds*. That bound is the list's, or what the row with another seed measured if that is more.
 """
 RESAMPLES = 2000
