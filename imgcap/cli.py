@@ -1,6 +1,7 @@
 """The command line: `python -m imgcap COMMAND`."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,13 +61,16 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Folder or Hub id of the data set.")] = "jxie/flickr8k",
     split: Annotated[str, typer.Option(help="train, validation or test")] = "validation",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page of the best, median and worst pictures and the mistakes.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a captioner: BLEU, METEOR, ROUGE-L and CIDEr-D, with 95% bootstrap intervals."""
     from imgcap.evaluation import evaluate as run
     from imgcap.settings import get_settings
 
-    result = run(model or get_settings().model, data, split, limit)
+    result = run(model or get_settings().model, data, split, limit, report)
     if as_json:
         typer.echo(json.dumps(result))
         return

@@ -1,6 +1,7 @@
 """Captions for a whole split, and their scores: what `python -m imgcap evaluate` prints."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -11,6 +12,7 @@ from imgcap import data
 from imgcap.checkpoint import load_captioner
 from imgcap.metrics import score
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+from imgcap.report import check_place, write_report
 
 
 @torch.inference_mode()
@@ -70,6 +72,22 @@ def summarize(model: str, split: str, dataset: datasets.Dataset, captions: Seque
     return {"model": model, "split": split, "n": len(dataset), **score(captions, data.references(dataset))}
 
 
-def evaluate(model: str, source: str, split: str, limit: int | None = None) -> dict[str, Any]:
-    """What `summarize` says of the captions that `caption_split` writes; the arguments and errors are its."""
-    return summarize(model, split, *caption_split(model, source, split, limit))
+def evaluate(
+    model: str, source: str, split: str, limit: int | None = None, report: Path | None = None
+) -> dict[str, Any]:
+    """What `summarize` says of the captions that `caption_split` writes, with its arguments and errors.
+
+    Args:
+        model: as there.
+        source: as there.
+        split: as there.
+        limit: as there.
+        report: file for a page that shows the pictures, their captions and references; see `imgcap.report`.
+    """
+    if report is not None:
+        check_place(report)
+    dataset, captions = caption_split(model, source, split, limit)
+    summary = summarize(model, split, dataset, captions)
+    if report is not None:
+        write_report(report, summary, dataset, captions)
+    return summary

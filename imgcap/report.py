@@ -1,0 +1,161 @@
+"""A split's captions picture by picture: one HTML page that needs nothing else, for looking at in a browser."""
+
+import io
+import os
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgcap import data
+from imgcap.errors import InputError
+from imgcap.metrics import METRICS, cider_of_each
+from imgcap.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
+
+SECTION = 20  # pictures among the best, the median and the worst
+EXAMPLES = 4  # pictures of each kind of mistake
+HEIGHT = 224  # pixels of a picture, at most; wide ones are lower
+BIN = 0.1  # of CIDEr-D in the histogram
+LAST_BIN = 20  # holds what is above, too
+
+_PAGE = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+).get_template("report.html")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row of the split as the page shows it."""
+
+    row: int
+    source: str  # a data URI
+    width: int
+    height: int
+    caption: str
+    cider: float
+    references: list[str]
+    against: list[str]  # what a kind of mistake found; empty among the best, the median and the worst
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no report can be written, before minutes are spent on what goes into it.
+
+    Raises:
+        InputError: it is a folder, or it lies in none that exists and can be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"The report {str(path)!r} is a folder: give the name of a file, such as report.html.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {str(path.parent)!r} for the report: make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"The report cannot be written: the folder {str(path.parent)!r} is read-only.")
+
+
+def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Dataset, captions: Sequence[str]) -> None:
+    """Write the page; it appears whole or not at all.
+
+    It holds the scores, a histogram of the pictures' CIDEr-D, the mistakes by kind with examples, and the best, the
+    median and the worst twenty pictures by CIDEr-D beside their references. Of fewer than sixty pictures each of the
+    three sections shows a third, so that none is shown in two; of one or two pictures they do overlap.
+
+    Args:
+        path: the file; one that is there is replaced.
+        summary: what `imgcap.evaluation.summarize` says of the captions.
+        dataset: the split's rows.
+        captions: one for each.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    check_place(path)
+    page = _PAGE.render(**_content(summary, dataset, captions))
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"The report {str(path)!r} cannot be written: {error.strerror}.") from error
+
+
+def _content(summary: Mapping[str, Any], dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
+    references = data.references(dataset)
+    cider = cider_of_each(captions, references)
+
+    def pictures(rows: Iterable[int], kind: Kind | None = None) -> list[Picture]:
+        return [
+            Picture(
+                row, *_embed(dataset[row]["image"]), captions[row], float(cider[row]), references[row],
+                contradictions(kind, captions[row], references[row]) if kind else [],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    counted = count_mistakes(captions, references)
+    return {
+        "summary": summary,
+        "metrics": METRICS,
+        "histogram": histogram(cider),
+        "quartiles": np.percentile(cider, [25, 50, 75]),
+        "mistakes": [
+            (kind.name, counted[kind.name], pictures(_examples(kind, captions, references), kind)) for kind in KINDS
+        ],
+        "sections": [(name, pictures(rows)) for name, rows in ranked(cider).items()],
+    }
+
+
+def ranked(cider: NDArray[np.float64]) -> dict[str, list[int]]:
+    """Rows of the best, the median and the worst pictures, the most telling first; of equals the first row."""
+    order = np.argsort(-cider, kind="stable").tolist()
+    size = min(SECTION, max(1, len(order) // 3))
+    middle = (len(order) - size) // 2
+    return {"best": order[:size], "median": order[middle : middle + size], "worst": order[: -size - 1 : -1]}
+
+
+def histogram(cider: NDArray[np.float64]) -> list[tuple[float, int]]:
+    """Lower edge and number of pictures of each bin; the last one is open above."""
+    bins = np.minimum(cider / BIN + 1e-9, LAST_BIN).astype(int)  # .3 is not to fall under .3 by rounding
+    return [(place * BIN, int(count)) for place, count in enumerate(np.bincount(bins, minlength=LAST_BIN + 1))]
+
+
+def contradictions(kind: Kind, caption: str, references: Sequence[str]) -> list[str]:
+    """In words, where references contradict a caption: "sex: the caption says male, references female"."""
+    found = []
+    for topic, claim in kind.claims(caption).items():
+        claims = [kind.claims(reference) for reference in references]
+        speaking = [said[topic] for said in claims if topic in said]
+        if speaking and not kind.agrees(claim, speaking):
+            others = "; ".join(dict.fromkeys(map(_in_words, speaking)))
+            found.append(f"{topic}: the caption says {_in_words(claim)}, references {others}")
+    return found
+
+
+def _in_words(claim: Claim) -> str:
+    if any(isinstance(value, str) for value in claim):
+        return " and ".join(sorted(map(str, claim)))
+    low, high = min(map(int, claim)), max(map(int, claim))
+    return f"{low}" if low == high else f"{low} or more" if high == MANY else f"{low} to {high}"
+
+
+def _examples(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
+    """Rows spread evenly over those contradicted: picked by their place alone, not for being bad."""
+    rows = [row for row, verdict in enumerate(verdicts(kind, captions, references)) if verdict == "contradicted"]
+    places = np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).round().astype(int)
+    return [rows[place] for place in places]
+
+
+def _embed(image: Image.Image) -> tuple[str, int, int]:
+    """A small JPEG as a data URI, its width and its height."""
+    small = image.convert("RGB")
+    small.thumbnail((2 * HEIGHT, HEIGHT))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}", *small.size
