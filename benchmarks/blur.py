@@ -176,7 +176,8 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
         for path in matched:
             photo = at_working_size(read_file(path))
             image = change(photo, rng) if change else photo
-            scores.append(float(scorer.score([tokenize(captioner.describe(image)[0])], references[path.name])[0]))
+            caption = tokenize(captioner.describe(image)[0].caption)
+            scores.append(float(scorer.score([caption], references[path.name])[0]))
             valid.append(captioner.check(image).valid)
         shown[name] = (scores, valid)
     pooled = [score for scores, _ in shown.values() for score in scores]

@@ -22,7 +22,7 @@ ALTERNATIVES = 3
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another caption for the same picture."""
+    """A caption for a picture, and how sure the captioner is of it: 0-1, None until it is calibrated."""
 
     caption: str
     confidence: float | None
@@ -38,8 +38,9 @@ class Reading:
     blur_variance: variance of the Laplacian, see `imgcap.blur`.
     threshold: the least variance of a valid picture.
     caption: a sentence, None where the picture is invalid or was only checked.
-    confidence: 0-1, None until it is calibrated.
-    alternatives: other captions, the likelier first.
+    confidence: the share of captions like this one that say what people say (`imgcap.confidence`), 0-1, None until the
+        model is calibrated. It was calibrated on captions of normal length.
+    alternatives: really different captions, the likelier first.
     error: one sentence on what was wrong with the input, else None.
     """
 
@@ -56,6 +57,11 @@ class Reading:
     def as_dict(self) -> dict[str, Any]:
         """The fields in their order, as JSON types."""
         return asdict(self) | {"alternatives": [asdict(alternative) for alternative in self.alternatives]}
+
+
+def format_confidence(confidence: float) -> str:
+    """'72%'; never 0% or 100%, since no caption is certain."""
+    return f"{min(max(round(100 * confidence), 1), 99)}%"
 
 
 def check_length(length: str) -> Length:
@@ -95,7 +101,7 @@ class Captioner:
         if not reading.valid:
             return reading
         first, *others = self.describe(image, length)
-        return replace(reading, caption=first, alternatives=tuple(Alternative(text, None) for text in others))
+        return replace(reading, caption=first.caption, confidence=first.confidence, alternatives=tuple(others))
 
     def caption_source(self, source: str, length: str = "normal") -> Reading:
         """`caption` of a file or link; what is wrong with it stands in the Reading's `error`."""
@@ -110,19 +116,20 @@ class Captioner:
         """The Reading of an input that held no picture."""
         return Reading(source, None, None, None, self.settings.blur_threshold, error=error)
 
-    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[str]:
-        """Different captions for image (H, W, 3), uint8 RGB, the likeliest first, whatever its sharpness."""
+    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[Alternative]:
+        """Different captions for image (H, W, 3), uint8 RGB, the one to show first, whatever its sharpness."""
         self.load()  # before the imports below: two threads that import transformers at once break its lazy modules
         import torch
 
-        from imgcap.model.decoding import generation_options
+        from imgcap.alternatives import write_different
+        from imgcap.confidence import confidence
 
         with self._lock, torch.inference_mode():
             model, processor = self._captioner
             pixels = processor.image_processor(image, return_tensors="pt", input_data_format="channels_last")
-            ids = model.generate(pixels["pixel_values"], **generation_options(length, model.generation_config))
-            captions = list(dict.fromkeys(processor.sentences(ids)))
-        return captions[: ALTERNATIVES + 1]
+            grid = model.encoder(pixels["pixel_values"]).last_hidden_state
+            captions = write_different(model, processor, grid, length, ALTERNATIVES)
+        return [Alternative(text, confidence(model.config, probability)) for text, probability in captions]
 
     def load(self) -> None:
         """Load the model now, so that the first caption does not wait for it."""

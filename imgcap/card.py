@@ -1,5 +1,6 @@
 """The model card that train.py writes beside a checkpoint: measured numbers, recipe, provenance, terms."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,28 @@ research and education only, and so is this checkpoint. The photographs belong t
 """
 
 
+CONFIDENCE = """## Confidence
+
+A caption's confidence is 1 / (1 + exp(-({slope:.4f} x + {intercept:.4f}))), where x is the mean log-probability of its
+tokens, the end token among them: the share of such captions whose CIDEr-D is at least .5. It was fitted on the even
+rows of the validation split ({fitted_on} captions, default beam and length) and judged on the odd ones ({n}, of which
+{share:.0%} reach .5): expected calibration error {ece:.3f} over {bins} bins of equally many captions, where chance
+alone would give a perfect one {ece_by_chance:.3f}.
+
+| captions | mean confidence | share with CIDEr-D of at least .5 |
+|---|---|---|
+{rows}
+"""
+
+
+def with_confidence(card: str, report: Mapping[str, Any]) -> str:
+    """A card with a section on what `imgcap.confidence.calibrate` found, in place of an older one."""
+    rows = "\n".join(f"| {row['n']} | {row['confidence']:.2f} | {row['share']:.2f} |" for row in report["bins"])
+    section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows})
+    card = re.sub(r"^## Confidence\n.*?(?=^## )", "", card, flags=re.DOTALL | re.MULTILINE)
+    return card.replace("## How it was made\n", f"{section}\n## How it was made\n", 1)
+
+
 def write_card(
     folder: Path, *, recipe: str, scores: Mapping[str, Any], config: ImgcapConfig, beams: int, provenance: str,
     mistakes: Mapping[str, Any],
@@ -132,14 +155,13 @@ def _share(tally: Mapping[str, Any]) -> str:
 def read_provenance(init_from: str, encoder_weights: str) -> str:
     """Where the weights came from, for the card: a stage names the one before it, whose own card says the rest.
 
-    `encoder_weights` may have a README.md beside it; its text is quoted, since a file's name says nothing.
+    A file of `encoder_weights` may have a README.md beside it; its text is quoted, since a file's name says nothing.
     """
     if init_from:
-        source = Path(init_from)
-        origin = source / "provenance.md"
-        before = origin.read_text() if origin.is_file() else ""
-        return f"{before}Then tuned from the checkpoint `{source.name}`.\n"
+        return f"{_origin(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`.\n"
     weights = Path(encoder_weights)
+    if weights.is_dir():
+        return f"{_origin(weights)}Then the encoder alone was taken from the checkpoint `{weights.name}`.\n"
     if not weights.is_file():
         return (
             f"Encoder weights: torchvision's `{encoder_weights}`.\n"
@@ -149,3 +171,8 @@ def read_provenance(init_from: str, encoder_weights: str) -> str:
     readme = weights.parent / "README.md"
     quoted = "".join(f"> {line}\n" for line in readme.read_text().splitlines()) if readme.is_file() else ""
     return f"Encoder weights: the file `{weights.name}`.\n\n{quoted}\n"
+
+
+def _origin(captioner: Path) -> str:
+    path = captioner / "provenance.md"
+    return path.read_text() if path.is_file() else ""

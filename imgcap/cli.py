@@ -9,6 +9,7 @@ import typer
 from imgcap.accounts_cli import user_app
 from imgcap.blur import format_variance
 from imgcap.calibration import calibrate
+from imgcap.captioner import format_confidence
 from imgcap.errors import InputError
 
 app = typer.Typer(
@@ -50,7 +51,9 @@ def _in_words(reading: dict[str, Any]) -> str:
         f"variance {format_variance(reading['blur_variance'])}, threshold {format_variance(reading['threshold'])}"
     )
     if reading["valid"]:
-        return f"{source}: {reading['caption']} ({measured})"
+        confidence = reading["confidence"]
+        sure = "" if confidence is None else f"{format_confidence(confidence)} sure, "
+        return f"{source}: {reading['caption']} ({sure}{measured})"
     verdict = "too blurred to describe" if reading["reason"] == "blurred" else "too little detail to judge"
     return f"{source}: {verdict} ({measured})"
 
@@ -78,6 +81,20 @@ def evaluate(
     for name, (low, high) in ((name, interval or (None, None)) for name, interval in result["intervals"].items()):
         value = "needs Java" if result[name] is None else f"{result[name]:.3f}"
         typer.echo(f"{name:8} {value}" + ("" if low is None else f"  [{low:.3f}, {high:.3f}]"))
+
+
+@app.command()
+def calibrate_confidence(
+    model: Annotated[Path, typer.Option(help="Folder of the captioner; its config.json is updated.")],
+    data: Annotated[str, typer.Option(help="Folder or Hub id of the data set.")] = "jxie/flickr8k",
+) -> None:
+    """Calibrate a captioner's confidence on the validation split; prints as JSON how reliable it is."""
+    from imgcap.confidence import calibrate_captioner
+    from imgcap.evaluation import caption_split
+
+    if not (model / "config.json").is_file():
+        raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
+    typer.echo(json.dumps(calibrate_captioner(model, *caption_split(str(model), data, "validation"))))
 
 
 def main() -> None:

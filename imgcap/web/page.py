@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgcap import blur, images
-from imgcap.captioner import LENGTHS, Reading
+from imgcap.captioner import LENGTHS, Reading, format_confidence
 from imgcap.errors import InputError
 from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
@@ -157,8 +157,9 @@ def render_reading(reading: Reading | None = None, error: str = "", step: str = 
     advice = blur.advice(reading.reason) if reading else ""
     announcement = " ".join(filter(None, [error, _announce(reading, advice) if reading and step == "done" else ""]))
     return templates.get_template("reading.html").render(
-        reading=reading, error=error, step=step, advice=advice, announcement=announcement, gauge=gauge_html
-    )
+        reading=reading, error=error, step=step, advice=advice, announcement=announcement, gauge=gauge_html,
+        percent=format_confidence,
+    )  # fmt: skip
 
 
 def _announce(reading: Reading, advice: str) -> str:

@@ -18,6 +18,9 @@ class ImgcapConfig(PreTrainedConfig):
     dropout: probability, on embedded words, the projected grid and the last hidden layer.
     image_size: pixels of a side of the square input; a multiple of 32.
     tie_word_embeddings: the softmax shares its matrix with the word embedding (Press and Wolf, 2017).
+    confidence_slope, confidence_intercept: a caption whose tokens, the end token among them, have the mean
+        log-probability x is as good as people's with probability 1 / (1 + exp(-(slope * x + intercept))); None until
+        they are calibrated.
 
     Raises ValueError where the fields contradict each other.
     """
@@ -38,6 +41,8 @@ class ImgcapConfig(PreTrainedConfig):
     eos_token_id: int = 2
     unk_token_id: int = 3
     decoder_start_token_id: int = 1
+    confidence_slope: float | None = None
+    confidence_intercept: float | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.decoder not in DECODERS:
@@ -51,6 +56,8 @@ class ImgcapConfig(PreTrainedConfig):
             raise ValueError(f"image_size must be a positive multiple of 32, not {self.image_size}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}.")
+        if (self.confidence_slope is None) != (self.confidence_intercept is None):
+            raise ValueError("confidence_slope and confidence_intercept are given together or not at all.")
         super().__post_init__(**kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "ImgcapConfig":  # noqa: ARG002

@@ -1,0 +1,153 @@
+"""Other captions for a picture that do not just turn the same words around.
+
+The beams of a beam search differ by a word or two. So many captions are drawn from the model itself, some boldly and
+some timidly, by temperature: a model trained on the metric is so sure of itself that temperature 1 draws one sentence
+again and again, one trained by cross-entropy says anything at temperature 2. What was drawn is then ranked by the
+model's own unaltered probability, and the likeliest are taken that share few content words with those before them.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from imgcap.confidence import mean_log_probabilities
+from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+from imgcap.model.decoding import generation_options
+
+TEMPERATURES = (0.7, 1.0, 1.4)
+SAMPLES = 24  # captions drawn a picture, equally many at each temperature
+MOST_SHARED = 0.5  # of the content words of two captions together
+SEED = 0
+
+_LOOSE = (
+    "a an the and or of in on at to by for from with into onto through near next while as is are has have his her "
+    "their its that who which"
+)
+_LITTLE = "but over up down out off was were be being he she it they there this some one"
+DANGLING = frozenset(_LOOSE.split())
+"""Words that a caption broken off too early ends in."""
+FUNCTION_WORDS = DANGLING | frozenset(_LITTLE.split())
+"""Words that say little of a picture alone."""
+
+
+@torch.inference_mode()
+def write_different(
+    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, grid: Tensor, length: str, count: int
+) -> list[tuple[str, float]]:
+    """The caption of a picture as the model's beam search writes it, then up to `count` others that differ.
+
+    Args:
+        model: in evaluation mode.
+        processor: turns ids into sentences.
+        grid: (1, P, C), the encoder's output.
+        length: "short", "normal" or "long", as `generation_options` knows them.
+        count: other captions at most.
+
+    Returns:
+        Captions as shown, each with its mean log-probability per token; behind the first, the likelier come first.
+    """
+    default = model.generation_config
+    options = generation_options(length, default)
+    beams = model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options)
+    drawn = sample(
+        model,
+        grid,
+        torch.tensor(TEMPERATURES).repeat_interleave(SAMPLES // len(TEMPERATURES)),
+        min_length=options.get("min_length", 0),
+        max_length=options.get("max_length", default.max_length),
+        suppress=default.suppress_tokens or [model.config.pad_token_id, model.config.unk_token_id],
+    )
+    drawn = drawn[(drawn == model.config.eos_token_id).any(1)]  # those that came to an end
+    texts = list(dict.fromkeys([*processor.sentences(beams), *processor.sentences(drawn)]))
+    likely = dict(zip(texts, mean_log_probabilities(model, processor, grid, texts).tolist(), strict=True))
+    penalty = options.get("length_penalty", default.length_penalty)
+    # The order of a beam search: the sum of the tokens' log-probabilities over their number to the power of `penalty`.
+    order = {text: mean * (len(text.split()) + 1) ** (1 - penalty) for text, mean in likely.items()}
+    caption, *others = texts
+    chosen = choose(caption, sorted(others, key=order.__getitem__, reverse=True), count)
+    return [(text, likely[text]) for text in (caption, *chosen)]
+
+
+@torch.inference_mode()
+def sample(
+    model: ImgcapForImageCaptioning,
+    grid: Tensor,
+    temperatures: Tensor,
+    *,
+    min_length: int = 0,
+    max_length: int = 24,
+    suppress: Sequence[int] = (),
+) -> Tensor:
+    """Draw captions of one picture word by word; the same picture always gives the same ones.
+
+    A generator of its own draws, so that neither the global one nor another thread's draws are touched, which
+    `generate(do_sample=True)` cannot do.
+
+    Args:
+        model: in evaluation mode.
+        grid: (1, P, C), the encoder's output.
+        temperatures: (N,), one for each caption to draw.
+        min_length: tokens before a caption may end, the start token among them.
+        max_length: tokens at most, start and end among them.
+        suppress: ids never drawn.
+
+    Returns:
+        (N, T) int64 ids: start token, words, end tokens. A caption that did not come to an end has no end token.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    end = model.config.eos_token_id
+    ids = torch.full((len(temperatures), 1), model.config.decoder_start_token_id)
+    ended = torch.zeros(len(temperatures), 1, dtype=torch.bool)
+    state = None
+    while ids.size(1) < max_length and not ended.all():
+        output = model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=grid),
+            decoder_input_ids=ids[:, -1:], past_key_values=state, use_cache=True,
+        )  # fmt: skip
+        state = output.past_key_values
+        scores = output.logits[:, -1].float() / temperatures[:, None]
+        scores[:, list(suppress)] = -torch.inf
+        if ids.size(1) < min_length:
+            scores[:, end] = -torch.inf
+        word = torch.multinomial(scores.softmax(-1), 1, generator=generator).masked_fill(ended, end)
+        ids, ended = torch.cat((ids, word), 1), ended | (word == end)
+    return ids
+
+
+def well_formed(caption: str) -> bool:
+    """Whether a caption can be shown: three words, none of them <unk>, no word or trigram said twice, no loose end."""
+    words = caption.lower().rstrip(".").split()
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return (
+        len(words) >= 3
+        and "<unk>" not in words
+        and words[-1] not in DANGLING
+        and len(set(trigrams)) == len(trigrams)
+        and all(first != second for first, second in pairwise(words))
+    )
+
+
+def content_words(caption: str) -> frozenset[str]:
+    """The words of a caption that name something, in lower case; all of them where none does."""
+    words = frozenset(caption.lower().rstrip(".").split())
+    return words - FUNCTION_WORDS or words
+
+
+def overlap(first: str, second: str) -> float:
+    """The share of two captions' content words that both have (Jaccard), 0-1."""
+    one, other = content_words(first), content_words(second)
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def choose(caption: str, candidates: Iterable[str], count: int, most_shared: float = MOST_SHARED) -> list[str]:
+    """Up to `count` candidates, in their order, that are well formed and differ from `caption` and from each other."""
+    chosen = [caption]
+    for candidate in candidates:
+        if len(chosen) > count:
+            break
+        if well_formed(candidate) and all(overlap(candidate, other) <= most_shared for other in chosen):
+            chosen.append(candidate)
+    return chosen[1:]
