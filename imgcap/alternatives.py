@@ -49,7 +49,7 @@ def write_different(
     Returns:
         Captions as shown, each with its mean log-probability per token; behind the first, the likelier come first.
     """
-    default = model.generation_config
+    config, default = model.config, model.generation_config
     options = generation_options(length, default)
     beams = model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options)
     drawn = sample(
@@ -58,12 +58,13 @@ def write_different(
         torch.tensor(TEMPERATURES).repeat_interleave(SAMPLES // len(TEMPERATURES)),
         min_length=options.get("min_length", 0),
         max_length=options.get("max_length", default.max_length),
-        suppress=default.suppress_tokens or [model.config.pad_token_id, model.config.unk_token_id],
+        suppress=default.suppress_tokens or [config.pad_token_id, config.bos_token_id, config.unk_token_id],
     )
-    drawn = drawn[(drawn == model.config.eos_token_id).any(1)]  # those that came to an end
+    drawn = drawn[(drawn == config.eos_token_id).any(1)]  # those that came to an end
     texts = list(dict.fromkeys([*processor.sentences(beams), *processor.sentences(drawn)]))
     likely = dict(zip(texts, mean_log_probabilities(model, processor, grid, texts).tolist(), strict=True))
     penalty = options.get("length_penalty", default.length_penalty)
+    penalty = 1.0 if penalty is None else penalty  # transformers' own default
     # The order of a beam search: the sum of the tokens' log-probabilities over their number to the power of `penalty`.
     order = {text: mean * (len(text.split()) + 1) ** (1 - penalty) for text, mean in likely.items()}
     caption, *others = texts
