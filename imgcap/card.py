@@ -58,7 +58,7 @@ It knows what Flickr8k's six thousand training photographs show: dogs, people, s
 the nearest thing it knows, with the same assurance. It must not be relied on where a wrong description can do harm.
 
 Of its captions of these validation pictures, {{ share(mistakes["sex"].captions) }} of those that name somebody's sex
-are contradicted by the references: some of them name a sex, and none the same. Of those that say how many people or
+are contradicted by the references: some of them name a sex, but never this one. Of those that say how many people or
 dogs there are it is {{ share(mistakes["count"].captions) }}; of those that name a colour
 {{ share(mistakes["colour"].captions) }}, colours that people only leave out among them, and
 {{ share(mistakes["colour of the same thing"].captions) }} where the references give the very thing another colour.

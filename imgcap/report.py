@@ -4,6 +4,7 @@ import io
 import os
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ def check_place(path: Path) -> None:
     Raises:
         InputError: it is a folder, or it lies in none that exists and can be written to.
     """
-    if path.is_dir():
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise InputError(f"The report {path.name!r} cannot be written: {error.strerror}.") from error
+    if folder:
         raise InputError(f"The report {str(path)!r} is a folder: give the name of a file, such as report.html.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {str(path.parent)!r} for the report: make it first.")
@@ -82,7 +87,8 @@ def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Datas
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written need not be there
+            partial.unlink()
         raise InputError(f"The report {str(path)!r} cannot be written: {error.strerror}.") from error
 
 

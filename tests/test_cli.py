@@ -45,12 +45,14 @@ def test_an_invalid_picture_is_no_error(imgcap):
     assert "too blurred to describe" in done.stdout
 
 
-def test_evaluate_prints_json_and_words(imgcap, caption_folder):
+def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_folder, tmp_path):
     done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n"] == 6
-    done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--limit", "2")
+    report = tmp_path / "report.html"
+    done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--limit", "2", "--report", report)
     assert "2 pictures" in done.stdout
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "CIDEr" in done.stdout
 
 
@@ -58,6 +60,7 @@ def test_evaluate_prints_json_and_words(imgcap, caption_folder):
     ("arguments", "message"),
     [
         (("caption", "a.jpg", "--length", "huge"), "length must be short, normal or long"),
+        (("evaluate", "--report", "no/where/report.html"), "There is no folder 'no/where' for the report"),
         (("evaluate", "--data", "no/where"), "There is no folder 'no/where', and the Hub cannot be reached"),
     ],
 )

@@ -1,10 +1,12 @@
+from html import unescape
+
 import pytest
 import torch
 
 from imgcap import data, metrics
 from imgcap.checkpoint import load_captioner
 from imgcap.errors import InputError
-from imgcap.evaluation import evaluate, picture_batches, write_captions
+from imgcap.evaluation import caption_split, evaluate, picture_batches, summarize, write_captions
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 
@@ -22,6 +24,21 @@ def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_f
     assert {name: result[name] for name in NAMES} == {
         name: value for name, value in metrics.score(captions, data.references(split)).items() if name in NAMES
     }
+
+
+def test_a_report_shows_the_captions_and_changes_no_score(tiny_captioner, caption_folder, tmp_path):
+    place = tmp_path / "report.html"
+    split, captions = caption_split(str(tiny_captioner), str(caption_folder), "test", 3)
+    assert (len(split), len(captions)) == (3, 3)
+    result = evaluate(str(tiny_captioner), str(caption_folder), "test", 3, place)
+    assert result == summarize(str(tiny_captioner), "test", split, captions)
+    page = unescape(place.read_text(encoding="utf-8"))
+    assert all(f'<p class="caption">{caption}</p>' in page for caption in captions)
+
+
+def test_a_place_for_no_report_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="There is no folder"):
+        evaluate("no/where", "no/data", "test", report=tmp_path / "none" / "report.html")
 
 
 def test_a_limit_takes_the_first(tiny_captioner, caption_folder):
