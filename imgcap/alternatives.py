@@ -6,6 +6,7 @@ again and again, one trained by cross-entropy says anything at temperature 2. Wh
 model's own unaltered probability, and the likeliest are taken that share few content words with those before them.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -17,16 +18,18 @@ from imgcap.confidence import mean_log_probabilities
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.model.decoding import generation_options
 
-TEMPERATURES = (0.7, 1.0, 1.4)
+TEMPERATURES = (0.5, 0.7, 1.0, 1.5)
 SAMPLES = 24  # captions drawn a picture, equally many at each temperature
 MOST_SHARED = 0.5  # of the content words of two captions together
+LEAST_LIKELY = 0.8  # nats a token below the caption itself; further down bold draws stop making sense
 SEED = 0
 
 _LOOSE = (
     "a an the and or of in on at to by for from with into onto through near next while as is are has have his her "
     "their its that who which"
 )
-_LITTLE = "but over up down out off was were be being he she it they there this some one"
+_LITTLE = "but over up down out off was were be being he she it they there this some one group front"
+_ENDING = re.compile(r"(?:(.)\1)?(?<=..)(?:ing|ed|es|s|e)$")
 DANGLING = frozenset(_LOOSE.split())
 """Words that a caption broken off too early ends in."""
 FUNCTION_WORDS = DANGLING | frozenset(_LITTLE.split())
@@ -68,6 +71,7 @@ def write_different(
     # The order of a beam search: the sum of the tokens' log-probabilities over their number to the power of `penalty`.
     order = {text: mean * (len(text.split()) + 1) ** (1 - penalty) for text, mean in likely.items()}
     caption, *others = texts
+    others = [text for text in others if likely[text] >= likely[caption] - LEAST_LIKELY]
     chosen = choose(caption, sorted(others, key=order.__getitem__, reverse=True), count)
     return [(text, likely[text]) for text in (caption, *chosen)]
 
@@ -132,9 +136,9 @@ def well_formed(caption: str) -> bool:
 
 
 def content_words(caption: str) -> frozenset[str]:
-    """The words of a caption that name something, in lower case; all of them where none does."""
+    """The stems of a caption's words that name something ("run" for "runs" and "running"); of all where none does."""
     words = frozenset(caption.lower().rstrip(".").split())
-    return words - FUNCTION_WORDS or words
+    return frozenset(_ENDING.sub(r"\1", word) for word in words - FUNCTION_WORDS or words)
 
 
 def overlap(first: str, second: str) -> float:

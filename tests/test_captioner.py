@@ -1,12 +1,17 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from imgcap import blur, images
-from imgcap.captioner import ALTERNATIVES, Captioner
+from imgcap.alternatives import choose
+from imgcap.captioner import ALTERNATIVES, LENGTHS, Captioner, format_confidence
+from imgcap.checkpoint import load_captioner
+from imgcap.confidence import confidence, mean_log_probabilities
 from imgcap.errors import InputError
 from imgcap.settings import ROOT, Settings
 
@@ -42,9 +47,39 @@ def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     assert reading.blur_variance == blur.measure(sharp).variance
     assert reading.caption[0].isupper()
     assert reading.caption.endswith(".")
-    assert reading.confidence is None
     texts = [reading.caption, *(alternative.caption for alternative in reading.alternatives)]
-    assert len(texts) == len(set(texts)) <= ALTERNATIVES + 1
+    assert 1 < len(texts) <= ALTERNATIVES + 1
+    assert choose(texts[0], texts[1:], ALTERNATIVES) == texts[1:]
+    assert all(0 < sure < 1 for sure in (reading.confidence, *(other.confidence for other in reading.alternatives)))
+
+
+def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp):
+    model, processor = load_captioner(captioner.settings.model)
+    pixels = processor.image_processor(sharp, return_tensors="pt", input_data_format="channels_last")
+    with torch.inference_mode():
+        grid = model.encoder(pixels["pixel_values"]).last_hidden_state
+    for length in LENGTHS:
+        for said in captioner.describe(sharp, length):
+            probability = mean_log_probabilities(model, processor, grid, [said.caption])[0]
+            # The app's encoder may run in bfloat16.
+            assert said.confidence == pytest.approx(confidence(model.config, probability), abs=0.01)
+
+
+def test_a_model_that_is_not_calibrated_says_so(tiny_captioner, sharp, tmp_path):
+    shutil.copytree(tiny_captioner, tmp_path / "captioner")
+    path = tmp_path / "captioner" / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["confidence_slope"], fields["confidence_intercept"]
+    path.write_text(json.dumps(fields))
+    reading = Captioner(Settings(model=str(tmp_path / "captioner"))).caption(sharp)
+    assert reading.caption
+    assert reading.confidence is None
+    assert {alternative.confidence for alternative in reading.alternatives} == {None}
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.0, "1%"), (0.724, "72%"), (0.999, "99%")])
+def test_no_caption_is_certain(share, words):
+    assert format_confidence(share) == words
 
 
 def test_a_blurred_picture_gets_none(captioner, blurred):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,7 @@ def test_one_json_object_a_line_and_a_bad_input_does_not_stop_the_rest(imgcap, t
     ]  # fmt: skip
     assert sharp["valid"] is True
     assert sharp["caption"]
+    assert 0 < sharp["confidence"] < 1
     assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["error"]) == (False, "blurred", None, None)
     assert text["error"]
     assert link["error"]
@@ -40,8 +42,9 @@ def test_one_json_object_a_line_and_a_bad_input_does_not_stop_the_rest(imgcap, t
 
 
 def test_an_invalid_picture_is_no_error(imgcap):
-    done = imgcap("caption", SAMPLES / "clock_motion.png")
+    done = imgcap("caption", SAMPLES / "clock_motion.png", SAMPLES / "coffee.jpg")
     assert done.returncode == 0
+    assert re.search(r"coffee.jpg: [A-Z].+\. \(\d\d?% sure, variance", done.stdout)
     assert "too blurred to describe" in done.stdout
 
 

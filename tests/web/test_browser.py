@@ -110,6 +110,9 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
     )
     caption = sharp.locator("#imgcap-caption").inner_text()
     assert re.fullmatch(r"[A-Z][a-z ]+\.", caption)
+    expect(sharp.locator(".imgcap-caption + .imgcap-sure")).to_have_text(re.compile(r"^\d\d?% sure\. About "))
+    sharp.get_by_text("Other captions it considered").click()
+    expect(sharp.get_by_role("listitem").first).to_have_text(re.compile(r"^[A-Z].+\. \d\d?% sure$"))
     # What a screen reader is told, once.
     expect(page.locator("[role=status].imgcap-visually-hidden")).to_have_text(caption)
 

@@ -23,9 +23,12 @@ def save_tiny_captioner(folder: Path) -> None:
     torch.manual_seed(0)
     tokenizer = build_tokenizer(CAPTIONS, min_count=1)
     config = ImgcapConfig(
-        encoder="mobilenet_v3_small", vocab_size=len(tokenizer), hidden_size=32, num_attention_heads=4, image_size=64
-    )
+        encoder="mobilenet_v3_small", vocab_size=len(tokenizer), hidden_size=32, num_attention_heads=4, image_size=64,
+        confidence_slope=0.5, confidence_intercept=2.0,
+    )  # fmt: skip
     model = ImgcapForImageCaptioning(config)
-    model.generation_config.update(max_length=12, num_beams=5)
+    with torch.no_grad():
+        model.embedding.weight.mul_(0.5)  # less sure of itself, so that it has other captions to offer
+    model.generation_config.update(max_length=12, num_beams=5, suppress_tokens=[0, 1, 3])
     processor = ImgcapProcessor(ImgcapImageProcessor(size={"height": 64, "width": 64}), tokenizer)
     save_captioner(folder, model, processor)

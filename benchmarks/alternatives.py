@@ -1,0 +1,89 @@
+"""What the other captions are worth: `python -m benchmarks.alternatives --data DIR_OR_ID [--pictures 200]`.
+
+On pictures spread evenly over the validation split: the other captions that the app shows, beside those of the beam
+search that it would show without them. Overlap is the share of content words that two captions of a picture have
+together (Jaccard), the mean over all pairs of the caption and its alternatives; CIDEr-D is the alternatives' own, with
+the split's document frequencies; processor time is what they add to a picture whose encoding is known.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from imgcap import data
+from imgcap.alternatives import overlap, write_different
+from imgcap.captioner import ALTERNATIVES
+from imgcap.checkpoint import load_captioner
+from imgcap.cider import CiderD
+from imgcap.confidence import GOOD, confidence
+from imgcap.model.decoding import generation_options
+from imgcap.ptb import tokenize
+from imgcap.settings import get_settings
+
+
+def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[float]], seconds: float) -> str:
+    """A line of the table: `captions` holds each picture's caption and its alternatives, `scores` their CIDEr-D."""
+    pairs = [overlap(*pair) for texts in captions for pair in combinations(texts, 2)]
+    others = [score for values in scores for score in values[1:]]
+    count = len(others) / len(captions)
+    return (
+        f"| {name} | {count:.2f} | {np.mean(pairs):.2f} | {np.mean(others):.3f} | {1e3 * seconds / len(captions):.0f} |"
+    )
+
+
+def main(model_name: str, source: str, pictures: int) -> None:
+    """Write both kinds of captions for the pictures and print what they are worth."""
+    model, processor = load_captioner(model_name)
+    split = data.load_split(source, "validation")
+    references = [[tokenize(text) for text in texts] for texts in data.references(split)]
+    scorer = CiderD(references)
+    chosen = np.unique(np.linspace(0, len(split) - 1, pictures).astype(int))
+    seconds = {"beams": 0.0, "sampled": 0.0}
+    captions: dict[str, list[list[str]]] = {kind: [] for kind in seconds}
+    scores: dict[str, list[list[float]]] = {kind: [] for kind in seconds}
+    sure: list[tuple[float, bool]] = []
+    for place in chosen:
+        image = split[int(place)]["image"].convert("RGB")
+        with torch.inference_mode():
+            grid = model.encoder(processor.image_processor(image, return_tensors="pt")["pixel_values"])[0]
+            started = time.process_time()
+            options = generation_options("normal", model.generation_config)
+            beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(grid), **options))
+            between = time.process_time()
+            different = write_different(model, processor, grid, "normal", ALTERNATIVES)
+        seconds["beams"] += between - started
+        seconds["sampled"] += time.process_time() - between
+        captions["beams"].append(list(dict.fromkeys(beams))[: ALTERNATIVES + 1])
+        captions["sampled"].append([text for text, _ in different])
+        for kind, written in captions.items():
+            texts = [tokenize(text) for text in written[-1]]
+            scores[kind].append(scorer.score(texts, references[place]).tolist())
+        for (_, probability), score in zip(different[1:], scores["sampled"][-1][1:], strict=True):
+            known = confidence(model.config, probability)
+            if known is not None:
+                sure.append((known, score >= GOOD))
+    first = np.mean([values[0] for values in scores["beams"]])
+    print(f"{len(chosen)} pictures; CIDEr-D of the caption itself {first:.3f}\n")
+    print("| alternatives | a picture | overlap | their CIDEr-D | ms of processor time, decoding only |")
+    print("|---|---|---|---|---|")
+    for kind, spent in seconds.items():
+        print(row(kind, captions[kind], scores[kind], spent))
+    if sure:
+        confidences, good = np.array(sure).T
+        print(
+            f"\nTheir mean confidence is {confidences.mean():.2f}; {good.mean():.2f} have CIDEr-D of at least {GOOD}."
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=get_settings().model)
+    parser.add_argument("--data", default=data.FLICKR8K)
+    parser.add_argument("--pictures", type=int, default=200)
+    arguments = parser.parse_args()
+    main(arguments.model, arguments.data, arguments.pictures)

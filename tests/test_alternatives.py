@@ -1,0 +1,123 @@
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgcap.alternatives import LEAST_LIKELY, MOST_SHARED, choose, overlap, sample, well_formed, write_different
+from imgcap.checkpoint import load_captioner
+
+WORDS = ["a", "the", "of", "on", "dog", "cat", "man", "woman", "runs", "sits", "red", "blue", "grass", "ball", "<unk>"]
+CAPTIONS = st.lists(st.sampled_from(WORDS), max_size=10).map(lambda words: f"{' '.join(words).capitalize()}.")
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_captioner):
+    return load_captioner(str(tiny_captioner))
+
+
+@pytest.fixture
+def grid(loaded):
+    model, _ = loaded
+    return torch.randn(1, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A dog.", "A man rides a bicycle down the.", "A dog runs with a <unk>.", "A man in a man in a man in a hat.",
+        "A dog dog runs on grass.", "", ".",
+    ],
+)  # fmt: skip
+def test_what_nobody_would_say_is_not_shown(caption):
+    assert not well_formed(caption)
+
+
+def test_an_ordinary_caption_is_well_formed():
+    assert well_formed("A man in a red shirt and a woman with a blue hat run.")
+
+
+def test_turning_the_small_words_around_makes_no_other_caption():
+    caption = "A brown dog runs through the green grass."
+    same = ["The brown dog runs on a green grass.", "A brown dog running in grass that is green."]
+    other = "Two dogs play on a field."
+    assert choose(caption, [*same, other], 3) == [other]
+
+
+def test_the_overlap_of_two_captions_by_hand():
+    # brown dog runs grass, black dog runs beach: two of six
+    assert overlap("A brown dog runs on the grass.", "The black dog runs on a beach.") == pytest.approx(2 / 6)
+
+
+@settings(deadline=None)
+@given(CAPTIONS, st.lists(CAPTIONS, max_size=12), st.integers(0, 4))
+def test_the_chosen_are_few_well_formed_in_order_and_different(caption, candidates, count):
+    chosen = choose(caption, candidates, count)
+    assert len(chosen) <= count
+    assert all(well_formed(text) for text in chosen)
+    assert sorted(chosen, key=candidates.index) == chosen
+    together = [caption, *chosen]
+    pairs = [(one, other) for place, one in enumerate(together) for other in together[:place]]
+    assert all(overlap(one, other) <= MOST_SHARED for one, other in pairs)
+
+
+def test_a_sample_follows_the_models_probabilities(loaded, grid):
+    model, _ = loaded
+    start = torch.tensor([[model.config.decoder_start_token_id]])
+    expected = model(encoder_outputs=(grid,), decoder_input_ids=start).logits[0, -1].div(0.5).softmax(-1)
+    drawn = sample(model, grid, torch.full((4000,), 0.5), max_length=2)
+    shares = torch.bincount(drawn[:, 1], minlength=len(expected)) / len(drawn)
+    assert torch.allclose(shares, expected, atol=0.03)
+
+
+def test_a_sample_is_as_long_as_it_may_be_and_never_says_what_it_must_not(loaded, grid):
+    model, _ = loaded
+    end, banned = model.config.eos_token_id, [model.config.unk_token_id, 7]
+    drawn = sample(model, grid, torch.full((200,), 3.0), min_length=5, max_length=9, suppress=banned)
+    assert drawn.shape == (200, 9)
+    assert (drawn[:, :5] != end).all()
+    assert not torch.isin(drawn, torch.tensor(banned)).any()
+    ended = (drawn == end).cumsum(1) > 0
+    assert (drawn[ended] == end).all()
+    assert ended[:, -1].any()
+    assert not ended[:, -1].all()
+
+
+def test_the_same_picture_gets_the_same_captions_whatever_else_draws(loaded, grid):
+    state = torch.get_rng_state()
+    first = write_different(*loaded, grid, "normal", 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            torch.rand(1000)
+
+    noise = threading.Thread(target=draw)
+    noise.start()
+    try:
+        assert write_different(*loaded, grid, "normal", 3) == first
+    finally:
+        stop.set()
+        noise.join()
+
+
+@pytest.mark.parametrize("length", ["short", "normal", "long"])
+def test_the_beams_caption_comes_first_and_the_others_differ(loaded, grid, length):
+    from transformers.modeling_outputs import BaseModelOutput
+
+    from imgcap.model.decoding import generation_options
+
+    model, processor = loaded
+    options = generation_options(length, model.generation_config)
+    beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options))
+    written = write_different(model, processor, grid, length, 3)
+    captions = [text for text, _ in written]
+    assert captions[0] == beams[0]
+    assert 1 < len(captions) <= 4
+    assert choose(captions[0], captions[1:], 3) == captions[1:]
+    likely = [probability for _, probability in written]
+    assert min(likely) >= likely[0] - LEAST_LIKELY
+    if length == "long":
+        assert all(len(text.split()) >= options["min_length"] - 1 for text in captions)
