@@ -7,7 +7,7 @@ model's own unaltered probability, and the likeliest are taken that share few co
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from imgcap.confidence import mean_log_probabilities
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.model.decoding import generation_options
+from imgcap.sampling import sample
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5)
 SAMPLES = 24  # captions drawn a picture, equally many at each temperature
@@ -55,14 +56,13 @@ def write_different(
     config, default = model.config, model.generation_config
     options = generation_options(length, default)
     beams = model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options)
+    # A generator of its own, so that a picture always gets the same ones and other threads' draws stay as they are.
     drawn = sample(
-        model,
-        grid,
-        torch.tensor(TEMPERATURES).repeat_interleave(SAMPLES // len(TEMPERATURES)),
-        min_length=options.get("min_length", 0),
-        max_length=options.get("max_length", default.max_length),
-        suppress=default.suppress_tokens or [config.pad_token_id, config.bos_token_id, config.unk_token_id],
-    )
+        model, grid, SAMPLES,
+        max_words=options.get("max_length", default.max_length) - 1, min_words=options.get("min_length", 1) - 1,
+        temperature=torch.tensor(TEMPERATURES).repeat_interleave(SAMPLES // len(TEMPERATURES))[:, None],
+        generator=torch.Generator().manual_seed(SEED),
+    ).ids  # fmt: skip
     drawn = drawn[(drawn == config.eos_token_id).any(1)]  # those that came to an end
     texts = list(dict.fromkeys([*processor.sentences(beams), *processor.sentences(drawn)]))
     likely = dict(zip(texts, mean_log_probabilities(model, processor, grid, texts).tolist(), strict=True))
@@ -74,52 +74,6 @@ def write_different(
     others = [text for text in others if likely[text] >= likely[caption] - LEAST_LIKELY]
     chosen = choose(caption, sorted(others, key=order.__getitem__, reverse=True), count)
     return [(text, likely[text]) for text in (caption, *chosen)]
-
-
-@torch.inference_mode()
-def sample(
-    model: ImgcapForImageCaptioning,
-    grid: Tensor,
-    temperatures: Tensor,
-    *,
-    min_length: int = 0,
-    max_length: int = 24,
-    suppress: Sequence[int] = (),
-) -> Tensor:
-    """Draw captions of one picture word by word; the same picture always gives the same ones.
-
-    A generator of its own draws, so that neither the global one nor another thread's draws are touched, which
-    `generate(do_sample=True)` cannot do.
-
-    Args:
-        model: in evaluation mode.
-        grid: (1, P, C), the encoder's output.
-        temperatures: (N,), one for each caption to draw.
-        min_length: tokens before a caption may end, the start token among them.
-        max_length: tokens at most, start and end among them.
-        suppress: ids never drawn.
-
-    Returns:
-        (N, T) int64 ids: start token, words, end tokens. A caption that did not come to an end has no end token.
-    """
-    generator = torch.Generator().manual_seed(SEED)
-    end = model.config.eos_token_id
-    ids = torch.full((len(temperatures), 1), model.config.decoder_start_token_id)
-    ended = torch.zeros(len(temperatures), 1, dtype=torch.bool)
-    state = None
-    while ids.size(1) < max_length and not ended.all():
-        output = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=grid),
-            decoder_input_ids=ids[:, -1:], past_key_values=state, use_cache=True,
-        )  # fmt: skip
-        state = output.past_key_values
-        scores = output.logits[:, -1].float() / temperatures[:, None]
-        scores[:, list(suppress)] = -torch.inf
-        if ids.size(1) < min_length:
-            scores[:, end] = -torch.inf
-        word = torch.multinomial(scores.softmax(-1), 1, generator=generator).masked_fill(ended, end)
-        ids, ended = torch.cat((ids, word), 1), ended | (word == end)
-    return ids
 
 
 def well_formed(caption: str) -> bool:

@@ -2,11 +2,11 @@
 
 The gradient is REINFORCE with a reward of CIDEr-D (Rennie et al., 2017, arXiv:1612.00563). Several captions of a
 picture are drawn, and each is compared with the mean of the others (Luo, 2020, arXiv:2003.09971), which is a better
-baseline than the greedy caption and costs no second pass.
+baseline than the greedy caption and costs no second pass. All are drawn alike, dropout included where there is any, so
+that each is an unbiased baseline of the others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,58 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from imgcap.cider import CiderD
 from imgcap.data import END, CaptionCollator, clean_caption
 from imgcap.model import ImgcapForImageCaptioning
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Captions drawn from a model, those of a picture neighbours.
-
-    ids: (N, T) int64; padding after the first end token.
-    log_probabilities: (N, T) float32, of each token given those before it; carries the gradient.
-    counted: (N, T) bool, the tokens that were chosen: all up to the first end token, it included.
-    """
-
-    ids: Tensor
-    log_probabilities: Tensor
-    counted: Tensor
-
-
-def sample(
-    model: ImgcapForImageCaptioning, captions: int, max_words: int, temperature: float = 1.0, **picture: Any
-) -> Samples:
-    """Draw `captions` captions of each picture, word by word, in whatever mode the model is in.
-
-    Args:
-        model: draws from its whole distribution, less the tokens that no caption may hold.
-        captions: how many of each picture.
-        max_words: a caption ends after so many tokens even without an end token.
-        temperature: divides the logits; the log-probabilities are those of the distribution drawn from.
-        picture: what `forward` takes for B pictures, pixel_values or encoder_outputs.
-    """
-    config = model.config
-    if "encoder_outputs" not in picture:
-        picture = {"encoder_outputs": model.encoder(**picture)}
-    pictures = picture["encoder_outputs"][0]
-    word = torch.full((len(pictures) * captions,), config.decoder_start_token_id, device=pictures.device)
-    unfinished = torch.ones_like(word, dtype=torch.bool)
-    never = [config.pad_token_id, config.bos_token_id, config.unk_token_id]
-    state = None
-    ids, chosen, counted = [], [], []
-    for _ in range(max_words):
-        step = model(decoder_input_ids=word[:, None], past_key_values=state, use_cache=True, **picture)
-        state = step.past_key_values
-        logits = step.logits[:, 0].float() / temperature
-        logits[:, never] = -torch.inf
-        logarithms = logits.log_softmax(-1)
-        word = torch.multinomial(logarithms.detach().exp(), 1).squeeze(1).masked_fill(~unfinished, config.pad_token_id)
-        ids.append(word)
-        # A finished caption's padding has probability zero, whose logarithm would poison the sum.
-        chosen.append(logarithms.gather(1, word[:, None]).squeeze(1).masked_fill(~unfinished, 0.0))
-        counted.append(unfinished)
-        unfinished = unfinished & (word != config.eos_token_id)
-        if not unfinished.any():
-            break
-    return Samples(torch.stack(ids, 1), torch.stack(chosen, 1), torch.stack(counted, 1))
+from imgcap.sampling import Samples, sample
 
 
 def others_mean(rewards: Tensor) -> Tensor:
@@ -106,8 +55,15 @@ class SelfCriticalLoss:
         self.reward = self.ended = 0.0
 
     def __call__(self, model: ImgcapForImageCaptioning, references: Sequence[Sequence[str]], **picture: Any) -> Tensor:
-        """Minus the mean over tokens of advantage times log-probability, for B pictures and their raw references."""
-        samples = sample(model, self.captions, self.max_words, self.temperature, **picture)
+        """Minus the mean over tokens of advantage times log-probability.
+
+        Args:
+            model: in the mode in which it shall draw.
+            references: raw captions of each of the B pictures.
+            picture: what `forward` takes for them, pixel_values or encoder_outputs.
+        """
+        grid = picture["encoder_outputs"][0] if "encoder_outputs" in picture else model.encoder(**picture)[0]
+        samples = sample(model, grid, self.captions, max_words=self.max_words, temperature=self.temperature)
         rewards = self.rewards(samples, references)
         advantage = (rewards - others_mean(rewards)).view(-1, 1)
         self.reward = float(rewards.mean())

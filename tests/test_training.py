@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 from imgcap import data
+from imgcap.card import read_provenance
 from imgcap.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.errors import InputError
 from imgcap.evaluation import summarize
@@ -140,7 +141,7 @@ def test_the_next_stage_starts_from_the_last_and_moves_the_encoder(first_stage, 
     old, new = load_captioner(before.output)[0], load_captioner(recipe.output)[0]
     assert not torch.equal(old.encoder.trunk.conv1.weight, new.encoder.trunk.conv1.weight)
     assert torch.equal(old.encoder.trunk.bn1.running_mean, new.encoder.trunk.bn1.running_mean)
-    assert "Then tuned from the checkpoint" in (Path(recipe.output) / "README.md").read_text()
+    assert "Then trained on from the checkpoint" in (Path(recipe.output) / "README.md").read_text()
 
 
 def test_a_frozen_encoder_does_not_move(first_stage):
@@ -196,6 +197,7 @@ def test_encoder_weights_come_from_another_captioner(tiny_captioner):
     config = ImgcapConfig(encoder=other.config.encoder, decoder="merge", vocab_size=8, hidden_size=16)
     model = ImgcapForImageCaptioning(config)
     load_encoder_weights(model, str(tiny_captioner))
+    assert f"taken from the checkpoint `{tiny_captioner.name}`" in read_provenance("", str(tiny_captioner))
     own, others = model.encoder.state_dict(), other.encoder.state_dict()
     assert all(torch.equal(own[name], others[name]) for name in own)
 
