@@ -81,7 +81,8 @@ def fit(log_probabilities: NDArray[np.float64], good: NDArray[np.bool_]) -> tupl
     """
     many, few = int(good.sum()), int((~good).sum())
     targets = np.where(good, (many + 1) / (many + 2), 1 / (few + 2))
-    centre, spread = float(log_probabilities.mean()), float(log_probabilities.std()) or 1.0
+    centre, spread = float(log_probabilities.mean()), float(log_probabilities.std())
+    spread = spread if spread > 1e-6 else 1.0  # all alike, but for rounding
     scaled, wanted = torch.from_numpy((log_probabilities - centre) / spread), torch.from_numpy(targets)
     line = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([line], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
