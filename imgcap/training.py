@@ -309,18 +309,22 @@ def train(recipe: Recipe) -> dict[str, Any]:
     if recipe.average_last:
         trainer.average_last(last_checkpoints(output, recipe.average_last))
     save_captioner(output, model.cpu(), processor)
-    # The finished files are scored, by the command's own code: whoever evaluates them finds the card's numbers.
+    (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
+    return _examine(recipe, output, model.config)
+
+
+def _examine(recipe: Recipe, output: Path, config: ImgcapConfig) -> dict[str, Any]:
+    """Score the finished files by the command's own code, so that whoever evaluates them finds the card's numbers."""
     rows, captions = caption_split(recipe.output, recipe.data, "validation", recipe.validation_pictures or None)
     scores = summarize(recipe.output, "validation", rows, captions)
+    mistakes = count_mistakes(captions, data.references(rows))
+    provenance = read_provenance(recipe.init_from, recipe.encoder_weights)
     (output / "captions.json").write_text(json.dumps(captions, indent=0) + "\n")
     (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    mistakes = count_mistakes(captions, data.references(rows))
     (output / "mistakes.json").write_text(json.dumps(mistakes, indent=2) + "\n")
-    (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
-    provenance = read_provenance(recipe.init_from, recipe.encoder_weights)
     (output / "provenance.md").write_text(provenance)
     write_card(
-        output, recipe=(output / "recipe.yaml").read_text(), scores=scores, config=model.config,
+        output, recipe=(output / "recipe.yaml").read_text(), scores=scores, config=config,
         beams=recipe.num_beams, provenance=provenance, mistakes=mistakes,
     )  # fmt: skip
     if len(rows) >= MIN_PICTURES:
