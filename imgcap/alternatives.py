@@ -76,6 +76,12 @@ def write_different(
     return [(text, likely[text]) for text in (caption, *chosen)]
 
 
+def breaks_off(caption: str) -> bool:
+    """Whether a caption ends in a word that calls for another ("a man in a"), or is empty."""
+    words = caption.lower().rstrip(".").split()
+    return not words or words[-1] in DANGLING
+
+
 def well_formed(caption: str) -> bool:
     """Whether a caption can be shown: three words, none of them <unk>, no word or trigram said twice, no loose end."""
     words = caption.lower().rstrip(".").split()
@@ -83,7 +89,7 @@ def well_formed(caption: str) -> bool:
     return (
         len(words) >= 3
         and "<unk>" not in words
-        and words[-1] not in DANGLING
+        and not breaks_off(caption)
         and len(set(trigrams)) == len(trigrams)
         and all(first != second for first, second in pairwise(words))
     )

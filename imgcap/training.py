@@ -28,6 +28,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap import data
+from imgcap.alternatives import breaks_off
 from imgcap.card import read_provenance, write_card
 from imgcap.checkpoint import average, last_checkpoints, load_captioner, save_captioner
 from imgcap.confidence import MIN_PICTURES, calibrate_captioner
@@ -254,11 +255,15 @@ class CaptionTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` computes them."""
+        """BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` computes them.
+
+        Also the share of captions that break off ("a man in a"), which a wrong reward would make common.
+        """
         with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
             captions = write_captions(self.model, self.processor, self._validation_batches())
         scores = score(captions, data.references(self.validation), bootstrap=0, with_meteor=False)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
+        metrics["eval_broken_off"] = float(np.mean([breaks_off(caption) for caption in captions]))
         self.log(metrics)
 
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

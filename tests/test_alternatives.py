@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcap.alternatives import LEAST_LIKELY, MOST_SHARED, choose, overlap, well_formed, write_different
+from imgcap.alternatives import LEAST_LIKELY, MOST_SHARED, breaks_off, choose, overlap, well_formed, write_different
 from imgcap.checkpoint import load_captioner
 
 WORDS = ["a", "the", "of", "on", "dog", "cat", "man", "woman", "runs", "sits", "red", "blue", "grass", "ball", "<unk>"]
@@ -32,6 +32,11 @@ def grid(loaded):
 )  # fmt: skip
 def test_what_nobody_would_say_is_not_shown(caption):
     assert not well_formed(caption)
+
+
+@pytest.mark.parametrize(("caption", "broken"), [("A man in a.", True), ("", True), ("A man in a hat.", False)])
+def test_a_caption_that_calls_for_another_word_breaks_off(caption, broken):
+    assert breaks_off(caption) is broken
 
 
 def test_an_ordinary_caption_is_well_formed():

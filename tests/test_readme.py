@@ -65,7 +65,7 @@ def test_a_command_of_imgcap(command, caption_folder, data_dir, tmp_path):
 TRAINED = [c.split()[2] for c in COMMANDS if " train.py " in c and "smoke" not in c]  # test_training runs smoke's
 
 
-@pytest.mark.parametrize("config", [*TRAINED, "configs/vgg16.yaml"])
+@pytest.mark.parametrize("config", [*TRAINED, "configs/merge.yaml", "configs/vgg16.yaml"])
 def test_a_recipe_on_a_few_pictures(config, tmp_path, caption_folder, tiny_captioner):
     small = ["epochs=1", "batch_size=4", "min_count=1", "encoder_weights=none", "feature_views=1", "num_beams=2",
              "hidden_size=32", "num_attention_heads=2", "workers=0", "train_pictures=4", "validation_pictures=2",

@@ -116,6 +116,7 @@ def test_self_critical_training_raises_the_reward(stages):
     rewards = [row["reward"] for row in log if "reward" in row]
     assert rewards[-1] > 1.2 * rewards[0], rewards
     assert all(0 <= row["ended"] <= 1 for row in log if "ended" in row)
+    assert [row["eval_broken_off"] for row in log if "eval_CIDEr" in row][-1] == 0
 
 
 def test_self_critical_training_goes_on_from_the_stage_before(stages):
