@@ -2,7 +2,7 @@
 
 from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -77,6 +77,23 @@ def average(folders: Sequence[Path]) -> dict[str, Tensor]:
         if tensor.is_floating_point()
         else tensor
         for name, tensor in last.items()
+    }
+
+
+def interpolate(weights: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights on the line from `weights`, where share is 0, to `start`, where it is 1.
+
+    Fine-tuned weights mixed with those they were tuned from often do better than either (Wortsman et al., 2022,
+    arXiv:2109.01903).
+
+    Args:
+        weights: a state dict; what is no floating-point number is taken from it.
+        start: another of the same captioner.
+        share: of `start`, 0-1.
+    """
+    return {
+        name: torch.lerp(tensor, start[name], share) if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
     }
 
 

@@ -10,7 +10,7 @@ from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchv
 import copy
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +30,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from imgcap import data
 from imgcap.alternatives import breaks_off
 from imgcap.card import read_provenance, write_card
-from imgcap.checkpoint import average, last_checkpoints, load_captioner, save_captioner
+from imgcap.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
 from imgcap.confidence import MIN_PICTURES, calibrate_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
@@ -77,6 +77,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     bf16: bool = True  # matrix products in bfloat16
     average_last: int = 0  # so many last epochs' weights are averaged, and kept where that scores best; 0 never does
+    start_share: float = 0.0  # 0-1, of the weights it began with in the mean that is tried at last, and kept likewise
     seed: int = 0
     resume: bool = False  # go on from the last checkpoint in output
     workers: int = 1  # processes that decode and augment pictures
@@ -269,15 +270,15 @@ class CaptionTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def average_last(self, checkpoints: Sequence[Path]) -> None:
-        """Put the mean of `checkpoints` in the model's place, unless the best single one scores higher; log which."""
+    def adopt(self, name: str, weights: Mapping[str, torch.Tensor]) -> None:
+        """Put `weights` in the model's place, unless the best checkpoint scores higher; log which, under `name`."""
         best = copy.deepcopy(self.model.state_dict())
-        self.model.load_state_dict(average(checkpoints))
+        self.model.load_state_dict(weights)
         cider = self.evaluate()["eval_CIDEr"]
         kept = cider >= cast("float", self.state.best_metric)
         if not kept:
             self.model.load_state_dict(best)
-        self.log({"averaged": len(checkpoints), "average_CIDEr": cider, "average_kept": kept})
+        self.log({f"{name}_CIDEr": cider, f"{name}_kept": kept})
 
     def _validation_batches(self) -> Iterator[dict[str, Any]]:
         if self.validation_grids is None:
@@ -292,7 +293,8 @@ class CaptionTrainer(Trainer):
 def train(recipe: Recipe) -> dict[str, Any]:
     """Run one stage; the best checkpoint by validation CIDEr, its card and its log end in `recipe.output`.
 
-    With `average_last` the mean of the last epochs' weights takes part, and wins where it scores at least the best.
+    With `average_last` the mean of the last epochs' weights takes part, with `start_share` that of the best ones and
+    those the stage began with; either wins where it scores at least the best.
 
     Returns:
         What `imgcap.evaluation.summarize` says of that checkpoint on the validation split.
@@ -300,6 +302,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     Raises:
         InputError: data, weights or recipe cannot be used.
     """
+    if not 0 <= recipe.start_share <= 1:
+        raise InputError(f"start_share is a share, from 0 to 1, not {recipe.start_share}.")
     torch.manual_seed(recipe.seed)
     output = Path(recipe.output)
     train_split = _first(data.load_split(recipe.data, "train"), recipe.train_pictures, f"{recipe.data} train")
@@ -307,12 +311,15 @@ def train(recipe: Recipe) -> dict[str, Any]:
         data.load_split(recipe.data, "validation"), recipe.validation_pictures, f"{recipe.data} validation"
     )
     model, processor = build(recipe, train_split)
+    start = copy.deepcopy(model.state_dict()) if recipe.start_share else {}
     trainer = _trainer(recipe, model, processor, train_split, validation)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(recipe), output / "recipe.yaml")
     trainer.train(resume_from_checkpoint=_last_checkpoint(output) if recipe.resume else None)
     if recipe.average_last:
-        trainer.average_last(last_checkpoints(output, recipe.average_last))
+        trainer.adopt("average", average(last_checkpoints(output, recipe.average_last)))
+    if recipe.start_share:
+        trainer.adopt("start_share", interpolate(model.state_dict(), start, recipe.start_share))
     save_captioner(output, model.cpu(), processor)
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
     return _examine(recipe, output, model.config)

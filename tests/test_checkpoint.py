@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imgcap.checkpoint import average, load_captioner, save_captioner
+from imgcap.checkpoint import average, interpolate, load_captioner, save_captioner
 from imgcap.errors import InputError
 from imgcap.model import ImgcapForImageCaptioning
 
@@ -88,3 +88,13 @@ def test_checkpoints_that_do_not_match_are_refused_in_a_sentence(tmp_path, three
         other.save_pretrained(tmp_path / "other")
         with pytest.raises(InputError, match=r"cannot be averaged: \S+ in .* is not as in .*other"):
             average([three[0], tmp_path / "other"])
+
+
+def test_interpolated_weights_lie_on_the_line_between():
+    ours = {"w": torch.tensor([0.0, 2.0]), "same": torch.tensor([0.1]), "steps": torch.tensor(3)}
+    start = {"w": torch.tensor([4.0, 2.0]), "same": torch.tensor([0.1]), "steps": torch.tensor(9)}
+    mixed = interpolate(ours, start, 0.25)
+    assert torch.equal(mixed["w"], torch.tensor([1.0, 2.0]))
+    assert torch.equal(mixed["same"], ours["same"])
+    assert mixed["steps"] == 3
+    assert torch.equal(interpolate(ours, start, 1.0)["w"], start["w"])

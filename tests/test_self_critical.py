@@ -105,7 +105,7 @@ def stages(tmp_path_factory, caption_folder):
     train(first)
     second = small(
         folder / "second", caption_folder, init_from=first.output, objective="self_critical", epochs=14,
-        learning_rate=2e-3, feature_views=1, cache=first.cache, samples=8,
+        learning_rate=2e-3, feature_views=1, cache=first.cache, samples=8, start_share=0.25,
     )  # fmt: skip
     return first, second, train(second)
 
@@ -129,7 +129,18 @@ def test_self_critical_training_goes_on_from_the_stage_before(stages):
     assert not torch.equal(old.lm_head.bias, new.lm_head.bias)
 
 
-@pytest.mark.parametrize("options", [{"objective": "cider"}, {"samples": 1}, {"temperature": 0.0}])
+def test_the_mean_with_the_start_is_kept_where_it_scores_best(stages):
+    _, second, _ = stages
+    log = [json.loads(line) for line in (Path(second.output) / "log.jsonl").read_text().splitlines()]
+    evaluated = [row["eval_CIDEr"] for row in log if "eval_CIDEr" in row]
+    said = next(row for row in log if "start_share_CIDEr" in row)
+    assert said["start_share_CIDEr"] == evaluated[-1]
+    assert said["start_share_kept"] == (evaluated[-1] >= max(evaluated[:-1]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"objective": "cider"}, {"samples": 1}, {"temperature": 0.0}, {"start_share": 2.0}]
+)
 def test_a_recipe_that_makes_no_sense_is_refused(options, tmp_path, caption_folder):
-    with pytest.raises(InputError, match=r"objective must be|samples of at least 2"):
+    with pytest.raises(InputError, match=r"objective must be|samples of at least 2|from 0 to 1"):
         train(small(tmp_path, caption_folder, **({"objective": "self_critical"} | options)))
