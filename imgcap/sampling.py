@@ -53,7 +53,9 @@ def sample(
     word = torch.full((len(grid) * captions,), config.decoder_start_token_id, device=grid.device)
     unfinished = torch.ones_like(word, dtype=torch.bool)
     state = None
-    ids, chosen, counted = [], [], []
+    ids: list[Tensor] = []
+    chosen: list[Tensor] = []
+    counted: list[Tensor] = []
     while unfinished.any() and len(ids) < max_words:
         step = model(
             encoder_outputs=BaseModelOutput(last_hidden_state=grid),
