@@ -11,7 +11,7 @@ import copy
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -314,7 +314,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     start = copy.deepcopy(model.state_dict()) if recipe.start_share else {}
     trainer = _trainer(recipe, model, processor, train_split, validation)
     output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.structured(recipe), output / "recipe.yaml")
+    # Whether it was interrupted is no part of the recipe.
+    OmegaConf.save(OmegaConf.structured(replace(recipe, resume=False)), output / "recipe.yaml")
     trainer.train(resume_from_checkpoint=_last_checkpoint(output) if recipe.resume else None)
     if recipe.average_last:
         trainer.adopt("average", average(last_checkpoints(output, recipe.average_last)))
