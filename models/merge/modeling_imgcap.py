@@ -1,0 +1,268 @@
+"""A CNN encoder and an LSTM decoder that writes a caption word by word.
+
+The encoder is a torchvision CNN without its classifier (He et al., 2016, arXiv:1512.03385, for the default ResNet50).
+Two decoders can follow it:
+
+- `attention`: soft attention over the encoder's grid (Xu et al., 2015, arXiv:1502.03044) in the two-LSTM form of
+  Anderson et al. (2018, arXiv:1707.07998), with scaled dot-product heads (Vaswani et al., 2017, arXiv:1706.03762) in
+  place of the additive score, because on a CPU they cost far less;
+- `merge`: the LSTM reads words only, and meets the picture in a dense layer before the softmax (Tanti et al., 2017,
+  arXiv:1708.02043).
+
+Shapes below: B pictures, N = n * B captions (n captions of a picture are neighbours and share one encoder pass),
+T words, P grid cells, C encoder channels, D = config.hidden_size, V = config.vocab_size.
+"""
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, relu, scaled_dot_product_attention
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from .configuration_imgcap import ImgcapConfig
+
+
+def shift_right(labels: Tensor, start: int, pad: int) -> Tensor:
+    """Labels (N, T) -> decoder_input_ids (N, T): the start token in front, padding where a label is -100."""
+    first = labels.new_full((len(labels), 1), start)
+    return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), 1)
+
+
+class DecoderState:
+    """What the decoder carries from one word to the next; transformers hands it around as `past_key_values`.
+
+    hidden: list of (N, D) tensors, the LSTMs' h and c.
+    memory: tuple of tensors computed once from the picture, B or N rows.
+    """
+
+    is_compileable = False
+
+    def __init__(self, hidden: list[Tensor], memory: tuple[Tensor, ...]) -> None:
+        self.hidden = hidden
+        self.memory = memory
+        self.length = 0
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Words read so far."""
+        return self.length
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Follow the beams that survived; beam_idx is (N,) int64."""
+        # The beams of a picture share its memory, so only what depends on the words moves.
+        self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
+
+
+class Encoder(nn.Module):
+    """A torchvision CNN up to its last feature map."""
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        network = torchvision.models.get_model(name, weights=None)
+        if hasattr(network, "features"):  # VGG, DenseNet, MobileNet, EfficientNet
+            self.trunk = network.features
+        else:  # ResNet and its kin: everything before the pooling keeps torchvision's names
+            parts = dict(network.named_children())
+            names = list(parts)
+            self.trunk = nn.Sequential()
+            for part in names[: names.index("avgpool")]:
+                self.trunk.add_module(part, parts[part])
+        last = [m for m in self.trunk.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)][-1]
+        self.channels: int = last.out_channels if isinstance(last, nn.Conv2d) else last.num_features
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:
+        """(B, 3, S, S) normalised pixels -> last_hidden_state (B, P, C) in the dtype of `pixel_values`."""
+        # The trunk may run in bfloat16 while the decoder stays in float32.
+        dtype = next(self.trunk.parameters()).dtype
+        # Convolutions on CPUs are faster in this layout.
+        grid = self.trunk(pixel_values.to(dtype, memory_format=torch.channels_last))
+        return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2).to(pixel_values.dtype))
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Batch normalisation keeps its ImageNet statistics: batches here are too small and too alike to renew them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+class AttentionDecoder(nn.Module):
+    """Attention LSTM, gated multi-head attention over the grid, language LSTM."""
+
+    def __init__(self, config: ImgcapConfig, channels: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.project = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.positions = nn.Embedding((config.image_size // 32) ** 2, width)
+        self.keys = nn.Linear(width, width)
+        self.values = nn.Linear(width, width)
+        self.query = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+        self.attention_lstm = nn.LSTMCell(3 * width, width)
+        self.language_lstm = nn.LSTMCell(2 * width, width)
+        self.from_hidden = nn.Linear(width, width)
+        self.from_context = nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def start(self, grid: Tensor, captions: int) -> DecoderState:
+        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        cells = self.dropout(self.norm(self.project(grid)))
+        split = (self.heads, cells.size(-1) // self.heads)
+        keys = self.keys(cells + self.positions.weight).unflatten(-1, split).transpose(1, 2)
+        values = self.values(cells).unflatten(-1, split).transpose(1, 2)
+        mean = cells.mean(1).repeat_interleave(captions, 0)
+        zeros = torch.zeros_like(mean)
+        return DecoderState([zeros, zeros, zeros, zeros], (keys, values, mean))
+
+    def step(self, word: Tensor, state: DecoderState) -> Tensor:
+        """Embedded words (N, D) -> features for the softmax (N, D); moves `state` on by one word."""
+        keys, values, mean = state.memory
+        h1, c1, h2, c2 = state.hidden
+        h1, c1 = self.attention_lstm(torch.cat((word, mean, h2), -1), (h1, c1))
+        # (N, D) -> (B, heads, n, D / heads): the n captions of a picture are n queries to the same keys.
+        query = self.query(h1).view(len(keys), -1, self.heads, keys.size(-1)).transpose(1, 2)
+        context = scaled_dot_product_attention(query, keys, values)
+        context = context.transpose(1, 2).reshape(h1.shape) * torch.sigmoid(self.gate(h1))
+        h2, c2 = self.language_lstm(torch.cat((context, h1), -1), (h2, c2))
+        state.hidden = [h1, c1, h2, c2]
+        # Xu et al., equation 7: the word before, the hidden state and the context vote together.
+        features: Tensor = self.dropout(word + self.from_hidden(h2) + self.from_context(context))
+        return features
+
+
+class MergeDecoder(nn.Module):
+    """An LSTM over words alone; its state and the picture's vector are merged into a dense layer."""
+
+    def __init__(self, config: ImgcapConfig, channels: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.project = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.lstm = nn.LSTMCell(width, width)
+        self.merge = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def start(self, grid: Tensor, captions: int) -> DecoderState:
+        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        picture = self.dropout(relu(self.norm(self.project(grid.mean(1))))).repeat_interleave(captions, 0)
+        zeros = torch.zeros_like(picture)
+        return DecoderState([zeros, zeros], (picture,))
+
+    def step(self, word: Tensor, state: DecoderState) -> Tensor:
+        """Embedded words (N, D) -> features for the softmax (N, D); moves `state` on by one word."""
+        h, c = self.lstm(word, tuple(state.hidden))
+        state.hidden = [h, c]
+        merged = torch.cat((self.dropout(h), *state.memory), -1)
+        features: Tensor = self.dropout(relu(self.merge(merged)))
+        return features
+
+
+class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
+    """The captioner: `generate()` writes captions, `forward()` scores them."""
+
+    config_class = ImgcapConfig
+    base_model_prefix = "imgcap"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    accepts_loss_kwargs = False
+    _is_stateful = True
+    _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012 - transformers' own form
+
+    def __init__(self, config: ImgcapConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config.encoder)
+        decoder = AttentionDecoder if config.decoder == "attention" else MergeDecoder
+        self.decoder = decoder(config, self.encoder.channels)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.dropout)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False  # the state is an LSTM's, not keys and values
+
+    def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
+        """The part that `generate` runs once a picture."""
+        return self.encoder
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embedding."""
+        return self.embedding
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The layer before the softmax."""
+        return self.lm_head
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.LSTMCell):
+            init.xavier_uniform_(module.weight_ih)
+            init.orthogonal_(module.weight_hh)
+            init.zeros_(module.bias_hh)
+            bias = torch.zeros_like(module.bias_ih)
+            # A forget gate that starts open (Jozefowicz et al., 2015).
+            bias[module.hidden_size : 2 * module.hidden_size] = 1.0
+            init.copy_(module.bias_ih, bias)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
+        past_key_values: DecoderState | None = None,
+        use_cache: bool | None = None,
+        **_: Any,
+    ) -> Seq2SeqLMOutput:
+        """Score captions.
+
+        pixel_values: (B, 3, S, S) float, normalised as the image processor does; or `encoder_outputs` in its place,
+            whose first entry is the grid (B, P, C); neither is read once `past_key_values` is given.
+        decoder_input_ids: (N, T) int64, each beginning with the start token; made from `labels` where it is absent.
+        labels: (N, T) int64, -100 where no word counts; the words after the start token, the end token last.
+
+        Returns logits (N, T, V), the mean cross-entropy as `loss` if there are labels, and the state.
+        Raises ValueError where picture or words are missing, or N is no multiple of B.
+        """
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("forward needs decoder_input_ids or labels.")
+            decoder_input_ids = shift_right(labels, self.config.decoder_start_token_id, self.config.pad_token_id)
+        if past_key_values is None:
+            if encoder_outputs is None:
+                if pixel_values is None:
+                    raise ValueError("forward needs pixel_values or encoder_outputs.")
+                encoder_outputs = self.encoder(pixel_values)
+            grid = encoder_outputs[0]
+            captions, rest = divmod(len(decoder_input_ids), len(grid))
+            if rest or not captions:
+                raise ValueError(f"{len(decoder_input_ids)} captions cannot be shared among {len(grid)} pictures.")
+            past_key_values = self.decoder.start(grid, captions)
+        words = self.embedding_dropout(self.embedding(decoder_input_ids))
+        features = torch.stack([self.decoder.step(word, past_key_values) for word in words.unbind(1)], 1)
+        past_key_values.length += words.size(1)
+        logits = self.lm_head(features)
+        loss = None
+        if labels is not None:
+            loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values if use_cache else None)

@@ -1,0 +1,45 @@
+"""Picture and words in and out of the captioner."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers import ProcessorMixin
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+
+from .decoding import as_sentence
+
+
+class ImgcapImageProcessor(TorchvisionBackend):
+    """RGB pictures -> `pixel_values` (B, 3, S, S) float32, squashed to a square and normalised as for ImageNet.
+
+    The aspect ratio is given up on purpose: the training pictures were squashed too, and a crop would cut away what
+    the caption is about.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers' own form
+    size = {"height": 224, "width": 224}  # noqa: RUF012
+    resample = PILImageResampling.BILINEAR
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+    default_to_square = True
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+
+
+class ImgcapProcessor(ProcessorMixin):
+    """The image processor and the word-level tokenizer of one captioner."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, **kwargs: Any) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+
+    @property
+    def unused_input_names(self) -> list[str]:
+        """What the tokenizer may return and the model does not take."""
+        return ["token_type_ids"]
+
+    def sentences(self, token_ids: Tensor) -> list[str]:
+        """Generated ids (N, T) -> N captions as a person reads them: a capital and a full stop."""
+        return [as_sentence(text) for text in self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)]
