@@ -84,7 +84,7 @@ def test_make_app_starts_the_app(tmp_path):
         assert _answers(f"http://127.0.0.1:{port}/login", process)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(90)  # it gives what is running half a minute
 
 
 def _answers(url: str, process: subprocess.Popen) -> bool:
