@@ -139,9 +139,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
         InputError: training failed, or what it would read is not there.
     """
     from imgcap import metrics
-    from imgcap.cider import CiderD
     from imgcap.data import references
-    from imgcap.ptb import tokenize
     from imgcap.training import load_recipe
 
     if row.config:
@@ -152,9 +150,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     captions = write(row, folder, recipe)
     raw = references(validation(recipe.data, recipe.validation_pictures))
     scores = metrics.score(captions, raw, bootstrap=0)
-    tokens = [[tokenize(caption) for caption in texts] for texts in raw]
-    scorer = CiderD(tokens)
-    pictures = [scorer.score([tokenize(c)], texts)[0] for c, texts in zip(captions, tokens, strict=True)]
+    pictures = metrics.cider_of_each(captions, raw)
     return {
         "row": asdict(row),
         "recipe": {key: value for key, value in asdict(recipe).items() if key not in MACHINE_KEYS},

@@ -1,6 +1,5 @@
 """Captions drawn from the model word by word, by its own probabilities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +32,6 @@ def sample(
     max_words: int,
     min_words: int = 0,
     temperature: float | Tensor = 1.0,
-    never: Sequence[int] = (),
     generator: torch.Generator | None = None,
 ) -> Samples:
     """Draw `captions` captions of each picture, in whatever mode the model is in.
@@ -45,11 +43,10 @@ def sample(
         max_words: a caption ends after so many tokens even without an end token.
         min_words: tokens before a caption may end.
         temperature: divides the logits; one for all, or (N, 1).
-        never: ids that are not drawn, beside padding, start and <unk>.
         generator: draws in place of the global one, which `generate(do_sample=True)` cannot do.
     """
     config = model.config
-    never = [config.pad_token_id, config.bos_token_id, config.unk_token_id, *never]
+    never = [config.pad_token_id, config.bos_token_id, config.unk_token_id]
     word = torch.full((len(grid) * captions,), config.decoder_start_token_id, device=grid.device)
     unfinished = torch.ones_like(word, dtype=torch.bool)
     state = None

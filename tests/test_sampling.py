@@ -56,14 +56,13 @@ def test_samples_follow_the_distribution(model, grid):
     assert torch.allclose(share, expected, atol=0.02)
 
 
-def test_a_sample_is_as_long_as_it_may_be_and_never_says_what_it_must_not(model, grid):
-    drawn = sample(model, grid, 200, max_words=8, min_words=4, never=[7], temperature=3.0).ids
+def test_a_sample_is_as_long_as_it_may_be_and_no_shorter(model, grid):
+    drawn = sample(model, grid, 200, max_words=8, min_words=4, temperature=3.0).ids
     assert drawn.shape == (400, 8)
     ended = drawn == model.config.eos_token_id
     assert not ended[:, :4].any()
     assert ended[:, 4:].any()
     assert not ended.any(1).all()
-    assert not (drawn == 7).any()
 
 
 def test_a_generator_draws_the_same_again_and_leaves_the_global_one_alone(model, grid):
