@@ -1,6 +1,6 @@
 """What pays, measured: runs the rows of a list one after another, and makes a table of what they logged.
 
-python -m benchmarks.ablations run [--only ROW ...] [key=value ...]
+python -m benchmarks.ablations run [--only ROW] [--only ROW] [key=value ...]
 python -m benchmarks.ablations table
 
 `run` trains what has to be trained (each row a stage of `train.py` in runs/ablations/<row>; key=value goes to all of
@@ -91,7 +91,13 @@ def load_plan(path: Path) -> Plan:
 
 
 def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, results: Path) -> list[str]:
-    """Make the result of each row that has none yet; returns the names of those that failed."""
+    """Make the result of each row that has none yet; returns the names of those that failed.
+
+    Raises:
+        InputError: `only` names a row that is not in the list.
+    """
+    if unknown := sorted(set(only) - {row.name for row in plan.rows}):
+        raise InputError(f"The list has no row {unknown[0]!r}; it has {', '.join(row.name for row in plan.rows)}.")
     failed = []
     results.mkdir(parents=True, exist_ok=True)
     for row in plan.rows:
@@ -320,7 +326,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("settings", nargs="*", metavar="key=value", help="of imgcap.training.Recipe, for all rows")
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows, in the list's order")
+    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="this row alone; may be repeated")
     parser.add_argument("--list", type=Path, default=ROOT / "benchmarks" / "ablations.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="where rows are trained")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "ablations")

@@ -12,6 +12,7 @@ from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
 from tiny import save_tiny_captioner
 
+from imgcap import meteor
 from imgcap.accounts import Accounts
 from imgcap.database import Database, open_database
 from imgcap.settings import Settings
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def test_data() -> Path:
     """The folder of the larger data; for tests marked `external`."""
     return Path(os.environ["IMGCAP_TEST_DATA"])
+
+
+@pytest.fixture
+def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR null, as where there is no Java, whose start takes most of the time of many a small test."""
+    monkeypatch.setattr(meteor, "available", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,8 @@ def test_rows_are_trained_or_read_and_a_failing_one_does_not_stop_the_rest(
     assert (len(made["base"]["epochs"]), len(made["base"]["pictures"])) == (2, 6)
     assert made["short"]["words"] <= 2
 
+    with pytest.raises(InputError, match="no row 'bass'; it has wrong, base"):
+        ablations.run(plan, ["bass"], settings, tmp_path / "runs", results)
     assert ablations.run(plan, ["base", "short"], settings, tmp_path / "runs", results) == []
     assert capfd.readouterr().out.splitlines() == ["base: done before", "short: done before"]
     page = ablations.make_table(plan, results)

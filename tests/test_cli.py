@@ -48,10 +48,12 @@ def test_an_invalid_picture_is_no_error(imgcap):
     assert "too blurred to describe" in done.stdout
 
 
-def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_folder, tmp_path):
+def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_folder, tmp_path, monkeypatch):
     done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n"] == 6
+    assert json.loads(done.stdout)["METEOR"] is not None
+    monkeypatch.setenv("PATH", "")  # no Java
     report = tmp_path / "report.html"
     done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--limit", "2", "--report", report)
     assert "2 pictures" in done.stdout

@@ -11,6 +11,7 @@ from imgcap.evaluation import caption_split, evaluate, picture_batches, summariz
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_folder):
     result = evaluate(str(tiny_captioner), str(caption_folder), "test")
     assert list(result) == ["model", "split", "n", *NAMES, "intervals"]
@@ -26,6 +27,7 @@ def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_f
     }
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_a_report_shows_the_captions_and_changes_no_score(tiny_captioner, caption_folder, tmp_path):
     place = tmp_path / "report.html"
     split, captions = caption_split(str(tiny_captioner), str(caption_folder), "test", 3)
@@ -41,6 +43,7 @@ def test_a_place_for_no_report_is_refused_before_anything_is_loaded(tmp_path):
         evaluate("no/where", "no/data", "test", report=tmp_path / "none" / "report.html")
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_a_limit_takes_the_first(tiny_captioner, caption_folder):
     assert evaluate(str(tiny_captioner), str(caption_folder), "test", limit=2)["n"] == 2
 

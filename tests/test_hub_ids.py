@@ -21,7 +21,8 @@ def run(endpoint, home, *arguments):
     )
 
 
-def test_data_set_and_captioner_load_by_their_ids(tiny_captioner, caption_folder, tmp_path):
+def test_data_set_and_captioner_load_by_their_ids(tiny_captioner, caption_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no Java
     with hub(models={"me/captioner": tiny_captioner}, datasets={"me/flickr": caption_folder}) as (endpoint, requests):
         done = run(
             endpoint, tmp_path, "-m", "imgcap", "evaluate", "--model", "me/captioner", "--data", "me/flickr",

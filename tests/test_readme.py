@@ -65,6 +65,7 @@ def test_a_command_of_imgcap(command, caption_folder, data_dir, tmp_path):
 TRAINED = [c.split()[2] for c in COMMANDS if " train.py " in c and "smoke" not in c]  # test_training runs smoke's
 
 
+@pytest.mark.usefixtures("without_meteor")
 @pytest.mark.parametrize("config", [*TRAINED, "configs/merge.yaml", "configs/vgg16.yaml"])
 def test_a_recipe_on_a_few_pictures(config, tmp_path, caption_folder, tiny_captioner):
     small = ["epochs=1", "batch_size=4", "min_count=1", "encoder_weights=none", "feature_views=1", "num_beams=2",
@@ -79,12 +80,18 @@ def test_a_recipe_on_a_few_pictures(config, tmp_path, caption_folder, tiny_capti
 def test_make_app_starts_the_app(tmp_path):
     port = free_port()
     environment = os.environ | {"IMGCAP_PORT": str(port), "IMGCAP_DATA_DIR": str(tmp_path / "data")}
+    environment["PYTHONFAULTHANDLER"] = "1"
     process = subprocess.Popen(["make", "app"], cwd=ROOT, env=environment, start_new_session=True)
     try:
         assert _answers(f"http://127.0.0.1:{port}/login", process)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(90)  # it gives what is running half a minute
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)  # it says where each thread was
+            process.wait(60)
+            raise
 
 
 def _answers(url: str, process: subprocess.Popen) -> bool:

@@ -80,6 +80,7 @@ def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
     assert scores["CIDEr"] == pytest.approx(best, abs=0.05)
 
 
+@pytest.mark.usefixtures("without_meteor")
 @pytest.mark.parametrize("wins", [True, False])
 def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(wins, tmp_path, caption_folder):
     # A rate that makes weights jump leaves a mean of strangers; none at all makes all epochs one, and so their mean.
@@ -118,6 +119,7 @@ def test_the_mistakes_are_counted_and_the_card_says_how_many(first_stage):
     assert "| sex | 0 | 0 | none named |" in card  # of discs and squares
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_the_vocabulary_comes_from_the_training_split_only(tmp_path, caption_folder):
     split = data.load_split(str(caption_folder), "train")
     (tmp_path / "data").mkdir()
@@ -129,6 +131,7 @@ def test_the_vocabulary_comes_from_the_training_split_only(tmp_path, caption_fol
     assert "zebra" not in load_captioner(recipe.output)[1].tokenizer.get_vocab()
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_the_next_stage_starts_from_the_last_and_moves_the_encoder(first_stage, tmp_path, caption_folder):
     before, _ = first_stage
     recipe = small(
@@ -152,6 +155,7 @@ def test_a_frozen_encoder_does_not_move(first_stage):
     assert torch.equal(trained.encoder.trunk.conv1.weight, kernel.half().float())
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_an_interrupted_stage_resumes_where_it_was(tmp_path, caption_folder):
     whole = small(tmp_path / "whole", caption_folder, epochs=4)
     train(whole)

@@ -90,10 +90,13 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
 
 def serve(settings: Settings, captioner: Captioner) -> None:
     """Run the app until SIGTERM or SIGINT, and let what runs finish."""
-    stop = threading.Event()
+    # No lock or event: a signal may come while this thread holds its lock, and a handler that sets it would then wait
+    # for itself; or just before the thread falls asleep on it, and would not wake it.
+    stopping = False
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the signature is signal's
-        stop.set()
+        nonlocal stopping
+        stopping = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
@@ -105,7 +108,8 @@ def serve(settings: Settings, captioner: Captioner) -> None:
         raise SystemExit(f"Port {settings.port} of {settings.host} is taken: set IMGCAP_PORT to another.") from None
     threading.Thread(target=_warm_up, args=[captioner], daemon=True).start()
     print(f"imgcap is at {server.url}", flush=True)
-    stop.wait()
+    while not stopping:
+        time.sleep(0.2)
     if not server.drain():
         logger.warning("stopped with captions unfinished after %g s", settings.shutdown_seconds)
     server.close()
