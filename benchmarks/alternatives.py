@@ -1,9 +1,10 @@
-"""What the other captions are worth: `python -m benchmarks.alternatives --data DIR_OR_ID [--pictures 200]`.
+"""What the other captions are worth: `python -m benchmarks.alternatives --data DIR_OR_ID [--length short]`.
 
 On pictures spread evenly over the validation split: the other captions that the app shows, beside those of the beam
 search that it would show without them. Overlap is the share of content words that two captions of a picture have
 together (Jaccard), the mean over all pairs of the caption and its alternatives; CIDEr-D is the alternatives' own, with
-the split's document frequencies; processor time is what they add to a picture whose encoding is known.
+the split's document frequencies; processor time is what they add to a picture whose encoding is known. At last what the
+confidence of captions and alternatives promises beside what it keeps: it was fitted on captions of normal length alone.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap import data
 from imgcap.alternatives import overlap, write_different
-from imgcap.captioner import ALTERNATIVES
+from imgcap.captioner import ALTERNATIVES, LENGTHS, Length
 from imgcap.checkpoint import load_captioner
 from imgcap.cider import CiderD
 from imgcap.confidence import GOOD, confidence
@@ -36,7 +37,7 @@ def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[
     )
 
 
-def main(model_name: str, source: str, pictures: int) -> None:
+def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     """Write both kinds of captions for the pictures and print what they are worth."""
     model, processor = load_captioner(model_name)
     split = data.load_split(source, "validation")
@@ -46,16 +47,16 @@ def main(model_name: str, source: str, pictures: int) -> None:
     seconds = {"beams": 0.0, "sampled": 0.0}
     captions: dict[str, list[list[str]]] = {kind: [] for kind in seconds}
     scores: dict[str, list[list[float]]] = {kind: [] for kind in seconds}
-    sure: list[tuple[float, bool]] = []
+    sure: dict[str, list[tuple[float, bool]]] = {"captions": [], "alternatives": []}
     for place in chosen:
         image = split[int(place)]["image"].convert("RGB")
         with torch.inference_mode():
             grid = model.encoder(processor.image_processor(image, return_tensors="pt")["pixel_values"])[0]
             started = time.process_time()
-            options = generation_options("normal", model.generation_config)
+            options = generation_options(length, model.generation_config)
             beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(grid), **options))
             between = time.process_time()
-            different = write_different(model, processor, grid, "normal", ALTERNATIVES)
+            different = write_different(model, processor, grid, length, ALTERNATIVES)
         seconds["beams"] += between - started
         seconds["sampled"] += time.process_time() - between
         captions["beams"].append(list(dict.fromkeys(beams))[: ALTERNATIVES + 1])
@@ -63,21 +64,22 @@ def main(model_name: str, source: str, pictures: int) -> None:
         for kind, written in captions.items():
             texts = [tokenize(text) for text in written[-1]]
             scores[kind].append(scorer.score(texts, references[place]).tolist())
-        for (_, probability), score in zip(different[1:], scores["sampled"][-1][1:], strict=True):
+        for rank, ((_, probability), score) in enumerate(zip(different, scores["sampled"][-1], strict=True)):
             known = confidence(model.config, probability)
             if known is not None:
-                sure.append((known, score >= GOOD))
+                sure["alternatives" if rank else "captions"].append((known, score >= GOOD))
     first = np.mean([values[0] for values in scores["beams"]])
     print(f"{len(chosen)} pictures; CIDEr-D of the caption itself {first:.3f}\n")
     print("| alternatives | a picture | overlap | their CIDEr-D | ms of processor time, decoding only |")
     print("|---|---|---|---|---|")
     for kind, spent in seconds.items():
         print(row(kind, captions[kind], scores[kind], spent))
-    if sure:
-        confidences, good = np.array(sure).T
-        print(
-            f"\nTheir mean confidence is {confidences.mean():.2f}; {good.mean():.2f} have CIDEr-D of at least {GOOD}."
-        )
+    for kind, values in sure.items():
+        if values:
+            confidences, good = np.array(values).T
+            print(
+                f"\nConfidence of {kind}: {confidences.mean():.2f} on average, and {good.mean():.2f} of them have CIDEr-D of at least {GOOD}."
+            )
 
 
 if __name__ == "__main__":
@@ -85,5 +87,6 @@ if __name__ == "__main__":
     parser.add_argument("--model", default=get_settings().model)
     parser.add_argument("--data", default=data.FLICKR8K)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--length", choices=LENGTHS, default="normal")
     arguments = parser.parse_args()
-    main(arguments.model, arguments.data, arguments.pictures)
+    main(arguments.model, arguments.data, arguments.pictures, arguments.length)
