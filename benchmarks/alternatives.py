@@ -77,9 +77,8 @@ def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     for kind, values in sure.items():
         if values:
             confidences, good = np.array(values).T
-            print(
-                f"\nConfidence of {kind}: {confidences.mean():.2f} on average, and {good.mean():.2f} of them have CIDEr-D of at least {GOOD}."
-            )
+            promised, kept = confidences.mean(), good.mean()
+            print(f"\nMean confidence of {kind}: {promised:.2f}; {kept:.2f} of them have CIDEr-D of at least {GOOD}.")
 
 
 if __name__ == "__main__":
