@@ -22,7 +22,10 @@ ALTERNATIVES = 3
 
 @dataclass(frozen=True)
 class Alternative:
-    """A caption for a picture, and how sure the captioner is of it: 0-1, None until it is calibrated."""
+    """A caption for a picture, and how sure the captioner is of it: 0-1, None until it is calibrated.
+
+    The calibration is of captions of normal length; of alternatives, short and long ones it promises too little.
+    """
 
     caption: str
     confidence: float | None
