@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from imgcap import blur
 from imgcap.calibration import at_working_size, auc, auc_interval, score, threshold_for
 from imgcap.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
-from imgcap.images import read_file
+from imgcap.images.loading import read_file
 from imgcap.settings import get_settings
 
 Image = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgcap.pixels import to_rgb  # also registers HEIF for the encoder
-from imgcap.sandbox import Child, Sandbox, memory_limit
+from imgcap.images.pixels import to_rgb  # also registers HEIF for the encoder
+from imgcap.images.sandbox import Child, Sandbox, memory_limit
 
 KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"exif": 6},

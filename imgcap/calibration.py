@@ -16,9 +16,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from imgcap import blur, images
+from imgcap import blur
 from imgcap.degradations import BLURS, HARMLESS
 from imgcap.errors import InputError
+from imgcap.images import loading as images
 
 RESAMPLES = 1000
 Scores = NDArray[np.float64]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap import blur, images
+from imgcap import blur
 from imgcap.errors import InputError
+from imgcap.images import loading as images
 from imgcap.settings import Settings
 
 if TYPE_CHECKING:

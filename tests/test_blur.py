@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from imgcap.blur import advice, format_variance, measure, sharpness_overlay, working_grey
 from imgcap.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
 from imgcap.errors import InputError
-from imgcap.images import read_file
+from imgcap.images.loading import read_file
 from imgcap.settings import Settings
 
 SAMPLES = Path(__file__).parent / "samples"

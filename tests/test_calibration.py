@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from imgcap.calibration import at_working_size, auc, auc_interval, calibrate, roc, score, threshold_for
 from imgcap.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
 from imgcap.errors import InputError
-from imgcap.images import read_file
+from imgcap.images.loading import read_file
 
 SAMPLES = Path(__file__).parent / "samples"
 app = typer.Typer()

@@ -9,10 +9,10 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap import images
 from imgcap.captioner import Reading, check_length
 from imgcap.errors import InputError
 from imgcap.history import make_thumbnail
+from imgcap.images import loading as images
 from imgcap.web.services import Services
 from imgcap.web.uploads import Source
 

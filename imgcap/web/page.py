@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcap import blur, images
+from imgcap import blur
 from imgcap.captioner import LENGTHS, Reading, format_confidence
 from imgcap.errors import InputError
+from imgcap.images import loading as images
 from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
 from imgcap.web.routes import templates

@@ -7,9 +7,9 @@ import pytest
 from hostile import encode, png_with, rational_bomb, scan_bomb, tile_bomb
 from PIL import Image
 
-from imgcap import sandbox
 from imgcap.errors import InputError
-from imgcap.sandbox import Sandbox, memory_limit
+from imgcap.images import sandbox
+from imgcap.images.sandbox import Sandbox, memory_limit
 
 GOOD = encode(Image.new("RGB", (40, 30), "red"), "PNG")
 PIXELS = 50_000_000

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imgcap.errors import InputError
-from imgcap.sandbox import CPU_SECONDS, Sandbox, memory_limit
+from imgcap.images.sandbox import CPU_SECONDS, Sandbox, memory_limit
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 1_000_000

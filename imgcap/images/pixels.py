@@ -1,7 +1,7 @@
 """Untrusted bytes -> upright sRGB pixels, with Pillow.
 
 Hostile files can make any decoder work for hours or take all memory (a megabyte of progressive JPEG scans does), so
-this module runs only in the child processes of `imgcap.sandbox`. `imgcap.images` is the door for everyone else.
+this module runs only in the child processes of `imgcap.images.sandbox`. `imgcap.images.loading` is the door for everyone else.
 """
 
 import contextlib
@@ -178,7 +178,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer `imgcap.sandbox` until it closes `requests`. Each picture has its own limits of time and memory."""
+    """Answer `imgcap.images.sandbox` until it closes `requests`. Each picture has its own limits of time and memory."""
     answers.write(b"ready\n")
     answers.flush()
     while line := requests.readline():

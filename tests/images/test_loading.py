@@ -10,8 +10,8 @@ import pytest
 from hostile import bmp_header, encode, png_with
 from PIL import ExifTags, Image, ImageCms
 
-from imgcap import images
 from imgcap.errors import InputError
+from imgcap.images import loading as images
 from imgcap.settings import Settings
 
 pillow_heif.register_heif_opener()

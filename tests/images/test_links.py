@@ -11,9 +11,10 @@ from hostile import encode
 from loopback import body, redirect, serve
 from PIL import Image
 
-from imgcap import images, links
 from imgcap.errors import InputError
-from imgcap.links import fetch_async, is_allowed, is_public
+from imgcap.images import links
+from imgcap.images import loading as images
+from imgcap.images.links import fetch_async, is_allowed, is_public
 from imgcap.settings import Settings, get_settings
 
 PNG = encode(Image.new("RGB", (4, 3), "blue"), "PNG")

@@ -108,7 +108,7 @@ async def fetch_async(
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
 ) -> bytes:
-    """The bytes at `url`, which may still be anything: `imgcap.images.decode` tells.
+    """The bytes at `url`, which may still be anything: `imgcap.images.loading.decode` tells.
 
     Redirects are followed, from https to http too: a plain http link is accepted as well, and each hop is checked.
 

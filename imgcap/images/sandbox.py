@@ -4,7 +4,7 @@ A decoder that hangs, takes all memory or crashes takes only its child with it: 
 next picture a new child. Children hold no environment variable of ours, so no secret, and cannot write files.
 
 What is sent is a line of JSON, `{"bytes", "max_pixels", "memory", "seconds"}`, and the file; what comes back is a line
-of JSON, `{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.pixels`.
+of JSON, `{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.images.pixels`.
 """
 
 import json
@@ -47,7 +47,7 @@ class Sandbox:
             self._slots.put(None)
 
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-        """`imgcap.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
+        """`imgcap.images.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
         try:
             with self.child() as child:
                 answer = self._ask(child, data, max_pixels)
@@ -102,7 +102,7 @@ class Sandbox:
 
 def _start() -> Child:
     child = subprocess.Popen(
-        [sys.executable, "-m", "imgcap.pixels"],
+        [sys.executable, "-m", "imgcap.images.pixels"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).resolve().parent.parent,
@@ -110,5 +110,5 @@ def _start() -> Child:
         process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
     )
     if child.stdout is None or child.stdout.readline() != b"ready\n":
-        raise RuntimeError("python -m imgcap.pixels does not start")
+        raise RuntimeError("python -m imgcap.images.pixels does not start")
     return child

@@ -1,0 +1,1 @@
+"""Bytes, files and links become RGB arrays, safely."""
