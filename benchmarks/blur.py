@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap import blur
-from imgcap.calibration import at_working_size, auc, auc_interval, score, threshold_for
-from imgcap.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
+from imgcap.blur import sharpness as blur
+from imgcap.blur.calibration import at_working_size, auc, auc_interval, score, threshold_for
+from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
 from imgcap.images.loading import read_file
 from imgcap.settings import get_settings
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imgcap import blur
+from imgcap.blur import sharpness as blur
 from imgcap.images import loading as images
 
 SIZE = (4000, 3000)

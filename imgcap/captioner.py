@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap import blur
+from imgcap.blur import sharpness as blur
 from imgcap.errors import InputError
 from imgcap.images import loading as images
 from imgcap.settings import Settings
@@ -39,7 +39,7 @@ class Reading:
     source: the file or link as given.
     valid: exactly `blur_variance >= threshold`; None where there was no picture to measure.
     reason: why it is invalid, "blurred" or "low_detail", else None.
-    blur_variance: variance of the Laplacian, see `imgcap.blur`.
+    blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
     threshold: the least variance of a valid picture.
     caption: a sentence, None where the picture is invalid or was only checked.
     confidence: the share of captions like this one that say what people say (`imgcap.confidence`), 0-1, None until the

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from imgcap.accounts_cli import user_app
-from imgcap.blur import format_variance
-from imgcap.calibration import calibrate
+from imgcap.blur.calibration import calibrate
+from imgcap.blur.sharpness import format_variance
 from imgcap.captioner import format_confidence
 from imgcap.errors import InputError
 

@@ -148,7 +148,7 @@ def calibrate(log_probabilities: NDArray[np.float64], good: NDArray[np.bool_]) -
 
 
 def _auc(scores: NDArray[np.float64], good: NDArray[np.bool_]) -> float | None:
-    from imgcap.calibration import auc
+    from imgcap.blur.calibration import auc
 
     return auc(scores[good], scores[~good]) if good.any() and not good.all() else None
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from imgcap import blur
 from imgcap.alternatives import choose
+from imgcap.blur import sharpness as blur
 from imgcap.captioner import ALTERNATIVES, LENGTHS, Captioner, format_confidence
 from imgcap.checkpoint import load_captioner
 from imgcap.confidence import confidence, mean_log_probabilities

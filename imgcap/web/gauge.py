@@ -10,7 +10,7 @@ from html import escape
 from math import isfinite, log10
 from typing import Literal
 
-from imgcap.blur import Reason, format_variance
+from imgcap.blur.sharpness import Reason, format_variance
 
 CSS = """
 .imgcap-badge {display: inline-block; padding: .25em .75em; border-radius: 1em; color: #fff; font-weight: 600}

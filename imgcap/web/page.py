@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcap import blur
+from imgcap.blur import sharpness as blur
 from imgcap.captioner import LENGTHS, Reading, format_confidence
 from imgcap.errors import InputError
 from imgcap.images import loading as images

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from imgcap.blur import format_variance
+from imgcap.blur.sharpness import format_variance
 from imgcap.errors import InputError
 from imgcap.throttling import Throttled
 from imgcap.web import gauge

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcap.blur import format_variance
+from imgcap.blur.sharpness import format_variance
 from imgcap.web.gauge import CSS, badge_html, gauge_html
 
 positive = st.floats(0, 1e12, allow_nan=False)

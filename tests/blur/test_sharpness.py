@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from imgcap.blur import advice, format_variance, measure, sharpness_overlay, working_grey
-from imgcap.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
+from imgcap.blur.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
+from imgcap.blur.sharpness import advice, format_variance, measure, sharpness_overlay, working_grey
 from imgcap.errors import InputError
 from imgcap.images.loading import read_file
 from imgcap.settings import Settings

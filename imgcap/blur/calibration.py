@@ -16,8 +16,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from imgcap import blur
-from imgcap.degradations import BLURS, HARMLESS
+from imgcap.blur import sharpness as blur
+from imgcap.blur.degradations import BLURS, HARMLESS
 from imgcap.errors import InputError
 from imgcap.images import loading as images
 

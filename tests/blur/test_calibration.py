@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgcap.calibration import at_working_size, auc, auc_interval, calibrate, roc, score, threshold_for
-from imgcap.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
+from imgcap.blur.calibration import at_working_size, auc, auc_interval, calibrate, roc, score, threshold_for
+from imgcap.blur.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
 from imgcap.errors import InputError
 from imgcap.images.loading import read_file
 

@@ -1,0 +1,1 @@
+"""An RGB array is judged: how sharp it is, and whether that is enough to describe it."""
