@@ -1,6 +1,6 @@
 """A captioner in a folder or on the Hub: loading it, averaging several, and saving one small."""
 
-from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

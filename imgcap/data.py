@@ -1,6 +1,6 @@
 """Flickr8k through `datasets`: loading, caption cleaning, vocabulary, augmentation and batches."""
 
-from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
 import io
 import logging

@@ -5,7 +5,7 @@ The numbers are those of pycocoevalcap (the tests hold them together), without i
 need no network and go together in `evaluate.combine`.
 """
 
-from imgcap import torchvision_ops  # noqa: F401, I001 - must come before evaluate, which imports torchvision
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before evaluate, which imports torchvision
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

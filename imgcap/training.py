@@ -5,7 +5,7 @@ result (`init_from`) and tunes the encoder too, at a smaller rate; the last one 
 (`objective: self_critical`, see `imgcap.self_critical`).
 """
 
-from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
 import copy
 import json

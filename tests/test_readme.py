@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import RepoCard
 from running import free_port
 
-from imgcap import torchvision_ops
+from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
 from imgcap.training import load_recipe, train
 

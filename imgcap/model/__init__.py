@@ -4,7 +4,7 @@ The modules here import nothing from the rest of imgcap, because they are pushed
 there alone. This file stays behind: it registers the classes with the Auto classes of this process.
 """
 
-from imgcap import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 

@@ -13,7 +13,7 @@ CAPTIONS = [
 
 def save_tiny_captioner(folder: Path) -> None:
     """Write a randomly initialised captioner that loads in a fraction of a second."""
-    from imgcap import torchvision_ops  # noqa: F401, I001  must come before torchvision and transformers
+    from imgcap.model import torchvision_ops  # noqa: F401, I001  must come before torchvision and transformers
     import torch
 
     from imgcap.checkpoint import save_captioner
