@@ -200,10 +200,10 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
-    from imgcap import checkpoint
     from imgcap.data import CaptionCollator
     from imgcap.evaluation import write_captions
     from imgcap.features import cached_views
+    from imgcap.inference import checkpoint
 
     left = folder / "captions.json"
     if left.is_file() and not row.generate and not row.average:

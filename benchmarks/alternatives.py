@@ -17,11 +17,11 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap import data
-from imgcap.alternatives import overlap, write_different
 from imgcap.captioner import ALTERNATIVES, LENGTHS, Length
-from imgcap.checkpoint import load_captioner
 from imgcap.cider import CiderD
-from imgcap.confidence import GOOD, confidence
+from imgcap.inference.alternatives import overlap, write_different
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.confidence import GOOD, confidence
 from imgcap.model.decoding import generation_options
 from imgcap.ptb import tokenize
 from imgcap.settings import get_settings

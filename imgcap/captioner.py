@@ -42,7 +42,7 @@ class Reading:
     blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
     threshold: the least variance of a valid picture.
     caption: a sentence, None where the picture is invalid or was only checked.
-    confidence: the share of captions like this one that say what people say (`imgcap.confidence`), 0-1, None until the
+    confidence: the share of captions like this one that say what people say (`imgcap.inference.confidence`), 0-1, None until the
         model is calibrated. It was calibrated on captions of normal length.
     alternatives: really different captions, the likelier first.
     error: one sentence on what was wrong with the input, else None.
@@ -125,8 +125,8 @@ class Captioner:
         self.load()  # before the imports below: two threads that import transformers at once break its lazy modules
         import torch
 
-        from imgcap.alternatives import write_different
-        from imgcap.confidence import confidence
+        from imgcap.inference.alternatives import write_different
+        from imgcap.inference.confidence import confidence
 
         with self._lock, torch.inference_mode():
             model, processor = self._captioner
@@ -145,7 +145,7 @@ class Captioner:
         import torch
         from transformers.utils.logging import disable_progress_bar
 
-        from imgcap.checkpoint import load_captioner
+        from imgcap.inference.checkpoint import load_captioner
 
         disable_progress_bar()  # one file of sixty megabytes loads before a bar could help
         model, processor = load_captioner(self.settings.model)

@@ -96,7 +96,7 @@ alone would give a perfect one {ece_by_chance:.3f}.
 
 
 def with_confidence(card: str, report: Mapping[str, Any]) -> str:
-    """A card with a section on what `imgcap.confidence.calibrate` found, in place of an older one."""
+    """A card with a section on what `imgcap.inference.confidence.calibrate` found, in place of an older one."""
     rows = "\n".join(f"| {row['n']} | {row['confidence']:.2f} | {row['share']:.2f} |" for row in report["bins"])
     section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows})
     card = re.sub(r"^## Confidence\n.*?(?=^## )", "", card, flags=re.DOTALL | re.MULTILINE)

@@ -89,8 +89,8 @@ def calibrate_confidence(
     data: Annotated[str, typer.Option(help="Folder or Hub id of the data set.")] = "jxie/flickr8k",
 ) -> None:
     """Calibrate a captioner's confidence on the validation split; prints as JSON how reliable it is."""
-    from imgcap.confidence import calibrate_captioner
     from imgcap.evaluation import caption_split
+    from imgcap.inference.confidence import calibrate_captioner
 
     if not (model / "config.json").is_file():
         raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from imgcap import data
-from imgcap.checkpoint import load_captioner
+from imgcap.inference.checkpoint import load_captioner
 from imgcap.metrics import score
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.report import check_place, write_report

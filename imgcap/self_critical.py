@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from imgcap.cider import CiderD
 from imgcap.data import END, CaptionCollator, clean_caption
+from imgcap.inference.sampling import Samples, sample
 from imgcap.model import ImgcapForImageCaptioning
-from imgcap.sampling import Samples, sample
 
 
 def others_mean(rewards: Tensor) -> Tensor:

@@ -28,10 +28,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap import data
-from imgcap.alternatives import breaks_off
+from imgcap.inference.alternatives import breaks_off
 from imgcap.card import read_provenance, write_card
-from imgcap.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
-from imgcap.confidence import MIN_PICTURES, calibrate_captioner
+from imgcap.inference.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
+from imgcap.inference.confidence import MIN_PICTURES, calibrate_captioner
 from imgcap.data import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions

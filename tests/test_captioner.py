@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from imgcap.alternatives import choose
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import ALTERNATIVES, LENGTHS, Captioner, format_confidence
-from imgcap.checkpoint import load_captioner
-from imgcap.confidence import confidence, mean_log_probabilities
 from imgcap.errors import InputError
 from imgcap.images import loading as images
+from imgcap.inference.alternatives import choose
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.confidence import confidence, mean_log_probabilities
 from imgcap.settings import ROOT, Settings
 
 SAMPLES = ROOT / "tests" / "samples"

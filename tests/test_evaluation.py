@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from imgcap import data, metrics
-from imgcap.checkpoint import load_captioner
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, evaluate, picture_batches, summarize, write_captions
+from imgcap.inference.checkpoint import load_captioner
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 

@@ -8,10 +8,10 @@ import torch
 from test_training import small
 
 from imgcap import data, meteor
-from imgcap.checkpoint import load_captioner
 from imgcap.cider import CiderD
 from imgcap.errors import InputError
-from imgcap.sampling import Samples
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.sampling import Samples
 from imgcap.self_critical import PictureCollator, SelfCriticalLoss, others_mean
 from imgcap.training import train
 

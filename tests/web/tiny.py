@@ -16,7 +16,7 @@ def save_tiny_captioner(folder: Path) -> None:
     from imgcap.model import torchvision_ops  # noqa: F401, I001  must come before torchvision and transformers
     import torch
 
-    from imgcap.checkpoint import save_captioner
+    from imgcap.inference.checkpoint import save_captioner
     from imgcap.data import build_tokenizer
     from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imgcap.checkpoint import average, interpolate, load_captioner, save_captioner
 from imgcap.errors import InputError
+from imgcap.inference.checkpoint import average, interpolate, load_captioner, save_captioner
 from imgcap.model import ImgcapForImageCaptioning
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from imgcap.checkpoint import load_captioner
-from imgcap.sampling import sample
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.sampling import sample
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.confidence import mean_log_probabilities
+from imgcap.inference.confidence import mean_log_probabilities
+from imgcap.inference.sampling import sample
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.model.decoding import generation_options
-from imgcap.sampling import sample
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5)
 SAMPLES = 24  # captions drawn a picture, equally many at each temperature

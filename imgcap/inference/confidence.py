@@ -168,8 +168,8 @@ def calibrate_captioner(folder: Path, dataset: "datasets.Dataset", captions: Seq
         InputError: `folder` is none that holds a captioner, or there are fewer than MIN_PICTURES rows.
     """
     from imgcap import data
-    from imgcap.checkpoint import load_captioner
     from imgcap.evaluation import picture_batches
+    from imgcap.inference.checkpoint import load_captioner
     from imgcap.metrics import cider_of_each
 
     model, processor = load_captioner(str(folder))

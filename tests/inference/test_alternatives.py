@@ -5,8 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcap.alternatives import LEAST_LIKELY, MOST_SHARED, breaks_off, choose, overlap, well_formed, write_different
-from imgcap.checkpoint import load_captioner
+from imgcap.inference.alternatives import (
+    LEAST_LIKELY,
+    MOST_SHARED,
+    breaks_off,
+    choose,
+    overlap,
+    well_formed,
+    write_different,
+)
+from imgcap.inference.checkpoint import load_captioner
 
 WORDS = ["a", "the", "of", "on", "dog", "cat", "man", "woman", "runs", "sits", "red", "blue", "grass", "ball", "<unk>"]
 CAPTIONS = st.lists(st.sampled_from(WORDS), max_size=10).map(lambda words: f"{' '.join(words).capitalize()}.")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapes import caption_split
 
-from imgcap.checkpoint import load_captioner
 from imgcap.cli import main
-from imgcap.confidence import (
+from imgcap.errors import InputError
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.confidence import (
     MIN_PICTURES,
     calibrate,
     calibrate_captioner,
@@ -24,7 +25,6 @@ from imgcap.confidence import (
     reliability,
     save,
 )
-from imgcap.errors import InputError
 from imgcap.model import ImgcapConfig
 
 LOG_PROBABILITIES = st.floats(-50, 0)
