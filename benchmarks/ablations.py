@@ -145,7 +145,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
         InputError: training failed, or what it would read is not there.
     """
     from imgcap import metrics
-    from imgcap.data import references
+    from imgcap.data.loading import references
     from imgcap.training import load_recipe
 
     if row.config:
@@ -200,9 +200,9 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
-    from imgcap.data import CaptionCollator
+    from imgcap.data.grids import cached_views
+    from imgcap.data.loading import CaptionCollator
     from imgcap.evaluation import write_captions
-    from imgcap.features import cached_views
     from imgcap.inference import checkpoint
 
     left = folder / "captions.json"
@@ -226,7 +226,7 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
 @lru_cache(maxsize=1)
 def validation(source: str, limit: int) -> Any:
     """The validation split."""
-    from imgcap import data
+    from imgcap.data import loading as data
 
     split = data.drop_unusable(data.load_split(source, "validation"), f"{source} validation")
     return split.select(range(min(limit, len(split)))) if limit else split

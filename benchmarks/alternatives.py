@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap import data
 from imgcap.captioner import ALTERNATIVES, LENGTHS, Length
 from imgcap.cider import CiderD
+from imgcap.data import loading as data
 from imgcap.inference.alternatives import overlap, write_different
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import GOOD, confidence

@@ -8,7 +8,7 @@ import datasets
 import torch
 from tqdm import tqdm
 
-from imgcap import data
+from imgcap.data import loading as data
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.metrics import score
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcap import data
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.metrics import METRICS, cider_of_each
 from imgcap.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from imgcap.cider import CiderD
-from imgcap.data import END, CaptionCollator, clean_caption
+from imgcap.data.loading import END, CaptionCollator, clean_caption
 from imgcap.inference.sampling import Samples, sample
 from imgcap.model import ImgcapForImageCaptioning
 

@@ -27,15 +27,15 @@ from transformers import GenerationConfig, Trainer, TrainerControl, TrainingArgu
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.trainer_utils import get_last_checkpoint
 
-from imgcap import data
+from imgcap.data import loading as data
 from imgcap.inference.alternatives import breaks_off
 from imgcap.card import read_provenance, write_card
 from imgcap.inference.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
 from imgcap.inference.confidence import MIN_PICTURES, calibrate_captioner
-from imgcap.data import AugmentationConfig, CaptionCollator
+from imgcap.data.loading import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
-from imgcap.features import cached_views
+from imgcap.data.grids import cached_views
 from imgcap.metrics import score
 from imgcap.mistakes import count_mistakes
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor

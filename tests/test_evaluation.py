@@ -3,7 +3,8 @@ from html import unescape
 import pytest
 import torch
 
-from imgcap import data, metrics
+from imgcap import metrics
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.evaluation import caption_split, evaluate, picture_batches, summarize, write_captions
 from imgcap.inference.checkpoint import load_captioner

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgcap import data
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.metrics import cider_of_each, score
 from imgcap.mistakes import KINDS

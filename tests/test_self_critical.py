@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_training import small
 
-from imgcap import data, meteor
+from imgcap import meteor
 from imgcap.cider import CiderD
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.sampling import Samples

@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
-from imgcap import data
 from imgcap.card import read_provenance
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.evaluation import summarize
 from imgcap.inference.checkpoint import average, last_checkpoints, load_captioner

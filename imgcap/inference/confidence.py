@@ -167,7 +167,7 @@ def calibrate_captioner(folder: Path, dataset: "datasets.Dataset", captions: Seq
     Raises:
         InputError: `folder` is none that holds a captioner, or there are fewer than MIN_PICTURES rows.
     """
-    from imgcap import data
+    from imgcap.data import loading as data
     from imgcap.evaluation import picture_batches
     from imgcap.inference.checkpoint import load_captioner
     from imgcap.metrics import cider_of_each

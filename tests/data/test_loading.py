@@ -11,7 +11,7 @@ from PIL import Image
 from shapes import caption_split
 from transformers import AutoTokenizer
 
-from imgcap import data
+from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.model import ImgcapImageProcessor
 

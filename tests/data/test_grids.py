@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from imgcap import data, features
-from imgcap.data import AugmentationConfig, CaptionCollator
+from imgcap.data import grids as features
+from imgcap.data import loading as data
+from imgcap.data.loading import AugmentationConfig, CaptionCollator
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor
 
 

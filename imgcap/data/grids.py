@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from imgcap.data import AugmentationConfig, CaptionCollator, augmentation
+from imgcap.data.loading import AugmentationConfig, CaptionCollator, augmentation
 from imgcap.model import ImgcapForImageCaptioning
 
 logger = logging.getLogger(__name__)
