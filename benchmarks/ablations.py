@@ -144,8 +144,8 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: training failed, or what it would read is not there.
     """
-    from imgcap import metrics
     from imgcap.data.loading import references
+    from imgcap.evaluation import metrics
     from imgcap.training import load_recipe
 
     if row.config:
@@ -202,7 +202,7 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
 
     from imgcap.data.grids import cached_views
     from imgcap.data.loading import CaptionCollator
-    from imgcap.evaluation import write_captions
+    from imgcap.evaluation.run import write_captions
     from imgcap.inference import checkpoint
 
     left = folder / "captions.json"

@@ -17,13 +17,13 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.captioner import ALTERNATIVES, LENGTHS, Length
-from imgcap.cider import CiderD
 from imgcap.data import loading as data
+from imgcap.evaluation.cider import CiderD
+from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import overlap, write_different
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import GOOD, confidence
 from imgcap.model.decoding import generation_options
-from imgcap.ptb import tokenize
 from imgcap.settings import get_settings
 
 

@@ -16,9 +16,9 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from imgcap import metrics
-from imgcap.cider import CiderD
-from imgcap.ptb import tokenize
+from imgcap.evaluation import metrics
+from imgcap.evaluation.cider import CiderD
+from imgcap.evaluation.ptb import tokenize
 
 
 def make_captions(pictures: int) -> tuple[list[str], list[list[str]]]:

@@ -72,7 +72,7 @@ model's captions and people's own against a picture's other references, by the s
 {{- " " }}{{ share(groups.captions_left_out) }} | {{ share(groups.people_left_out) }} |
 {%- endfor %}
 
-In brackets, Wilson's 95% intervals. The rules stand in `imgcap/mistakes.py`, all counts in `mistakes.json`.
+In brackets, Wilson's 95% intervals. The rules stand in `imgcap/evaluation/mistakes.py`, all counts in `mistakes.json`.
 
 ## Terms
 
@@ -112,11 +112,11 @@ def write_card(
     Args:
         folder: where the checkpoint is.
         recipe: the recipe as YAML.
-        scores: what `imgcap.metrics.score` returned on the validation split, with `n`.
+        scores: what `imgcap.evaluation.metrics.score` returned on the validation split, with `n`.
         config: the model's configuration.
         beams: the default beam's width.
         provenance: where the encoder's weights come from, as Markdown.
-        mistakes: what `imgcap.mistakes.count_mistakes` said of the same captions.
+        mistakes: what `imgcap.evaluation.mistakes.count_mistakes` said of the same captions.
     """
     results = [
         EvalResult(

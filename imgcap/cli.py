@@ -70,7 +70,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a captioner: BLEU, METEOR, ROUGE-L and CIDEr-D, with 95% bootstrap intervals."""
-    from imgcap.evaluation import evaluate as run
+    from imgcap.evaluation.run import evaluate as run
     from imgcap.settings import get_settings
 
     result = run(model or get_settings().model, data, split, limit, report)
@@ -89,7 +89,7 @@ def calibrate_confidence(
     data: Annotated[str, typer.Option(help="Folder or Hub id of the data set.")] = "jxie/flickr8k",
 ) -> None:
     """Calibrate a captioner's confidence on the validation split; prints as JSON how reliable it is."""
-    from imgcap.evaluation import caption_split
+    from imgcap.evaluation.run import caption_split
     from imgcap.inference.confidence import calibrate_captioner
 
     if not (model / "config.json").is_file():

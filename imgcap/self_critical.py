@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from imgcap.cider import CiderD
 from imgcap.data.loading import END, CaptionCollator, clean_caption
+from imgcap.evaluation.cider import CiderD
 from imgcap.inference.sampling import Samples, sample
 from imgcap.model import ImgcapForImageCaptioning
 

@@ -34,10 +34,10 @@ from imgcap.inference.checkpoint import average, interpolate, last_checkpoints, 
 from imgcap.inference.confidence import MIN_PICTURES, calibrate_captioner
 from imgcap.data.loading import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
-from imgcap.evaluation import caption_split, picture_batches, summarize, write_captions
+from imgcap.evaluation.run import caption_split, picture_batches, summarize, write_captions
 from imgcap.data.grids import cached_views
-from imgcap.metrics import score
-from imgcap.mistakes import count_mistakes
+from imgcap.evaluation.metrics import score
+from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
 from imgcap.self_critical import PictureCollator, SelfCriticalLoss
 
@@ -297,7 +297,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     those the stage began with; either wins where it scores at least the best.
 
     Returns:
-        What `imgcap.evaluation.summarize` says of that checkpoint on the validation split.
+        What `imgcap.evaluation.run.summarize` says of that checkpoint on the validation split.
 
     Raises:
         InputError: data, weights or recipe cannot be used.

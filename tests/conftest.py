@@ -12,9 +12,9 @@ from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
 from tiny import save_tiny_captioner
 
-from imgcap import meteor
 from imgcap.accounts import Accounts
 from imgcap.database import Database, open_database
+from imgcap.evaluation import meteor
 from imgcap.settings import Settings
 
 

@@ -7,7 +7,7 @@ import sys
 
 from hub import hub
 
-from imgcap.evaluation import evaluate
+from imgcap.evaluation.run import evaluate
 from imgcap.settings import ROOT
 
 

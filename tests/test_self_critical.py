@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_training import small
 
-from imgcap import meteor
-from imgcap.cider import CiderD
 from imgcap.data import loading as data
 from imgcap.errors import InputError
+from imgcap.evaluation import meteor
+from imgcap.evaluation.cider import CiderD
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.sampling import Samples
 from imgcap.self_critical import PictureCollator, SelfCriticalLoss, others_mean

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from imgcap.card import read_provenance
 from imgcap.data import loading as data
 from imgcap.errors import InputError
-from imgcap.evaluation import summarize
+from imgcap.evaluation.mistakes import count_mistakes
+from imgcap.evaluation.run import summarize
 from imgcap.inference.checkpoint import average, last_checkpoints, load_captioner
-from imgcap.mistakes import count_mistakes
 from imgcap.settings import ROOT
 from imgcap.training import Recipe, build, load_encoder_weights, load_recipe, train
 

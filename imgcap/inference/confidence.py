@@ -168,9 +168,9 @@ def calibrate_captioner(folder: Path, dataset: "datasets.Dataset", captions: Seq
         InputError: `folder` is none that holds a captioner, or there are fewer than MIN_PICTURES rows.
     """
     from imgcap.data import loading as data
-    from imgcap.evaluation import picture_batches
+    from imgcap.evaluation.metrics import cider_of_each
+    from imgcap.evaluation.run import picture_batches
     from imgcap.inference.checkpoint import load_captioner
-    from imgcap.metrics import cider_of_each
 
     model, processor = load_captioner(str(folder))
     scores: list[NDArray[np.float64]] = []

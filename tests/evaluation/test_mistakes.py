@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.mistakes import (
+from imgcap.evaluation.mistakes import (
     COLOURS,
     FEMALE,
     KINDS,

@@ -3,10 +3,10 @@ from html import unescape
 import pytest
 import torch
 
-from imgcap import metrics
 from imgcap.data import loading as data
 from imgcap.errors import InputError
-from imgcap.evaluation import caption_split, evaluate, picture_batches, summarize, write_captions
+from imgcap.evaluation import metrics
+from imgcap.evaluation.run import caption_split, evaluate, picture_batches, summarize, write_captions
 from imgcap.inference.checkpoint import load_captioner
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]

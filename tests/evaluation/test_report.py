@@ -13,9 +13,9 @@ from PIL import Image
 
 from imgcap.data import loading as data
 from imgcap.errors import InputError
-from imgcap.metrics import cider_of_each, score
-from imgcap.mistakes import KINDS
-from imgcap.report import LAST_BIN, SECTION, check_place, contradictions, histogram, ranked, write_report
+from imgcap.evaluation.metrics import cider_of_each, score
+from imgcap.evaluation.mistakes import KINDS
+from imgcap.evaluation.report import LAST_BIN, SECTION, check_place, contradictions, histogram, ranked, write_report
 
 SEX, COLOUR, _, COUNT = KINDS
 HOSTILE = """A <script>alert(1)</script> "man" & an 'onerror' {{ 7 * 7 }}."""
@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
 
 def summarize(model, split, captions):
-    """As `imgcap.evaluation.summarize`, without Java."""
+    """As `imgcap.evaluation.run.summarize`, without Java."""
     scores = score(captions, data.references(split), bootstrap=20, with_meteor=False)
     return {"model": model, "split": "test", "n": len(split), **scores}
 

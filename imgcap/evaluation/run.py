@@ -9,10 +9,10 @@ import torch
 from tqdm import tqdm
 
 from imgcap.data import loading as data
+from imgcap.evaluation.metrics import score
+from imgcap.evaluation.report import check_place, write_report
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.metrics import score
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
-from imgcap.report import check_place, write_report
 
 
 @torch.inference_mode()
@@ -68,7 +68,7 @@ def caption_split(model: str, source: str, split: str, limit: int | None = None)
 
 
 def summarize(model: str, split: str, dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
-    """model, split, n and what `imgcap.metrics.score` says of a split's captions against the raw references."""
+    """model, split, n and what `imgcap.evaluation.metrics.score` says of a split's captions against the raw references."""
     return {"model": model, "split": split, "n": len(dataset), **score(captions, data.references(dataset))}
 
 
@@ -82,7 +82,7 @@ def evaluate(
         source: as there.
         split: as there.
         limit: as there.
-        report: file for a page that shows the pictures, their captions and references; see `imgcap.report`.
+        report: file for a page that shows the pictures, their captions and references; see `imgcap.evaluation.report`.
     """
     if report is not None:
         check_place(report)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from imgcap.data import loading as data
 from imgcap.errors import InputError
-from imgcap.metrics import METRICS, cider_of_each
-from imgcap.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
+from imgcap.evaluation.metrics import METRICS, cider_of_each
+from imgcap.evaluation.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
 
 SECTION = 20  # pictures among the best, the median and the worst
 EXAMPLES = 4  # pictures of each kind of mistake
@@ -73,7 +73,7 @@ def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Datas
 
     Args:
         path: the file; one that is there is replaced.
-        summary: what `imgcap.evaluation.summarize` says of the captions.
+        summary: what `imgcap.evaluation.run.summarize` says of the captions.
         dataset: the split's rows.
         captions: one for each.
 

@@ -4,7 +4,7 @@ import coco
 import numpy as np
 import pytest
 
-from imgcap import meteor
+from imgcap.evaluation import meteor
 
 CANDIDATES = [
     "a dog runs on the grass",

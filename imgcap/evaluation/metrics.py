@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pycocoevalcap.bleu import bleu_scorer
 from pycocoevalcap.rouge import rouge
 
-from imgcap import meteor
-from imgcap.cider import CiderD
+from imgcap.evaluation import meteor
+from imgcap.evaluation.cider import CiderD
 from imgcap.errors import InputError
-from imgcap.ptb import tokenize
+from imgcap.evaluation.ptb import tokenize
 
 Floats = NDArray[np.float64]
 _ORDER = 4  # the longest n-gram of BLEU

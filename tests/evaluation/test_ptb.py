@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
-from imgcap.ptb import tokenize
+from imgcap.evaluation.ptb import tokenize
 
 RECORDED = [tuple(line.split("\t")) for line in coco.TOKENS.read_text().splitlines()]
 

@@ -9,9 +9,9 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from imgcap import meteor, metrics
 from imgcap.errors import InputError
-from imgcap.ptb import tokenize
+from imgcap.evaluation import meteor, metrics
+from imgcap.evaluation.ptb import tokenize
 
 WITHOUT_METEOR = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 
@@ -83,7 +83,7 @@ def test_score_equals_pycocoevalcap(coco_scores: dict[str, float]) -> None:
 def test_combined_metrics_of_the_evaluate_library(
     coco_scores: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import evaluate  # after imgcap.metrics, which mends torchvision for it
+    import evaluate  # after imgcap.evaluation.metrics, which mends torchvision for it
 
     monkeypatch.setenv("PATH", "")  # METEOR is null without Java
     combined = evaluate.combine([metrics.Bleu(), metrics.RougeL(), metrics.Cider(), metrics.Meteor()])

@@ -1,0 +1,1 @@
+"""Captions are scored against those of people."""
