@@ -12,7 +12,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in {"-h", "--help"}:
         sys.exit("usage: python train.py CONFIG.yaml [key=value ...]    e.g. python train.py configs/attention.yaml")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    from imgcap.training import load_recipe, train
+    from imgcap.training.run import load_recipe, train
 
     try:
         scores = train(load_recipe(sys.argv[1], sys.argv[2:]))

@@ -146,7 +146,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     """
     from imgcap.data.loading import references
     from imgcap.evaluation import metrics
-    from imgcap.training import load_recipe
+    from imgcap.training.run import load_recipe
 
     if row.config:
         train(row, folder, settings)
@@ -169,7 +169,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
 
 def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
     """Run the row's stage in a process of its own, or what is left of it."""
-    from imgcap.training import load_recipe
+    from imgcap.training.run import load_recipe
 
     arguments = [row.config, *row.overrides, *settings, f"output={folder}"]
     recipe, logged = load_recipe(arguments[0], arguments[1:]), folder / "recipe.yaml"
@@ -325,7 +325,7 @@ def main() -> None:
     """Run rows, or make the table of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="of imgcap.training.Recipe, for all rows")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="of imgcap.training.run.Recipe, for all rows")
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="this row alone; may be repeated")
     parser.add_argument("--list", type=Path, default=ROOT / "benchmarks" / "ablations.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="where rows are trained")

@@ -18,7 +18,7 @@ from running import free_port
 
 from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
-from imgcap.training import load_recipe, train
+from imgcap.training.run import load_recipe, train
 
 README = (ROOT / "README.md").read_text()
 SAMPLES = ROOT / "tests" / "samples"

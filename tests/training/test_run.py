@@ -17,7 +17,7 @@ from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import summarize
 from imgcap.inference.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.settings import ROOT
-from imgcap.training import Recipe, build, load_encoder_weights, load_recipe, train
+from imgcap.training.run import Recipe, build, load_encoder_weights, load_recipe, train
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 

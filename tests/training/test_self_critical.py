@@ -13,8 +13,8 @@ from imgcap.evaluation import meteor
 from imgcap.evaluation.cider import CiderD
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.sampling import Samples
-from imgcap.self_critical import PictureCollator, SelfCriticalLoss, others_mean
-from imgcap.training import train
+from imgcap.training.run import train
+from imgcap.training.self_critical import PictureCollator, SelfCriticalLoss, others_mean
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_loss_is_the_mean_over_tokens_of_advantage_times_log_probability(
 ):
     model, _ = captioner
     samples = drawn_captions(tokenizer, ["a red disc", "a green square"], [True, False])
-    monkeypatch.setattr("imgcap.self_critical.sample", lambda *_, **__: samples)
+    monkeypatch.setattr("imgcap.training.self_critical.sample", lambda *_, **__: samples)
     loss = SelfCriticalLoss(training_captions, tokenizer, captions=2)
     references = [["a red disc", "the disc is red"]]
     good, bad = loss.rewards(samples, references)[0]

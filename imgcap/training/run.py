@@ -2,7 +2,7 @@
 
 A recipe is one stage. The first trains a decoder on a frozen encoder, from cached grids; the next starts from its
 result (`init_from`) and tunes the encoder too, at a smaller rate; the last one trains on CIDEr-D itself
-(`objective: self_critical`, see `imgcap.self_critical`).
+(`objective: self_critical`, see `imgcap.training.self_critical`).
 """
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
@@ -39,7 +39,7 @@ from imgcap.data.grids import cached_views
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
-from imgcap.self_critical import PictureCollator, SelfCriticalLoss
+from imgcap.training.self_critical import PictureCollator, SelfCriticalLoss
 
 logger = logging.getLogger(__name__)
 
