@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.card import with_confidence
 from imgcap.errors import InputError
+from imgcap.hub.card import with_confidence
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapProcessor
 
 if TYPE_CHECKING:

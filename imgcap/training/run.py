@@ -29,7 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap.data import loading as data
 from imgcap.inference.alternatives import breaks_off
-from imgcap.card import read_provenance, write_card
+from imgcap.hub.card import read_provenance, write_card
 from imgcap.inference.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
 from imgcap.inference.confidence import MIN_PICTURES, calibrate_captioner
 from imgcap.data.loading import AugmentationConfig, CaptionCollator

@@ -10,11 +10,11 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
-from imgcap.card import read_provenance
 from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import summarize
+from imgcap.hub.card import read_provenance
 from imgcap.inference.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.settings import ROOT
 from imgcap.training.run import Recipe, build, load_encoder_weights, load_recipe, train
