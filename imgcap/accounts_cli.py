@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from imgcap.accounts import Accounts
-from imgcap.database import open_database
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import open_database
+from imgcap.accounts.passwords import generate_password
 from imgcap.errors import InputError
-from imgcap.passwords import generate_password
 from imgcap.settings import Settings, get_settings
 
 user_app = typer.Typer(

@@ -12,8 +12,8 @@ from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
 from tiny import save_tiny_captioner
 
-from imgcap.accounts import Accounts
-from imgcap.database import Database, open_database
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import Database, open_database
 from imgcap.evaluation import meteor
 from imgcap.settings import Settings
 

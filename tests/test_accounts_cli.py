@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imgcap.accounts import Accounts
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import open_database
 from imgcap.accounts_cli import user_app
-from imgcap.database import open_database
 from imgcap.settings import get_settings
 
 PASSWORD = "four blue ducks sing"

@@ -9,9 +9,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.accounts.history import make_thumbnail
 from imgcap.captioner import Reading, check_length
 from imgcap.errors import InputError
-from imgcap.history import make_thumbnail
 from imgcap.images import loading as images
 from imgcap.web.services import Services
 from imgcap.web.uploads import Source

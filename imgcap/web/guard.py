@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcap.throttling import Throttled
+from imgcap.accounts.throttling import Throttled
 from imgcap.web.cookies import replace_gradio_cookies, session_token
 from imgcap.web.services import Services
 

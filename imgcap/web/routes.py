@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from imgcap.accounts.throttling import Throttled
 from imgcap.blur.sharpness import format_variance
 from imgcap.errors import InputError
-from imgcap.throttling import Throttled
 from imgcap.web import gauge
 from imgcap.web.cookies import clear_session, session_token, set_session
 from imgcap.web.gauge import badge_html

@@ -13,10 +13,10 @@ import gradio as gr
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from imgcap.accounts.throttling import Throttled
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.throttling import Throttled
 from imgcap.web import gauge, theme
 from imgcap.web.cookies import COOKIE_ID
 from imgcap.web.guard import Guard, client_address

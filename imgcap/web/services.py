@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from imgcap.accounts import Accounts
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import Database, User, open_database
+from imgcap.accounts.history import History
+from imgcap.accounts.sessions import SessionStore
+from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
-from imgcap.database import Database, User, open_database
-from imgcap.history import History
-from imgcap.sessions import SessionStore
 from imgcap.settings import Settings
-from imgcap.throttling import Throttle
 from imgcap.web.uploads import Uploads, prepare_folder
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from running import PASSWORD
 
+from imgcap.accounts.history import make_thumbnail
 from imgcap.captioner import Reading
-from imgcap.history import make_thumbnail
 from imgcap.web.cookies import PLAIN_NAME, SECURE_NAME
 from imgcap.web.gauge import CSS
 

@@ -15,9 +15,9 @@ from limits.errors import ConfigurationError, StorageError
 from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
+from imgcap.accounts.users import normalise_name
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.users import normalise_name
 
 Kind = Literal["sign_in", "registration", "caption"]
 VERBS: dict[Kind, str] = {"sign_in": "sign in", "registration": "register", "caption": "ask for captions"}

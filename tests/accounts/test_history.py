@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import select, text
 
+from imgcap.accounts.database import HistoryEntry, open_database
+from imgcap.accounts.history import CSV_COLUMNS, History, csv_cell, make_thumbnail
 from imgcap.captioner import Reading
-from imgcap.database import HistoryEntry, open_database
 from imgcap.errors import InputError
-from imgcap.history import CSV_COLUMNS, History, csv_cell, make_thumbnail
 from imgcap.settings import Settings
 
 PASSWORD = "four blue ducks sing"

@@ -13,13 +13,13 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from imgcap.database import Database, HistoryEntry, User, UserSession
+from imgcap.accounts.database import Database, HistoryEntry, User, UserSession
+from imgcap.accounts.history import history_csv
+from imgcap.accounts.passwords import Argon2Hasher, check_password, generate_password, normalise_password
+from imgcap.accounts.sessions import end_sessions
+from imgcap.accounts.users import find_user, get_user, normalise_name
 from imgcap.errors import InputError
-from imgcap.history import history_csv
-from imgcap.passwords import Argon2Hasher, check_password, generate_password, normalise_password
-from imgcap.sessions import end_sessions
 from imgcap.settings import Settings
-from imgcap.users import find_user, get_user, normalise_name
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import hashlib
 import random
 import threading
 
+from imgcap.accounts.database import open_database
+from imgcap.accounts.history import History
 from imgcap.captioner import Reading
-from imgcap.database import open_database
-from imgcap.history import History
 from imgcap.settings import get_settings
 
 database = open_database(get_settings())

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from imgcap.errors import InputError
-from imgcap.passwords import (
+from imgcap.accounts.passwords import (
     MAX_BYTES,
     Argon2Hasher,
     check_password,
@@ -20,6 +19,7 @@ from imgcap.passwords import (
     generate_password,
     normalise_password,
 )
+from imgcap.errors import InputError
 from imgcap.settings import Settings
 
 FULLWIDTH_NAME_AND_DIGITS = "".join(chr(ord(letter) + 0xFEE0) for letter in "ann_smith20262026")

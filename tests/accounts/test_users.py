@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgcap.accounts.users import find_user, get_user, normalise_name
 from imgcap.errors import InputError
-from imgcap.users import find_user, get_user, normalise_name
 
 
 @pytest.mark.parametrize(

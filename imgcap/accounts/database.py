@@ -92,7 +92,7 @@ class User(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(32), unique=True)
-    """As `imgcap.accounts.normalise_name` returns it."""
+    """As `imgcap.accounts.accounts.normalise_name` returns it."""
     password_hash: Mapped[str] = mapped_column(Text)
     """Argon2id in PHC string format."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
 
-from imgcap.database import Database, User, UserSession, utc_now
+from imgcap.accounts.database import Database, User, UserSession, utc_now
+from imgcap.accounts.users import get_user
 from imgcap.settings import Settings
-from imgcap.users import get_user
 
 TOUCH_EVERY = timedelta(minutes=1)
 """How exactly the last use is kept: a write at every request would cost more than it tells."""

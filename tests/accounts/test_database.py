@@ -9,7 +9,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from imgcap.database import Base, HistoryEntry, User, UserSession, database_url, migration_config, open_database
+from imgcap.accounts.database import (
+    Base,
+    HistoryEntry,
+    User,
+    UserSession,
+    database_url,
+    migration_config,
+    open_database,
+)
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 

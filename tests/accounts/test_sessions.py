@@ -4,9 +4,9 @@ import pytest
 from gradio.routes import App
 from sqlalchemy import select, text
 
-from imgcap.database import UserSession, open_database
+from imgcap.accounts.database import UserSession, open_database
+from imgcap.accounts.sessions import SessionStore, TokenHash
 from imgcap.errors import InputError
-from imgcap.sessions import SessionStore, TokenHash
 from imgcap.settings import Settings
 
 PASSWORD = "four blue ducks sing"

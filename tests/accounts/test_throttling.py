@@ -9,9 +9,9 @@ from limits.errors import StorageError
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from imgcap.accounts.throttling import Throttle, Throttled
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.throttling import Throttle, Throttled
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_threads_together_get_no_more_than_the_limit_and_spend_no_more(monkeypat
 
 def test_addresses_are_forgotten_once_they_have_run_out(clock, monkeypatch):
     storage = MemoryStorage()
-    monkeypatch.setattr("imgcap.throttling.storage_from_string", lambda *_args, **_kwargs: storage)
+    monkeypatch.setattr("imgcap.accounts.throttling.storage_from_string", lambda *_args, **_kwargs: storage)
     throttle = Throttle(Settings(sign_in_per_address="5/minute"))
     for i in range(1, 255):
         throttle.hit("sign_in", account=None, address=f"203.0.113.{i}")

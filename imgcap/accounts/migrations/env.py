@@ -1,8 +1,8 @@
-"""What Alembic runs: migrations go through the connection, and inside the transaction, that `imgcap.database` gives."""
+"""What Alembic runs: migrations go through the connection, and inside the transaction, that `imgcap.accounts.database` gives."""
 
 from alembic import context
 
-from imgcap.database import Base
+from imgcap.accounts.database import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

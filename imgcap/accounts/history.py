@@ -12,10 +12,10 @@ from PIL import Image
 from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from imgcap.database import Database, HistoryEntry, User
+from imgcap.accounts.database import Database, HistoryEntry, User
+from imgcap.accounts.users import get_user
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.users import get_user
 
 if TYPE_CHECKING:
     from imgcap.captioner import Reading

@@ -11,14 +11,14 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from sqlalchemy import func, select
 
-from imgcap.accounts import Accounts
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import HistoryEntry, User, UserSession, open_database
+from imgcap.accounts.history import History, make_thumbnail
+from imgcap.accounts.sessions import SessionStore
+from imgcap.accounts.users import get_user
 from imgcap.captioner import Reading
-from imgcap.database import HistoryEntry, User, UserSession, open_database
 from imgcap.errors import InputError
-from imgcap.history import History, make_thumbnail
-from imgcap.sessions import SessionStore
 from imgcap.settings import Settings
-from imgcap.users import get_user
 
 PASSWORD = "four blue ducks sing"
 READING = Reading("https://example.org/secret.jpg", True, None, 250.5, 100.0, "A dog runs on grass.", 0.7)
@@ -134,7 +134,7 @@ def test_a_name_is_taken_in_whatever_case(accounts, database):
 def test_two_hundred_registrations_of_one_name_at_once_leave_one_account(accounts, database, monkeypatch):
     """All pass the first look before any is stored, so that the database itself must decide."""
     monkeypatch.setattr(PasswordHasher, "hash", lambda self, password: f"hash of {password}")
-    monkeypatch.setattr("imgcap.accounts.find_user", lambda session, name: None)
+    monkeypatch.setattr("imgcap.accounts.accounts.find_user", lambda session, name: None)
     barrier = threading.Barrier(200)
 
     def register(i):

@@ -6,7 +6,7 @@ import unicodedata
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from imgcap.database import User
+from imgcap.accounts.database import User
 from imgcap.errors import InputError
 
 # ASCII alone: names that look alike and are not (a Cyrillic a) would let one user pass for another.

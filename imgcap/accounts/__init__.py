@@ -1,0 +1,1 @@
+"""Users, their passwords, sessions, allowances and histories, in one database."""
