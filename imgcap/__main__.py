@@ -1,5 +1,5 @@
 """`python -m imgcap`."""
 
-from imgcap.cli import main
+from imgcap.cli.main import main
 
 main()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapes import caption_split
 
-from imgcap.cli import main
+from imgcap.cli.main import main
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import (

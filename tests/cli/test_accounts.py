@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import open_database
-from imgcap.accounts_cli import user_app
+from imgcap.cli.accounts import user_app
 from imgcap.settings import get_settings
 
 PASSWORD = "four blue ducks sing"
@@ -44,7 +44,7 @@ def test_add_reads_the_password_from_standard_input(accounts):
 
 def test_add_asks_twice_on_a_terminal_and_shows_nothing(accounts):
     """In a true terminal, which echoes what is typed unless it is told not to."""
-    script = "from imgcap.accounts_cli import user_app; user_app()"
+    script = "from imgcap.cli.accounts import user_app; user_app()"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "dumb"}
     process, terminal = pty.fork()
     if process == 0:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from imgcap.accounts_cli import user_app
 from imgcap.blur.calibration import calibrate
 from imgcap.blur.sharpness import format_variance
 from imgcap.captioner import format_confidence
+from imgcap.cli.accounts import user_app
 from imgcap.errors import InputError
 
 app = typer.Typer(
