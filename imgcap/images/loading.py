@@ -5,8 +5,8 @@ Guaranteed, for any bytes whatever:
 - The kind is told by the content: JPEG (an MPO's first picture), PNG, WebP and GIF (an animation's first frame),
   HEIC/HEIF, AVIF, TIFF (the first page) or BMP. No name, extension or Content-Type is believed.
 - No file above `IMGCAP_MAX_BYTES` is opened, and no picture above `IMGCAP_MAX_PIXELS` comes out.
-- Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process: a
-  hang, a flood of memory or a crash in a decoder stays there.
+- Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process:
+  a hang, a flood of memory or a crash in a decoder stays there.
 - The array is upright (EXIF orientation), opaque (on white) and sRGB; nothing of the metadata, such as the place,
   is kept.
 

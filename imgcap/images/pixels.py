@@ -1,7 +1,8 @@
 """Untrusted bytes -> upright sRGB pixels, with Pillow.
 
 Hostile files can make any decoder work for hours or take all memory (a megabyte of progressive JPEG scans does), so
-this module runs only in the child processes of `imgcap.images.sandbox`. `imgcap.images.loading` is the door for everyone else.
+this module runs only in the child processes of `imgcap.images.sandbox`. Everybody else calls
+`imgcap.images.loading`.
 """
 
 import contextlib

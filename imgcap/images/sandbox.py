@@ -105,7 +105,7 @@ def _start() -> Child:
         [sys.executable, "-m", "imgcap.images.pixels"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=Path(__file__).resolve().parents[2],
         env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
         process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
     )

@@ -208,7 +208,7 @@ def test_no_reading_is_lost_when_the_process_is_killed(history, database, db_set
     environment = os.environ | {
         "IMGCAP_DATA_DIR": str(db_settings.data_dir),
         "IMGCAP_DATABASE_URL": db_settings.database_url,
-        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     acknowledged = {}
     for at_least in (30, 7):  # killed twice, the second time with readings there from before

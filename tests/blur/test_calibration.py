@@ -15,7 +15,7 @@ from imgcap.blur.degradations import BLURS, HARMLESS, gaussian, linear_motion, s
 from imgcap.errors import InputError
 from imgcap.images.loading import read_file
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 app = typer.Typer()
 app.command()(calibrate)
 scores = st.lists(st.integers(0, 20), min_size=1, max_size=30).map(lambda values: np.array(values, float))

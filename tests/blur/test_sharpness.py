@@ -14,7 +14,7 @@ from imgcap.errors import InputError
 from imgcap.images.loading import read_file
 from imgcap.settings import Settings
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 THRESHOLD = Settings().blur_threshold
 NAMES = ("astronaut.jpg", "camera.png", "chelsea.png", "coffee.jpg", "rocket.jpg")
 RNG = np.random.default_rng(0)

@@ -32,7 +32,7 @@ KINDS += ["animated WEBP", "GIF", "animated GIF", "HEIF", "AVIF", "TIFF", "LZW T
 @cache
 def seed(kind: str) -> bytes:
     """A small real file of each kind, with EXIF, XMP and a colour profile where it can have them."""
-    with Image.open(Path(__file__).parent / "samples" / "chelsea.png") as photo:
+    with Image.open(Path(__file__).parents[1] / "samples" / "chelsea.png") as photo:
         picture = photo.convert("RGB").resize((45, 30))
     mode = {"CMYK": "CMYK", "palette": "P", "16 bit": "I;16", "G4": "1"}.get(kind.rpartition(" ")[0], "RGB")
     picture = (

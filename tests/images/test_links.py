@@ -18,7 +18,7 @@ from imgcap.images.links import fetch_async, is_allowed, is_public
 from imgcap.settings import Settings, get_settings
 
 PNG = encode(Image.new("RGB", (4, 3), "blue"), "PNG")
-PEM = Path(__file__).parent / "samples" / "picture.test.pem"
+PEM = Path(__file__).parents[1] / "samples" / "picture.test.pem"
 FIRST, SECOND, FORBIDDEN = map(ipaddress.ip_address, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
 
 

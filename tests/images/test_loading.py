@@ -15,7 +15,7 @@ from imgcap.images import loading as images
 from imgcap.settings import Settings
 
 pillow_heif.register_heif_opener()
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 HEIGHT, WIDTH = 48, 80
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
 PIXELS = np.stack([COLUMNS * 3, ROWS * 5, 255 - COLUMNS * 2 - ROWS], axis=2).astype(np.uint8)  # no symmetry

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from recipes import small
 from safetensors.torch import save_file
 
 from imgcap.data import loading as data
@@ -17,20 +18,9 @@ from imgcap.evaluation.run import summarize
 from imgcap.hub.card import read_provenance
 from imgcap.inference.checkpoint import average, last_checkpoints, load_captioner
 from imgcap.settings import ROOT
-from imgcap.training.run import Recipe, build, load_encoder_weights, load_recipe, train
+from imgcap.training.run import build, load_encoder_weights, load_recipe, train
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-
-
-def small(folder: Path, source: Path, **options) -> Recipe:
-    """A recipe that runs in seconds."""
-    settings = {
-        "output": str(folder / "run"), "data": str(source), "cache": str(folder / "cache"), "encoder": "resnet18",
-        "encoder_weights": "none", "hidden_size": 32, "num_attention_heads": 2, "min_count": 1, "epochs": 2,
-        "batch_size": 4, "warmup_steps": 0, "feature_views": 2, "num_beams": 2, "max_length": 14, "dropout": 0.1,
-        "workers": 0, "bf16": False,
-    }  # fmt: skip
-    return Recipe(**(settings | options))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from test_training import small
+from recipes import small
 
 from imgcap.data import loading as data
 from imgcap.errors import InputError

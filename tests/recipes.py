@@ -1,0 +1,16 @@
+"""Recipes that run in seconds."""
+
+from pathlib import Path
+
+from imgcap.training.run import Recipe
+
+
+def small(folder: Path, source: Path, **options) -> Recipe:
+    """A recipe that runs in seconds."""
+    settings = {
+        "output": str(folder / "run"), "data": str(source), "cache": str(folder / "cache"), "encoder": "resnet18",
+        "encoder_weights": "none", "hidden_size": 32, "num_attention_heads": 2, "min_count": 1, "epochs": 2,
+        "batch_size": 4, "warmup_steps": 0, "feature_views": 2, "num_beams": 2, "max_length": 14, "dropout": 0.1,
+        "workers": 0, "bf16": False,
+    }  # fmt: skip
+    return Recipe(**(settings | options))
