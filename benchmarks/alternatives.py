@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.captioner import ALTERNATIVES, LENGTHS, Length
+from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.data import loading as data
 from imgcap.evaluation.cider import CiderD
 from imgcap.evaluation.ptb import tokenize
@@ -24,6 +24,7 @@ from imgcap.inference.alternatives import overlap, write_different
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import GOOD, confidence
 from imgcap.model.decoding import generation_options
+from imgcap.reading import LENGTHS, Length
 from imgcap.settings import get_settings
 
 
@@ -56,10 +57,10 @@ def main(model_name: str, source: str, pictures: int, length: Length) -> None:
             options = generation_options(length, model.generation_config)
             beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(grid), **options))
             between = time.process_time()
-            different = write_different(model, processor, grid, length, ALTERNATIVES)
+            different = write_different(model, processor, grid, length, NUM_ALTERNATIVES)
         seconds["beams"] += between - started
         seconds["sampled"] += time.process_time() - between
-        captions["beams"].append(list(dict.fromkeys(beams))[: ALTERNATIVES + 1])
+        captions["beams"].append(list(dict.fromkeys(beams))[: NUM_ALTERNATIVES + 1])
         captions["sampled"].append([text for text, _ in different])
         for kind, written in captions.items():
             texts = [tokenize(text) for text in written[-1]]

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from imgcap.blur import sharpness as blur
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
-from imgcap.images.loading import read_file
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
 from imgcap.settings import get_settings
+
+read_file = ImageLoader(ImageLimits()).read_file
 
 Image = NDArray[np.uint8]
 

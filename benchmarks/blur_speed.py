@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from imgcap.blur import sharpness as blur
-from imgcap.images import loading as images
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
 
 SIZE = (4000, 3000)
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    large = Image.fromarray(images.read_file(options.photo)).resize(SIZE, Image.Resampling.BICUBIC)
+    large = Image.fromarray(ImageLoader(ImageLimits()).read_file(options.photo)).resize(SIZE, Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     large.save(buffer, "JPEG", quality=90)
     data, picture = buffer.getvalue(), np.asarray(large)

@@ -1,79 +1,23 @@
-"""From a picture to a Reading. The page, the API, the command line and the batch all come through here."""
+"""A picture becomes a Reading. The page, the API and the command line all call this."""
 
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.blur import sharpness as blur
+from imgcap.blur.sharpness import measure
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.images.loading import ImageLoader
+from imgcap.reading import Caption, Length, Reading, check_length
 from imgcap.settings import Settings
 
 if TYPE_CHECKING:
     from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
-Length = Literal["short", "normal", "long"]
-LENGTHS: tuple[Length, ...] = get_args(Length)
-ALTERNATIVES = 3
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """A caption for a picture, and how sure the captioner is of it: 0-1, None until it is calibrated.
-
-    The calibration is of captions of normal length; of alternatives, short and long ones it promises too little.
-    """
-
-    caption: str
-    confidence: float | None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What imgcap says of one picture; `as_dict` is the JSON that every door answers with.
-
-    source: the file or link as given.
-    valid: exactly `blur_variance >= threshold`; None where there was no picture to measure.
-    reason: why it is invalid, "blurred" or "low_detail", else None.
-    blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
-    threshold: the least variance of a valid picture.
-    caption: a sentence, None where the picture is invalid or was only checked.
-    confidence: the share of captions like this one that say what people say (`imgcap.inference.confidence`), 0-1, None until the
-        model is calibrated. It was calibrated on captions of normal length.
-    alternatives: really different captions, the likelier first.
-    error: one sentence on what was wrong with the input, else None.
-    """
-
-    source: str | None
-    valid: bool | None
-    reason: Literal["blurred", "low_detail"] | None
-    blur_variance: float | None
-    threshold: float
-    caption: str | None = None
-    confidence: float | None = None
-    alternatives: tuple[Alternative, ...] = ()
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields in their order, as JSON types."""
-        return asdict(self) | {"alternatives": [asdict(alternative) for alternative in self.alternatives]}
-
-
-def format_confidence(confidence: float) -> str:
-    """'72%'; never 0% or 100%, since no caption is certain."""
-    return f"{min(max(round(100 * confidence), 1), 99)}%"
-
-
-def check_length(length: str) -> Length:
-    """The length itself; an InputError names the choices if it is not one of them."""
-    for known in LENGTHS:
-        if length == known:
-            return known
-    raise InputError(f"length must be {', '.join(LENGTHS[:-1])} or {LENGTHS[-1]}, not {length!r}.")
+NUM_ALTERNATIVES = 3
 
 
 class Captioner:
@@ -85,11 +29,12 @@ class Captioner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.images = ImageLoader(settings.image_limits)
         self._lock = threading.Lock()
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
         """A Reading without captions of image (H, W, 3), uint8 RGB."""
-        sharpness = blur.measure(image, self.settings.blur_threshold)
+        sharpness = measure(image, self.settings.blur_threshold)
         return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)
 
     def caption(self, image: NDArray[np.uint8], length: str = "normal", source: str | None = None) -> Reading:
@@ -111,7 +56,7 @@ class Captioner:
         """`caption` of a file or link; what is wrong with it stands in the Reading's `error`."""
         wanted = check_length(length)
         try:
-            image = images.load(source)
+            image = self.images.load(source)
         except InputError as error:
             return self.refuse(str(error), source)
         return self.caption(image, wanted, source)
@@ -120,7 +65,7 @@ class Captioner:
         """The Reading of an input that held no picture."""
         return Reading(source, None, None, None, self.settings.blur_threshold, error=error)
 
-    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[Alternative]:
+    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[Caption]:
         """Different captions for image (H, W, 3), uint8 RGB, the one to show first, whatever its sharpness."""
         self.load()  # before the imports below: two threads that import transformers at once break its lazy modules
         import torch
@@ -132,8 +77,8 @@ class Captioner:
             model, processor = self._captioner
             pixels = processor.image_processor(image, return_tensors="pt", input_data_format="channels_last")
             grid = model.encoder(pixels["pixel_values"]).last_hidden_state
-            captions = write_different(model, processor, grid, length, ALTERNATIVES)
-        return [Alternative(text, confidence(model.config, probability)) for text, probability in captions]
+            captions = write_different(model, processor, grid, length, NUM_ALTERNATIVES)
+        return [Caption(text, confidence(model.config, probability)) for text, probability in captions]
 
     def load(self) -> None:
         """Load the model now, so that the first caption does not wait for it."""

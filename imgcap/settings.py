@@ -8,6 +8,8 @@ from typing import TypeVar
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imgcap.images.limits import ImageLimits
+
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
@@ -26,11 +28,15 @@ class Settings(BaseSettings):
     model: str = Field(str(ROOT / "models" / "attention"), description="folder or Hub id of the captioner")
 
     # pictures
-    max_pixels: int = Field(64_000_000, ge=1, description="width x height above which a picture is refused")
-    max_bytes: int = Field(25 * 2**20, ge=1, description="size in bytes above which a file or link is refused")
-    url_timeout: float = Field(10.0, gt=0, description="seconds a link may take in all")
-    url_max_redirects: int = Field(5, ge=0, description="redirects a link may take")
-    allow_private_links: bool = Field(False, description="let links lead to private addresses too (intranet, tests)")
+    max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")
+    max_bytes: int = Field(
+        ImageLimits.max_bytes, ge=1, description="size in bytes above which a file or link is refused"
+    )
+    url_timeout: float = Field(ImageLimits.url_timeout, gt=0, description="seconds a link may take in all")
+    url_max_redirects: int = Field(ImageLimits.url_max_redirects, ge=0, description="redirects a link may take")
+    allow_private_links: bool = Field(
+        ImageLimits.allow_private_links, description="let links lead to private addresses too (intranet, tests)"
+    )
 
     # blur
     blur_threshold: float = Field(59.0, ge=0, description="Laplacian variance below which a picture is invalid")
@@ -81,6 +87,14 @@ class Settings(BaseSettings):
     throttle_storage: str = Field(
         "memory://", description="where counts are kept; a storage URL of the `limits` library, such as redis://..."
     )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The limits on pictures and links."""
+        return ImageLimits(
+            max_bytes=self.max_bytes, max_pixels=self.max_pixels, url_timeout=self.url_timeout,
+            url_max_redirects=self.url_max_redirects, allow_private_links=self.allow_private_links,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=1)

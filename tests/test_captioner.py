@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 
 from imgcap.blur import sharpness as blur
-from imgcap.captioner import ALTERNATIVES, LENGTHS, Captioner, format_confidence
+from imgcap.captioner import NUM_ALTERNATIVES, Captioner
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
 from imgcap.inference.alternatives import choose
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import confidence, mean_log_probabilities
+from imgcap.reading import LENGTHS, format_confidence
 from imgcap.settings import ROOT, Settings
 
 SAMPLES = ROOT / "tests" / "samples"
@@ -29,7 +31,7 @@ def captioner(tiny_captioner):
 
 @pytest.fixture(scope="module")
 def sharp():
-    return images.read_file(SAMPLES / "coffee.jpg")
+    return ImageLoader(ImageLimits()).read_file(SAMPLES / "coffee.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,8 @@ def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     assert reading.caption[0].isupper()
     assert reading.caption.endswith(".")
     texts = [reading.caption, *(alternative.caption for alternative in reading.alternatives)]
-    assert 1 < len(texts) <= ALTERNATIVES + 1
-    assert choose(texts[0], texts[1:], ALTERNATIVES) == texts[1:]
+    assert 1 < len(texts) <= NUM_ALTERNATIVES + 1
+    assert choose(texts[0], texts[1:], NUM_ALTERNATIVES) == texts[1:]
     assert all(0 < sure < 1 for sure in (reading.confidence, *(other.confidence for other in reading.alternatives)))
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeVarTuple
+from typing import Literal, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from sqlalchemy.orm import Session
 from imgcap.accounts.database import Database, HistoryEntry, User
 from imgcap.accounts.users import get_user
 from imgcap.errors import InputError
+from imgcap.reading import Reading
 from imgcap.settings import Settings
-
-if TYPE_CHECKING:
-    from imgcap.captioner import Reading
 
 R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
@@ -49,12 +47,12 @@ class History:
         self._database = database
         self._limit = settings.history_limit
 
-    def add(self, user: str, reading: "Reading", thumbnail: bytes, source: Source = "picture") -> int:
+    def add(self, user: str, reading: Reading, thumbnail: bytes, source: Source = "picture") -> int:
         """Keep a reading; returns its id. Where the user has `settings.history_limit` of them, the oldest goes.
 
         Args:
             user: whose it is.
-            reading: a `captioner.Reading` without an error. Its own `source` is not kept: it may hold a link or a name.
+            reading: a Reading without an error. Its own `source` is not kept: it may hold a link or a name.
             thumbnail: what `make_thumbnail` returned.
             source: how the picture came.
 

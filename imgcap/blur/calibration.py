@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from imgcap.blur import sharpness as blur
 from imgcap.blur.degradations import BLURS, HARMLESS
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.images.loading import ImageLoader
+from imgcap.settings import get_settings
 
 RESAMPLES = 1000
 Scores = NDArray[np.float64]
@@ -80,14 +81,16 @@ def roc(sharp: Scores, blurred: Scores, points: int = 200) -> list[tuple[float, 
     return [(float(t), float((sharp < t).mean()), float((blurred < t).mean())) for t in chosen]
 
 
-def calibrate_folders(sharp_folder: Path, blurred_folder: Path, false_reject: float) -> Calibration:
+def calibrate_folders(
+    sharp_folder: Path, blurred_folder: Path, false_reject: float, images: ImageLoader
+) -> Calibration:
     """Calibrate on a folder of sharp and one of blurred pictures. Raises InputError when one has none."""
-    sharp, skipped = _scores(sharp_folder)
-    blurred, more = _scores(blurred_folder)
+    sharp, skipped = _scores(sharp_folder, images)
+    blurred, more = _scores(blurred_folder, images)
     return _summary(sharp, {"blurred": blurred}, {}, blurred[:, None], skipped + more, false_reject, paired=False)
 
 
-def calibrate_synthetic(folder: Path, false_reject: float, seed: int = 0) -> Calibration:
+def calibrate_synthetic(folder: Path, false_reject: float, images: ImageLoader, seed: int = 0) -> Calibration:
     """Calibrate on a folder of sharp photographs and their copies under every kind of synthetic blur.
 
     Photographs are first shrunk to the working size, so that a strength means the same in each.
@@ -98,7 +101,7 @@ def calibrate_synthetic(folder: Path, false_reject: float, seed: int = 0) -> Cal
     rng = np.random.default_rng(seed)
     kinds = {"sharp": None, **BLURS, **HARMLESS}
     scores: dict[str, list[float]] = {kind: [] for kind in kinds}
-    pictures, skipped = _pictures(folder)
+    pictures, skipped = _pictures(folder, images)
     for picture in pictures:
         small = at_working_size(picture)
         for kind, degrade in kinds.items():
@@ -148,7 +151,7 @@ def _summary(
     )
 
 
-def _pictures(folder: Path) -> tuple[Iterator[NDArray[np.uint8]], list[Path]]:
+def _pictures(folder: Path, images: ImageLoader) -> tuple[Iterator[NDArray[np.uint8]], list[Path]]:
     """The readable pictures below a folder, in order of name; the list fills with the files that are none."""
     skipped: list[Path] = []
 
@@ -170,8 +173,8 @@ def _at_least_one(pictures: Iterator[NDArray[np.uint8]], folder: Path) -> Iterat
     yield from pictures
 
 
-def _scores(folder: Path) -> tuple[Scores, int]:
-    pictures, skipped = _pictures(folder)
+def _scores(folder: Path, images: ImageLoader) -> tuple[Scores, int]:
+    pictures, skipped = _pictures(folder, images)
     scores = np.array([score(picture) for picture in pictures])
     return scores, len(skipped)
 
@@ -217,10 +220,11 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find the blur threshold from pictures: ROC, AUC, and the threshold for a wanted share of false refusals."""
+    images = ImageLoader(get_settings().image_limits)
     if synthesise is not None and sharp is None and blurred is None:
-        result = calibrate_synthetic(synthesise, false_reject)
+        result = calibrate_synthetic(synthesise, false_reject, images)
     elif synthesise is None and sharp is not None and blurred is not None:
-        result = calibrate_folders(sharp, blurred, false_reject)
+        result = calibrate_folders(sharp, blurred, false_reject, images)
     else:
         raise typer.BadParameter("Give either --sharp and --blurred, or --synthesise.")
     if plot is not None:

@@ -8,9 +8,9 @@ import typer
 
 from imgcap.blur.calibration import calibrate
 from imgcap.blur.sharpness import format_variance
-from imgcap.captioner import format_confidence
 from imgcap.cli.accounts import user_app
 from imgcap.errors import InputError
+from imgcap.reading import check_length, format_confidence
 
 app = typer.Typer(
     name="imgcap", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
@@ -30,7 +30,7 @@ def caption(
     length: Annotated[str, typer.Option(help="short, normal or long")] = "normal",
 ) -> None:
     """Caption pictures. A bad one is reported and the rest go on; the exit status is then 1."""
-    from imgcap.captioner import Captioner, check_length
+    from imgcap.captioner import Captioner
     from imgcap.settings import get_settings
 
     captioner = Captioner(get_settings())

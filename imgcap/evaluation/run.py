@@ -68,7 +68,7 @@ def caption_split(model: str, source: str, split: str, limit: int | None = None)
 
 
 def summarize(model: str, split: str, dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
-    """model, split, n and what `imgcap.evaluation.metrics.score` says of a split's captions against the raw references."""
+    """Return model, split, n and the scores of a split's captions against the raw references."""
     return {"model": model, "split": split, "n": len(dataset), **score(captions, data.references(dataset))}
 
 

@@ -20,7 +20,7 @@ from typing import TypeAlias
 import httpx
 
 from imgcap.errors import InputError
-from imgcap.settings import get_settings
+from imgcap.images.limits import ImageLimits
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Resolver: TypeAlias = Callable[[str], Awaitable[list[Address]]]
@@ -53,11 +53,6 @@ async def resolve(host: str) -> list[Address]:
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(_resolvers, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
-
-
-def is_allowed(address: Address) -> bool:
-    """The app's rule: public addresses, or any when `IMGCAP_ALLOW_PRIVATE_LINKS` says so."""
-    return get_settings().allow_private_links or is_public(address)
 
 
 class PinnedTransport(httpx.AsyncHTTPTransport):
@@ -96,25 +91,27 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
         return addresses
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, limits: ImageLimits) -> bytes:
     """`fetch_async` for a thread without a running event loop."""
-    return asyncio.run(fetch_async(url))
+    return asyncio.run(fetch_async(url, limits))
 
 
 async def fetch_async(
     url: str,
+    limits: ImageLimits,
     *,
-    allow: Callable[[Address], bool] = is_allowed,
+    allow: Callable[[Address], bool] | None = None,
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
 ) -> bytes:
-    """The bytes at `url`, which may still be anything: `imgcap.images.loading.decode` tells.
+    """Return the bytes at `url`, which may be anything: `imgcap.images.loading.ImageLoader.decode` judges them.
 
     Redirects are followed, from https to http too: a plain http link is accepted as well, and each hop is checked.
 
     Args:
         url: an http or https link without a user name or password.
-        allow: tells whether an address may be connected to.
+        limits: on size, time and redirects, and whether private addresses are allowed.
+        allow: says whether an address may be connected to; None allows public ones, or all if `limits` says so.
         resolver: gives the addresses of a host name.
         tls: how https servers are verified; None is by certifi's authorities.
 
@@ -122,29 +119,30 @@ async def fetch_async(
         InputError: the link is malformed, not public, unreachable, too slow, too large, redirects too often, or is
             answered with an HTTP error.
     """
-    settings = get_settings()
+    if allow is None:
+        allow = (lambda _: True) if limits.allow_private_links else is_public
     transport = PinnedTransport(allow, resolver, tls or _certifi())
     headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "imgcap"}
     try:
         async with (
-            asyncio.timeout(settings.url_timeout),
+            asyncio.timeout(limits.url_timeout),
             httpx.AsyncClient(transport=transport, trust_env=False, timeout=None, headers=headers) as client,  # noqa: S113 - asyncio.timeout caps the whole
         ):
-            return await _follow(client, url, settings.url_max_redirects)
+            return await _follow(client, url, limits)
     except TimeoutError:
-        raise InputError(f"The link took longer than {settings.url_timeout:g} seconds: try it again later.") from None
+        raise InputError(f"The link took longer than {limits.url_timeout:g} seconds: try it again later.") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
         raise InputError("The link cannot be reached: check it, or upload the picture.") from None
 
 
-async def _follow(client: httpx.AsyncClient, url: str, redirects: int) -> bytes:
+async def _follow(client: httpx.AsyncClient, url: str, limits: ImageLimits) -> bytes:
     request = client.build_request("GET", url.strip())
-    for _ in range(redirects + 1):
+    for _ in range(limits.url_max_redirects + 1):
         _check(request.url)
         # By hand: httpx would read the whole body of a redirect, however long.
         response = await client.send(request, stream=True)
         if response.next_request is None:
-            return _gunzip(await _body(response))
+            return _gunzip(await _body(response, limits.max_bytes), limits.max_bytes)
         await response.aclose()
         request = response.next_request
     raise InputError("The link redirects too often: use the picture's final address.")
@@ -162,8 +160,7 @@ def _certifi() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-async def _body(response: httpx.Response) -> bytes:
-    limit = get_settings().max_bytes
+async def _body(response: httpx.Response, limit: int) -> bytes:
     if response.status_code != 200:
         raise InputError(f"The link's server answered with status {response.status_code}: check the link.")
     body = bytearray()
@@ -174,11 +171,10 @@ async def _body(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _gunzip(body: bytes) -> bytes:
+def _gunzip(body: bytes, limit: int) -> bytes:
     """`body`, unpacked where the server sent gzip although none was asked for."""
     if not body.startswith(b"\x1f\x8b"):
         return body
-    limit = get_settings().max_bytes
     try:
         plain = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
     except zlib.error:

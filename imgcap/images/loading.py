@@ -1,10 +1,10 @@
-"""Bytes, file or link -> RGB array, safely: the one door through which pictures come in.
+"""Read a picture from bytes, a file or a link into an RGB array, safely. Every interface reads pictures with it.
 
-Guaranteed, for any bytes whatever:
+Guaranteed, for any bytes:
 - The answer is an array, or an InputError of one sentence.
 - The kind is told by the content: JPEG (an MPO's first picture), PNG, WebP and GIF (an animation's first frame),
   HEIC/HEIF, AVIF, TIFF (the first page) or BMP. No name, extension or Content-Type is believed.
-- No file above `IMGCAP_MAX_BYTES` is opened, and no picture above `IMGCAP_MAX_PIXELS` comes out.
+- No file of more than `ImageLimits.max_bytes` is decoded, and no picture of more than `max_pixels` is returned.
 - Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process:
   a hang, a flood of memory or a crash in a decoder stays there.
 - The array is upright (EXIF orientation), opaque (on white) and sRGB; nothing of the metadata, such as the place,
@@ -21,55 +21,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.errors import InputError
-from imgcap.images.links import fetch, fetch_async
+from imgcap.images import links
+from imgcap.images.limits import ImageLimits
 from imgcap.images.sandbox import Sandbox
-from imgcap.settings import get_settings
-
-__all__ = ["decode", "fetch", "fetch_async", "load", "read_file"]
-
-_sandbox = Sandbox()
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture in `data`.
+class ImageLoader:
+    """Reads pictures within limits. Any thread may call.
 
-    Returns:
-        (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile.
-
-    Raises:
-        InputError: it is empty, too large, not a picture, of an unsupported kind, damaged, of too many pixels, or takes
-            too much work.
+    Decoding happens in a few child processes, which start when they are first needed and belong to this loader.
     """
-    settings = get_settings()
-    if not data:
-        raise InputError("The file is empty: choose a picture.")
-    if len(data) > settings.max_bytes:
-        raise InputError(f"The file is larger than {settings.max_bytes / 2**20:.3g} MB: send a smaller copy.")
-    return _sandbox.decode(data, settings.max_pixels)
 
+    def __init__(self, limits: ImageLimits) -> None:
+        self.limits = limits
+        self._sandbox = Sandbox()
 
-def read_file(path: str | Path) -> NDArray[np.uint8]:
-    """`decode` of the regular file at `path`. Raises InputError also where there is none to read."""
-    try:
-        mode = Path(path).stat().st_mode  # before it is opened: a pipe would wait for ever
-        data = _read(Path(path)) if stat.S_ISREG(mode) else None
-    except FileNotFoundError:
-        raise InputError("There is no file of that name: check it.") from None
-    except (OSError, ValueError):
-        raise InputError("The file cannot be read: check its name and permissions.") from None
-    if data is None:
-        raise InputError("That is a folder or a device, not a file: name a picture.")
-    return decode(data)
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode the picture in `data`.
 
+        Returns:
+            (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile.
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(get_settings().max_bytes + 1)
+        Raises:
+            InputError: it is empty, too large, not a picture, of an unsupported kind, damaged, of too many pixels, or
+                takes too much work.
+        """
+        if not data:
+            raise InputError("The file is empty: choose a picture.")
+        if len(data) > self.limits.max_bytes:
+            raise InputError(f"The file is larger than {self.limits.max_bytes / 2**20:.3g} MB: send a smaller copy.")
+        return self._sandbox.decode(data, self.limits.max_pixels)
 
+    def read_file(self, path: str | Path) -> NDArray[np.uint8]:
+        """`decode` the regular file at `path`. Raises InputError also where there is none to read."""
+        try:
+            mode = Path(path).stat().st_mode  # before it is opened: a pipe would wait for ever
+            data = self._read(Path(path)) if stat.S_ISREG(mode) else None
+        except FileNotFoundError:
+            raise InputError("There is no file of that name: check it.") from None
+        except (OSError, ValueError):
+            raise InputError("The file cannot be read: check its name and permissions.") from None
+        if data is None:
+            raise InputError("That is a folder or a device, not a file: name a picture.")
+        return self.decode(data)
 
-def load(source: str) -> NDArray[np.uint8]:
-    """`decode` of what is at `source`: an http(s) link where it has a scheme, otherwise a path.
+    def _read(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            return file.read(self.limits.max_bytes + 1)
 
-    Not for a thread with a running event loop: there, `decode(await fetch_async(url))`.
-    """
-    return decode(fetch(source)) if "://" in source else read_file(source)
+    def fetch(self, url: str) -> bytes:
+        """Return the bytes at a link, as `imgcap.images.links.fetch` does, with its errors."""
+        return links.fetch(url, self.limits)
+
+    def load(self, source: str) -> NDArray[np.uint8]:
+        """`decode` what is at `source`: an http(s) link where it has a scheme, otherwise a path.
+
+        Not for a thread with a running event loop: there, `decode(await links.fetch_async(url, limits))`.
+        """
+        return self.decode(self.fetch(source)) if "://" in source else self.read_file(source)

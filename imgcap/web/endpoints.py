@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.accounts.history import make_thumbnail
-from imgcap.captioner import Reading, check_length
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.reading import Reading, check_length
 from imgcap.web.services import Services
 from imgcap.web.uploads import Source
 
@@ -110,7 +109,7 @@ class Endpoints:
         if not isinstance(path, str):
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
         uploads = self.services.uploads
-        pixels = images.decode(uploads.read(path, caller.name))
+        pixels = self.services.images.decode(uploads.read(path, caller.name))
         return Picture(pixels, Path(path).name, uploads.source_of(path))
 
     def open_link(self, url: str) -> Picture:
@@ -119,7 +118,7 @@ class Endpoints:
         Raises:
             InputError: it leads to none, or nowhere.
         """
-        return Picture(images.decode(images.fetch(url)), url, "link")
+        return Picture(self.services.images.decode(self.services.images.fetch(url)), url, "link")
 
     def _answer(self, image: Any, url: Any, caller: Caller, work: Callable[[Picture], Reading]) -> Reading:
         source = _name_source(image, url)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgcap.blur import sharpness as blur
-from imgcap.captioner import LENGTHS, Reading, format_confidence
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.reading import LENGTHS, Reading, format_confidence
 from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
 from imgcap.web.routes import templates
@@ -124,8 +123,8 @@ class Handlers:
         try:
             if not link.strip():
                 raise InputError("Type a link to a picture first.")
-            data = images.fetch(link.strip())
-            images.decode(data)
+            data = self.endpoints.services.images.fetch(link.strip())
+            self.endpoints.services.images.decode(data)
         except InputError as error:
             return gr.skip(), render_reading(error=str(error))
         return str(self.endpoints.services.uploads.save_link(data, caller_of(request).name)), gr.skip()

@@ -8,6 +8,7 @@ from imgcap.accounts.history import History
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
+from imgcap.images.loading import ImageLoader
 from imgcap.settings import Settings
 from imgcap.web.uploads import Uploads, prepare_folder
 
@@ -46,6 +47,11 @@ class Services:
         """
         self.throttle.hit("sign_in", account=name, address=address)
         return await self.accounts.averify(name, password)
+
+    @property
+    def images(self) -> ImageLoader:
+        """What reads pictures, within the settings' limits."""
+        return self.captioner.images
 
     def close(self) -> None:
         """Let go of the database."""

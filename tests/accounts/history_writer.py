@@ -6,7 +6,7 @@ import threading
 
 from imgcap.accounts.database import open_database
 from imgcap.accounts.history import History
-from imgcap.captioner import Reading
+from imgcap.reading import Reading
 from imgcap.settings import get_settings
 
 database = open_database(get_settings())

@@ -16,8 +16,8 @@ from imgcap.accounts.database import HistoryEntry, User, UserSession, open_datab
 from imgcap.accounts.history import History, make_thumbnail
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.users import get_user
-from imgcap.captioner import Reading
 from imgcap.errors import InputError
+from imgcap.reading import Reading
 from imgcap.settings import Settings
 
 PASSWORD = "four blue ducks sing"

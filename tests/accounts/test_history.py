@@ -18,8 +18,8 @@ from sqlalchemy import select, text
 
 from imgcap.accounts.database import HistoryEntry, open_database
 from imgcap.accounts.history import CSV_COLUMNS, History, csv_cell, make_thumbnail
-from imgcap.captioner import Reading
 from imgcap.errors import InputError
+from imgcap.reading import Reading
 from imgcap.settings import Settings
 
 PASSWORD = "four blue ducks sing"

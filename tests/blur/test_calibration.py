@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, calibrate, roc, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
 from imgcap.errors import InputError
-from imgcap.images.loading import read_file
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
+
+read_file = ImageLoader(ImageLimits()).read_file
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 app = typer.Typer()

@@ -11,8 +11,11 @@ from hypothesis.extra import numpy as hnp
 from imgcap.blur.degradations import disk, gaussian, jpeg, linear_motion, noise, shaken_motion, then
 from imgcap.blur.sharpness import advice, format_variance, measure, sharpness_overlay, working_grey
 from imgcap.errors import InputError
-from imgcap.images.loading import read_file
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
 from imgcap.settings import Settings
+
+read_file = ImageLoader(ImageLimits()).read_file
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 THRESHOLD = Settings().blur_threshold

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import ssl
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from loopback import body, redirect, serve
 from PIL import Image
 
 from imgcap.errors import InputError
-from imgcap.images import links
-from imgcap.images import loading as images
-from imgcap.images.links import fetch_async, is_allowed, is_public
-from imgcap.settings import Settings, get_settings
+from imgcap.images.limits import ImageLimits
+from imgcap.images.links import fetch_async, is_public
+from imgcap.images.loading import ImageLoader
+from imgcap.settings import Settings
 
 PNG = encode(Image.new("RGB", (4, 3), "blue"), "PNG")
 PEM = Path(__file__).parents[1] / "samples" / "picture.test.pem"
@@ -26,8 +27,11 @@ def loopback_but_one(address) -> bool:
     return address.is_loopback and address != FORBIDDEN
 
 
-async def get(url, **options):
-    return await fetch_async(url, **({"allow": loopback_but_one} | options))
+LIMITS = ImageLimits(max_bytes=100_000, url_timeout=20)
+
+
+async def get(url, limits=LIMITS, **options):
+    return await fetch_async(url, limits, **({"allow": loopback_but_one} | options))
 
 
 def names(**table):
@@ -39,19 +43,6 @@ def names(**table):
 
     asked = resolver.asked = []
     return resolver
-
-
-@pytest.fixture(autouse=True)
-def limits(monkeypatch):
-    """Small limits; a test may set others."""
-
-    def change(**values):
-        monkeypatch.setattr(
-            links, "get_settings", lambda: Settings(**{"max_bytes": 100_000, "url_timeout": 20} | values)
-        )
-
-    change()
-    return change
 
 
 @pytest.mark.parametrize(
@@ -103,7 +94,6 @@ def limits(monkeypatch):
 )
 def test_addresses_that_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
-    assert not is_allowed(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
@@ -111,11 +101,10 @@ def test_public_addresses(address):
     assert is_public(ipaddress.ip_address(address))
 
 
-def test_private_links_need_the_setting(limits):
-    assert get_settings().allow_private_links is False
-    assert Settings().allow_private_links is False
-    limits(allow_private_links=True)
-    assert is_allowed(FIRST)
+def test_private_links_need_the_setting():
+    assert ImageLimits().allow_private_links is False
+    assert Settings().image_limits == ImageLimits()
+    assert Settings(allow_private_links=True).image_limits.allow_private_links is True
 
 
 @pytest.mark.parametrize(
@@ -125,7 +114,7 @@ def test_private_links_need_the_setting(limits):
 async def test_by_default_this_machine_is_out_of_reach_however_it_is_written(host):
     async with serve(body(PNG)) as server:
         with pytest.raises(InputError, match="public address"):
-            await fetch_async(server.url(host=host))
+            await fetch_async(server.url(host=host), LIMITS)
     assert server.requests == []
 
 
@@ -141,13 +130,13 @@ async def test_a_picture_is_fetched_and_the_server_learns_little():
     assert "accept-encoding: identity" in server.requests[0].lower()
 
 
-def test_sync_fetch_and_load(limits, monkeypatch):
+def test_sync_fetch_and_load():
     started = asyncio.new_event_loop()
-    limits(allow_private_links=True)
+    limits = replace(LIMITS, allow_private_links=True)
 
     async def session():
         async with serve(body(PNG, "Content-Type: text/html")) as server:
-            return await asyncio.to_thread(images.load, server.url())
+            return await asyncio.to_thread(ImageLoader(limits).load, server.url())
 
     assert started.run_until_complete(session()).shape == (3, 4, 3)
     started.close()
@@ -157,7 +146,7 @@ async def test_what_is_no_picture_is_refused_whatever_the_server_calls_it():
     async with serve(body(b"<html>secret words</html>", "Content-Type: image/png")) as server:
         data = await get(server.url())
     with pytest.raises(InputError, match="not a picture of a known kind"):
-        images.decode(data)
+        ImageLoader(LIMITS).decode(data)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +189,11 @@ async def test_redirects_are_followed(status):
         assert await get(server.url("/here")) == PNG
 
 
-async def test_redirects_are_counted(limits):
+async def test_redirects_are_counted():
     async with serve(redirect("/again")) as server:
-        limits(url_max_redirects=3)
+        limits = replace(LIMITS, url_max_redirects=3)
         with pytest.raises(InputError, match="redirects too often"):
-            await get(server.url())
+            await get(server.url(), limits)
         assert len(server.requests) == 4
 
 
@@ -230,7 +219,7 @@ async def test_each_redirect_is_checked_again(location, words):
         assert inner.requests == []
 
 
-async def test_an_endless_redirect_body_is_not_read(limits):
+async def test_an_endless_redirect_body_is_not_read():
     async def reply(path, writer):
         if path == "/there":
             return await body(PNG)(path, writer)
@@ -311,32 +300,32 @@ async def silence(_, __):
 
 
 @pytest.mark.parametrize("reply", [drip_headers, drip_body, silence])
-async def test_the_whole_time_is_capped(limits, reply):
-    limits(url_timeout=0.5)
+async def test_the_whole_time_is_capped(reply):
+    limits = replace(LIMITS, url_timeout=0.5)
     async with serve(reply) as server:
         with pytest.raises(InputError, match=r"longer than 0\.5 seconds"):
-            await get(server.url())
+            await get(server.url(), limits)
 
 
-async def test_a_name_server_that_never_answers_is_given_up(limits):
-    limits(url_timeout=0.2)
+async def test_a_name_server_that_never_answers_is_given_up():
+    limits = replace(LIMITS, url_timeout=0.2)
 
     async def resolver(host):
         await asyncio.sleep(3600)
 
     with pytest.raises(InputError, match=r"longer than 0\.2 seconds"):
-        await get("http://slow.test/", resolver=resolver)
+        await get("http://slow.test/", limits=limits, resolver=resolver)
 
 
-async def test_slow_redirects_share_one_time(limits):
+async def test_slow_redirects_share_one_time():
     async def reply(path, writer):
         await asyncio.sleep(0.3)
         await redirect("/again")(path, writer)
 
-    limits(url_timeout=1, url_max_redirects=20)
+    limits = replace(LIMITS, url_timeout=1, url_max_redirects=20)
     async with serve(reply) as server:
         with pytest.raises(InputError, match="longer than 1 seconds"):
-            await get(server.url())
+            await get(server.url(), limits)
 
 
 @pytest.mark.parametrize("status", ["404 secret reason", "500 secret reason", "204 secret reason", "302 secret reason"])

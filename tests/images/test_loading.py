@@ -11,10 +11,11 @@ from hostile import bmp_header, encode, png_with
 from PIL import ExifTags, Image, ImageCms
 
 from imgcap.errors import InputError
-from imgcap.images import loading as images
-from imgcap.settings import Settings
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
 
 pillow_heif.register_heif_opener()
+images = ImageLoader(ImageLimits())
 SAMPLES = Path(__file__).parents[1] / "samples"
 HEIGHT, WIDTH = 48, 80
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -204,31 +205,31 @@ def test_a_file_cut_short_is_refused(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF", "TIFF", "BMP"])
-def test_pixels_are_counted_before_decoding(kind, monkeypatch):
+def test_pixels_are_counted_before_decoding(kind):
     data = encode(PICTURE, kind)
-    monkeypatch.setattr(images, "get_settings", lambda: Settings(max_pixels=WIDTH * HEIGHT))
+    images = ImageLoader(ImageLimits(max_pixels=WIDTH * HEIGHT))
     assert images.decode(data).shape == (HEIGHT, WIDTH, 3)
-    monkeypatch.setattr(images, "get_settings", lambda: Settings(max_pixels=WIDTH * HEIGHT - 1))
+    images = ImageLoader(ImageLimits(max_pixels=WIDTH * HEIGHT - 1))
     with pytest.raises(InputError, match="pixels"):
         images.decode(data)
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
-def test_a_container_that_lies_about_its_size_is_bounded(kind, monkeypatch):
+def test_a_container_that_lies_about_its_size_is_bounded(kind):
     data, place = bytearray(encode(Image.new("RGB", (3000, 3000)), kind)), -1
     while (place := data.find(b"ispe", place + 1)) >= 0:
         data[place + 8 : place + 16] = struct.pack(">II", 64, 64)
-    monkeypatch.setattr(images, "get_settings", lambda: Settings(max_pixels=64 * 64))
+    images = ImageLoader(ImageLimits(max_pixels=64 * 64))
     try:
         assert images.decode(bytes(data)).shape == (64, 64, 3)
     except InputError as refusal:
         assert "damaged" in str(refusal) or "pixels" in str(refusal)  # noqa: PT017 - both answers are good
 
 
-def test_bytes_are_counted_before_anything(monkeypatch, tmp_path):
+def test_bytes_are_counted_before_anything(tmp_path):
     data = encode(PICTURE, "PNG")
     (tmp_path / "large.png").write_bytes(data)
-    monkeypatch.setattr(images, "get_settings", lambda: Settings(max_bytes=len(data) - 1))
+    images = ImageLoader(ImageLimits(max_bytes=len(data) - 1))
     for source in (lambda: images.decode(data), lambda: images.read_file(tmp_path / "large.png")):
         with pytest.raises(InputError, match="is larger than"):
             source()

@@ -10,7 +10,7 @@ import pytest
 from running import PASSWORD
 
 from imgcap.accounts.history import make_thumbnail
-from imgcap.captioner import Reading
+from imgcap.reading import Reading
 from imgcap.web.cookies import PLAIN_NAME, SECURE_NAME
 from imgcap.web.gauge import CSS
 

@@ -1,4 +1,4 @@
-"""What Alembic runs: migrations go through the connection, and inside the transaction, that `imgcap.accounts.database` gives."""
+"""Alembic runs this file; migrations use the connection and transaction that `imgcap.accounts.database` opened."""
 
 from alembic import context
 

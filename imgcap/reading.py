@@ -1,0 +1,60 @@
+"""What imgcap answers about one picture: the same on the page, the API, the command line and in the history."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from imgcap.errors import InputError
+
+Length = Literal["short", "normal", "long"]
+LENGTHS: tuple[Length, ...] = get_args(Length)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence for a picture, and how sure the captioner is of it."""
+
+    caption: str
+    confidence: float | None  # 0-1; None until the model is calibrated
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What imgcap says of one picture; `as_dict` is the JSON that every interface answers with.
+
+    source: the file or link as given.
+    valid: exactly `blur_variance >= threshold`; None if there was no picture to measure.
+    reason: why the picture is invalid, "blurred" or "low_detail"; None if it is valid.
+    blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
+    threshold: the least variance of a valid picture.
+    caption: a sentence; None if the picture is invalid or was only checked.
+    confidence: the share of captions like this one that say what people say, 0-1; None until the model is calibrated.
+    alternatives: captions that differ from `caption` in content, the most probable first.
+    error: one sentence on what was wrong with the input, or None.
+    """
+
+    source: str | None
+    valid: bool | None
+    reason: Literal["blurred", "low_detail"] | None
+    blur_variance: float | None
+    threshold: float
+    caption: str | None = None
+    confidence: float | None = None
+    alternatives: tuple[Caption, ...] = ()
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields in their order, as JSON types."""
+        return asdict(self) | {"alternatives": [asdict(alternative) for alternative in self.alternatives]}
+
+
+def format_confidence(confidence: float) -> str:
+    """Return '72%' for .72; never 0% or 100%, since no caption is certain."""
+    return f"{min(max(round(100 * confidence), 1), 99)}%"
+
+
+def check_length(length: str) -> Length:
+    """Return the length itself. Raises an InputError that names the choices if it is not one of them."""
+    for known in LENGTHS:
+        if length == known:
+            return known
+    raise InputError(f"length must be {', '.join(LENGTHS[:-1])} or {LENGTHS[-1]}, not {length!r}.")
