@@ -20,7 +20,7 @@ def _on_space(there: T, elsewhere: T) -> T:
 
 
 class Settings(BaseSettings):
-    """Typed settings; the README's table lists each with its default."""
+    """Typed settings; docs/server.md lists each with its default."""
 
     model_config = SettingsConfigDict(env_prefix="IMGCAP_", frozen=True, extra="ignore")
 

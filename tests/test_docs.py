@@ -1,4 +1,4 @@
-"""The README's commands and snippets are run, so that they cannot rot."""
+"""The commands and snippets of the README and of docs/ are run, so that they stay true."""
 
 import os
 import re
@@ -20,11 +20,12 @@ from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
 from imgcap.training.run import load_recipe, train
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text() for page in PAGES}
+README = TEXTS[ROOT / "README.md"]
 SAMPLES = ROOT / "tests" / "samples"
-COMMANDS = [
-    line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line
-]
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)]
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitlines() if line))
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -124,11 +125,14 @@ def test_the_front_matter_is_a_spaces():
     assert f"gradio=={data.sdk_version}" in (ROOT / "requirements.txt").read_text()
 
 
-def test_local_links_lead_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_local_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_code_beside_the_weights_is_this_code():

@@ -1,4 +1,4 @@
-"""The README's two ways to call the API, run word for word against a server."""
+"""The documented ways to call the API, run word for word against a server."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import sys
 import pytest
 from running import PASSWORD, ROOT, SHARP
 
-README = (ROOT / "README.md").read_text()
+PAGES = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/using.md"))
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def ada(server):
 
 
 def block(language, word):
-    found = next(code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if word in code)
+    found = next(code for code in re.findall(rf"```{language}\n(.*?)```", PAGES, re.DOTALL) if word in code)
     assert PASSWORD in found
     return found
 
