@@ -1,4 +1,4 @@
-"""Accounts: registering, signing in, changing, exporting and deleting."""
+"""Register, verify, change, export and delete accounts."""
 
 import asyncio
 import io
@@ -30,8 +30,8 @@ R = TypeVar("R")
 class Accounts:
     """The accounts in a database. Safe to share between threads.
 
-    Every method takes a user's name as it was typed, and normalises it. The methods block, for a hash (some 25 ms) or
-    a transaction; on an event loop call their `a...` twins, which work in a few threads of their own.
+    Every method takes a user's name as it was typed and normalises it. The methods block, for a hash (some 25 ms) or a
+    transaction; on an event loop call the `a...` variants, which work in a few threads of their own.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -41,10 +41,10 @@ class Accounts:
         self._threads = ThreadPoolExecutor(settings.hash_concurrency, thread_name_prefix="imgcap-accounts")
 
     def register(self, name: str, password: str) -> User:
-        """Make an account for a visitor.
+        """Create an account for a visitor.
 
         Raises:
-            InputError: registration is closed, or as `create`.
+            InputError: registration is closed, or `create` refuses.
         """
         if not self._settings.open_registration:
             raise InputError("Registration is closed here; ask whoever runs this server for an account.")
@@ -55,7 +55,7 @@ class Accounts:
         return await self._in_thread(self.register, name, password)
 
     def create(self, name: str, password: str) -> User:
-        """Make an account, whether registration is open or closed.
+        """Create an account, whether registration is open or closed.
 
         Raises:
             InputError: the name is not allowed or is taken, or the password breaks a rule.
@@ -64,7 +64,7 @@ class Accounts:
         password = check_password(password, name, self._settings.min_password_length)
         taken = InputError("That name is taken; choose another.")
         with self._database.session(read_only=True) as session:
-            if find_user(session, name):  # spares a hash; what decides is the constraint, below
+            if find_user(session, name):  # saves a hash; the constraint below decides
                 raise taken
         user = User(name=name, password_hash=self._hasher.hash(password))
         try:
@@ -76,10 +76,10 @@ class Accounts:
         return user
 
     def verify(self, name: str, password: str) -> User | None:
-        """The user of that name if the password is theirs, else None.
+        """Return the user of that name if the password is theirs, else None.
 
         It costs one Argon2 verification whether the name is unknown, malformed or known. A hash made with other
-        parameters than today's is renewed.
+        parameters than the present ones is renewed.
         """
         try:
             wanted, given = normalise_name(name), normalise_password(password)
@@ -124,7 +124,7 @@ class Accounts:
         return password
 
     def get(self, name: str) -> User:
-        """The user of that name.
+        """Return the user of that name.
 
         Raises:
             InputError: there is no such account.
@@ -133,7 +133,7 @@ class Accounts:
             return get_user(session, name)
 
     def delete(self, name: str) -> None:
-        """Delete the account and everything of it: sessions and history.
+        """Delete the account with its sessions and its history.
 
         Raises:
             InputError: there is no such account.
@@ -144,15 +144,15 @@ class Accounts:
         logger.info("account %d deleted", user.id)
 
     def list(self) -> Sequence[User]:
-        """Every user, by name."""
+        """Return every user, ordered by name."""
         with self._database.session(read_only=True) as session:
             return session.scalars(select(User).order_by(User.name)).all()
 
     def export(self, name: str) -> bytes:
-        """Everything kept about a user, as a ZIP archive.
+        """Return everything that is kept about a user, as a ZIP archive.
 
-        It holds `account.json` (name, creation, sessions), `history.csv` and `thumbnails/ID.jpg`. The password's hash
-        and the tokens' stay behind: they are no use to the user, and would be to a thief.
+        It holds `account.json` (name, creation, sessions), `history.csv` and `thumbnails/ID.jpg`. The hashes of the
+        password and of the tokens are left out: they are useless to the user and useful to a thief.
 
         Raises:
             InputError: there is no such account.
@@ -172,7 +172,7 @@ class Accounts:
         return archive.getvalue()
 
     def close(self) -> None:
-        """Let the threads end once what they do is done."""
+        """Wait for the running work and end the threads."""
         self._threads.shutdown()
 
     def _set_password(self, user: User, password: str, keep_session: str | None) -> None:
@@ -183,7 +183,7 @@ class Accounts:
         logger.info("account %d has a new password", user.id)
 
     def _renew_hash(self, user: User, password: str) -> None:
-        """Store today's kind of hash, unless the password was changed meanwhile."""
+        """Store a hash with the present parameters, unless the password was changed meanwhile."""
         unchanged = (User.id == user.id) & (User.password_hash == user.password_hash)
         hashed = self._hasher.hash(password)
         with self._database.session() as session:

@@ -1,6 +1,6 @@
-"""The database: its tables, its engine, and migrations run to the newest on opening.
+"""Open the database, define its tables and migrate them to the newest version.
 
-SQLite in the data folder by default; PostgreSQL (psycopg 3) by `IMGCAP_DATABASE_URL`.
+SQLite in the data folder by default; PostgreSQL (psycopg 3) with `IMGCAP_DATABASE_URL`.
 """
 
 import sqlite3
@@ -39,39 +39,39 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-# Any constant will do: it names the migrations among PostgreSQL's advisory locks ("imgcap" in ASCII).
+# Names the migrations among PostgreSQL's advisory locks; any constant works (this is "imgcap" in ASCII).
 MIGRATION_LOCK = 0x696D67636170
 BUSY_TIMEOUT_MS = 30_000
 
 
 def utc_now() -> datetime:
-    """The present moment, with its time zone (UTC)."""
+    """Return the present time with its time zone (UTC)."""
     return datetime.now(UTC)
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite, which keeps no time zone, gives it back with one all the same."""
+    """A time in UTC, with its time zone also on SQLite, which stores none."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
-        """Turn any zone into UTC; a moment without a zone is refused with ValueError."""
+        """Convert any zone to UTC. Raises ValueError for a time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment in the database needs a time zone")
+            raise ValueError("a time in the database needs a time zone")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  as above
-        """Give the moment its zone back."""
+        """Restore the time zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """The tables. Constraints have names, so that a later migration can speak of them."""
+    """The tables. Constraints have names, so that later migrations can change them."""
 
     metadata = MetaData(
         naming_convention={
@@ -88,11 +88,11 @@ class User(Base):
     """An account."""
 
     __tablename__ = "users"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  an id is never given twice; SQLAlchemy's form
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  an id is never reused; SQLAlchemy's form
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(32), unique=True)
-    """As `imgcap.accounts.accounts.normalise_name` returns it."""
+    """As `imgcap.accounts.users.normalise_name` returns it."""
     password_hash: Mapped[str] = mapped_column(Text)
     """Argon2id in PHC string format."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
@@ -102,7 +102,7 @@ class User(Base):
 
 
 class UserSession(Base):
-    """A sign-in. The token itself is known to the browser alone."""
+    """A sign-in. Only the browser knows the token itself."""
 
     __tablename__ = "sessions"
 
@@ -114,7 +114,7 @@ class UserSession(Base):
 
 
 class HistoryEntry(Base):
-    """One reading of one user, as it is kept: no link, no file name, no place."""
+    """One reading of one user. Links, file names and places are not kept."""
 
     __tablename__ = "history"
     __table_args__ = (Index("ix_history_user_id_id", "user_id", "id"), {"sqlite_autoincrement": True})
@@ -143,9 +143,9 @@ class Database:
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises.
+        """Run one transaction: committed when the block ends, rolled back when it raises.
 
-        A transaction that only reads says so; then, on SQLite, it waits for no writer.
+        A `read_only` transaction does not wait for writers on SQLite.
         """
         engine = self.engine if read_only else self._writing
         with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -157,15 +157,15 @@ class Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database that `settings` name and migrate it to the newest version.
+    """Open the database that the settings name and migrate it to the newest version.
 
     Raises:
         InputError: the data folder cannot be made, the URL is not one of SQLite or PostgreSQL, the database cannot be
-            reached, or a newer version of this program made it.
+            reached, or it was made by a newer version of this program.
     """
     engine = create_engine(
         database_url(settings),
-        hide_parameters=True,  # what people gave must not reach a log by way of an error
+        hide_parameters=True,  # people's data must not reach a log through an error
         pool_pre_ping=True,
     )
     if engine.dialect.name == "sqlite":
@@ -180,7 +180,7 @@ def open_database(settings: Settings) -> Database:
 
 
 def database_url(settings: Settings) -> URL:
-    """The SQLAlchemy URL of `settings.database_url`, or of `imgcap.db` in the data folder, which is made if need be.
+    """Return the SQLAlchemy URL of `settings.database_url`, or of `imgcap.db` in the data folder, created if needed.
 
     Raises:
         InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
@@ -199,7 +199,7 @@ def database_url(settings: Settings) -> URL:
 
 
 def _private_file(folder: Path, name: str) -> Path:
-    """The path of a file that nobody else can read, both made if need be; a folder that exists stays as it is."""
+    """Return the path of a file that nobody else can read; create it and its folder if needed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / name).touch(mode=0o600)
@@ -209,7 +209,7 @@ def _private_file(folder: Path, name: str) -> Path:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    """Give every connection its pragmas, and transactions that begin when they say so.
+    """Set every connection's pragmas, and begin transactions explicitly.
 
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
     """
@@ -224,13 +224,13 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A write that began as a read fails at once, without waiting, when another write came between.
+        # A transaction that begins with a read and then writes fails without waiting if another write came between.
         writing = connection.get_execution_options().get("imgcap_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; SQLite does not wait by itself where another process is just doing the same."""
+    """Switch to write-ahead logging; SQLite does not wait by itself while another process does the same."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -244,10 +244,10 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def migrate(database: Database) -> None:
-    """Bring the tables to the newest version; of two processes that start at once, one waits for the other.
+    """Migrate the tables to the newest version; of two processes that start together, one waits for the other.
 
     Raises:
-        InputError: the tables are of a newer version than this program knows.
+        InputError: the tables have a newer version than this program knows.
     """
     with database.session() as session:
         connection = session.connection()
@@ -260,7 +260,7 @@ def migrate(database: Database) -> None:
 
 
 def migration_config(connection: Connection) -> Config:
-    """Alembic's configuration for migrating over `connection`."""
+    """Return Alembic's configuration for migrating over `connection`."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection

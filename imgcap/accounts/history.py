@@ -1,4 +1,4 @@
-"""Each user's readings: kept, searched, exported and deleted."""
+"""Keep, search, export and delete each user's readings."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
 THUMBNAIL_SIDE = 256
 MAX_ID = 2**31 - 1
-"""Largest id that PostgreSQL gives; SQLite's driver raises at one of more than 64 bits."""
+"""Largest id in PostgreSQL; SQLite's driver raises at integers of more than 64 bits."""
 NO_SUCH_READING = "Your history has no such reading; it may have been deleted."
 CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
 
 
 def make_thumbnail(image: NDArray[np.uint8]) -> bytes:
-    """A JPEG of at most 256 x 256 pixels of an upright RGB picture (height, width, 3), with no metadata."""
+    """Return a JPEG of at most 256 x 256 pixels, without metadata, of an upright (H, W, 3) uint8 RGB picture."""
     picture = Image.fromarray(image)
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     jpeg = io.BytesIO()
@@ -37,10 +37,10 @@ def make_thumbnail(image: NDArray[np.uint8]) -> bytes:
 
 
 class History:
-    """The readings of every user, each private to its own. Safe to share between threads.
+    """The readings of every user, each private to its user. Safe to share between threads.
 
-    Every method takes a user's name as it was typed, and raises InputError where there is no such account. What a
-    method has done when it returns is on the disk.
+    Every method takes a user's name as it was typed, and raises InputError if there is no such account. When a method
+    returns, its changes are on the disk.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -48,17 +48,17 @@ class History:
         self._limit = settings.history_limit
 
     def add(self, user: str, reading: Reading, thumbnail: bytes, source: Source = "picture") -> int:
-        """Keep a reading; returns its id. Where the user has `settings.history_limit` of them, the oldest goes.
+        """Store a reading and return its id; above `settings.history_limit` readings the user's oldest is deleted.
 
         Args:
-            user: whose it is.
-            reading: a Reading without an error. Its own `source` is not kept: it may hold a link or a name.
+            user: the user's name.
+            reading: a Reading without an error. Its `source` is not kept, since it may hold a link or a file name.
             thumbnail: what `make_thumbnail` returned.
-            source: how the picture came.
+            source: whether the picture was uploaded or came from a link.
 
         Raises:
             InputError: there is no such account.
-            ValueError: the reading has an error, and so no measurement.
+            ValueError: the reading has no measurement.
         """
         if reading.valid is None or reading.blur_variance is None:
             raise ValueError("only a reading with a measurement belongs in the history")
@@ -81,22 +81,22 @@ class History:
             return entry.id
 
     def search(self, user: str, text: str = "", limit: int = 20, offset: int = 0) -> Sequence[HistoryEntry]:
-        """The user's readings, newest first, whose caption or reason holds every word of `text`, in any case."""
+        """Return the user's readings, newest first, whose caption or reason contains every word of `text`."""
         with self._database.session(read_only=True) as session:
             found = select(HistoryEntry).where(_matches(get_user(session, user), text))
             return session.scalars(_newest_first(found).limit(limit).offset(offset)).all()
 
     def count(self, user: str, text: str = "") -> int:
-        """How many readings `search` would find in all."""
+        """Return how many readings `search` would find in all."""
         with self._database.session(read_only=True) as session:
             matches = _matches(get_user(session, user), text)
             return session.scalar(select(func.count()).select_from(HistoryEntry).where(matches)) or 0
 
     def get_thumbnail(self, user: str, entry_id: int) -> bytes:
-        """The JPEG of one of the user's readings.
+        """Return the JPEG thumbnail of one of the user's readings.
 
         Raises:
-            InputError: the user has no such reading, be it that another has.
+            InputError: the user has no reading of that id, even if another user has.
         """
         with self._database.session(read_only=True) as session:
             thumbnail = session.scalar(select(HistoryEntry.thumbnail).where(_is_own(get_user(session, user), entry_id)))
@@ -108,7 +108,7 @@ class History:
         """Delete one of the user's readings.
 
         Raises:
-            InputError: the user has no such reading, be it that another has.
+            InputError: the user has no reading of that id, even if another user has.
         """
         with self._database.session() as session:
             own = _is_own(get_user(session, user), entry_id)
@@ -117,7 +117,7 @@ class History:
             raise InputError(NO_SUCH_READING)
 
     def delete_all(self, user: str) -> int:
-        """Delete all the user's readings; returns how many."""
+        """Delete all the user's readings; return how many."""
         with self._database.session() as session:
             owner = get_user(session, user)
             return len(
@@ -127,7 +127,7 @@ class History:
             )
 
     def to_csv(self, user: str) -> str:
-        """The user's readings, newest first, as CSV (RFC 4180) that no spreadsheet takes for formulas."""
+        """Return the user's readings, newest first, as CSV (RFC 4180) in which no cell is a spreadsheet formula."""
         with self._database.session(read_only=True) as session:
             return history_csv(session, get_user(session, user))
 
@@ -143,7 +143,7 @@ class History:
 
 
 def history_csv(session: Session, user: User) -> str:
-    """Within a transaction, what `History.to_csv` returns."""
+    """Return the CSV of `History.to_csv`, within a transaction."""
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(CSV_COLUMNS)
@@ -164,7 +164,7 @@ def history_csv(session: Session, user: User) -> str:
 
 
 def csv_cell(cell: object) -> object:
-    """The cell, with an apostrophe before text that a spreadsheet would run (OWASP, CSV Injection)."""
+    """Return the cell, with an apostrophe before text that a spreadsheet would execute (OWASP, CSV Injection)."""
     if not isinstance(cell, str):
         return cell
     plain = unicodedata.normalize("NFKC", cell)
@@ -182,7 +182,7 @@ def _is_own(user: User, entry_id: int) -> ColumnElement[bool]:
 
 
 def _matches(user: User, text: str) -> ColumnElement[bool]:
-    words = text.replace("\0", " ").split()  # PostgreSQL takes no NUL
+    words = text.replace("\0", " ").split()  # PostgreSQL refuses NUL
     return and_(
         HistoryEntry.user_id == user.id,
         *(

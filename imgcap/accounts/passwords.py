@@ -1,6 +1,6 @@
 """Password rules (NIST SP 800-63B-4, section 3.1.1.2) and hashes (Argon2id).
 
-A password has a least length, is not a common or guessable one, and may be made of anything.
+A password has a minimum length, is not common or guessable, and may contain any characters.
 """
 
 import gzip
@@ -22,10 +22,10 @@ COMMON_PASSWORDS = Path(__file__).with_name("common-passwords.txt.gz")
 """Django's list of 19,640 common passwords, by Royce Williams; see common-passwords.LICENSE."""
 
 MAX_BYTES = 1024
-"""Longest password, in bytes of UTF-8. There only so that nobody makes the server normalise and hash megabytes."""
+"""Longest password, in bytes of UTF-8, so that nobody can make the server normalise and hash megabytes."""
 
 MIN_UNIT = 4
-"""A shorter unit than this, repeated (aaa..., abab..., 123123...), is easily guessed whatever it is."""
+"""Any shorter unit, repeated (aaa..., abab..., 123123...), is easily guessed."""
 
 RUNS = (
     string.ascii_lowercase,
@@ -39,16 +39,16 @@ RUNS = (
     "qwertzuiopasdfghjklyxcvbnm",
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
 )
-# No spaces, and nothing easily mistaken for something else: it is read from a screen once.
+# No spaces, and no characters that are easily confused when read from a screen.
 GENERATED_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 GENERATED_BITS = 100
 
 
 def normalise_password(password: str) -> str:
-    """The password in NFKC, as SP 800-63B-4 advises, so that it is the same from every keyboard.
+    """Return the password in NFKC, as SP 800-63B-4 advises, so that it is the same from every keyboard.
 
     Raises:
-        InputError: it is longer than `MAX_BYTES`, or is not text that UTF-8 can write.
+        InputError: it is longer than `MAX_BYTES`, or cannot be encoded as UTF-8.
     """
     too_long = f"The password is longer than {MAX_BYTES} bytes; choose a shorter one."
     if len(password) > MAX_BYTES:
@@ -64,15 +64,15 @@ def normalise_password(password: str) -> str:
 
 
 def check_password(password: str, name: str, min_length: int) -> str:
-    """Hold a new password against the rules and return it normalised.
+    """Check a new password against the rules and return it normalised.
 
     Args:
         password: as typed.
-        name: the account's normalised name, which the password must not be made of.
+        name: the account's normalised name, which the password must not consist of.
         min_length: least number of Unicode characters.
 
     Raises:
-        InputError: a rule failed; says which.
+        InputError: the password breaks a rule; the message says which.
     """
     normalised = normalise_password(password)
     if len(normalised) < min_length:
@@ -85,7 +85,7 @@ def check_password(password: str, name: str, min_length: int) -> str:
 def _is_guessable(folded: str, name: str) -> bool:
     """Whether a case-folded password is common, this account's or this app's name, one unit repeated, or a run of keys.
 
-    Digits at the ends, spaces and punctuation do not save it (`imgcap-2024!!!!!`), for they add little.
+    Digits at the ends, spaces and punctuation are ignored (`imgcap-2024!!!!!`), since they add little.
     """
     core = _core(folded)
     unit = _repeated_unit(folded)
@@ -103,32 +103,32 @@ def _core(text: str) -> str:
 
 
 def _repeated_unit(text: str) -> str:
-    """The shortest unit of which `text` is a repetition, the last one perhaps cut: `abcabcab` gives `abc`."""
+    """Return the shortest unit that `text` repeats, the last one perhaps cut: `abc` for `abcabcab`."""
     return next(
         (text[:n] for n in range(1, len(text)) if text[:n] * (len(text) // n) + text[: len(text) % n] == text), text
     )
 
 
 def _follows(text: str, run: str) -> bool:
-    """Whether `text` goes along `run`, forwards or backwards, beginning anywhere and going round."""
+    """Return whether `text` follows `run` forwards or backwards, from any start and around its end."""
     return any(text in direction * (len(text) // len(run) + 2) for direction in (run, run[::-1]))
 
 
 @lru_cache(maxsize=1)
 def common_passwords() -> frozenset[str]:
-    """The block list, in lower case."""
+    """Return the block list, in lower case."""
     with gzip.open(COMMON_PASSWORDS, "rt", encoding="utf-8") as lines:
         return frozenset(line.strip().casefold() for line in lines)
 
 
 def generate_password(min_length: int) -> str:
-    """A random password of at least 100 bits and `min_length` characters."""
+    """Return a random password of at least 100 bits and `min_length` characters."""
     length = max(min_length, math.ceil(GENERATED_BITS / math.log2(len(GENERATED_ALPHABET))))
     return "".join(secrets.choice(GENERATED_ALPHABET) for _ in range(length))
 
 
 class Argon2Hasher:
-    """Argon2id, at no more than `settings.hash_concurrency` hashes at once."""
+    """Argon2id, computing at most `settings.hash_concurrency` hashes at once."""
 
     def __init__(self, settings: Settings) -> None:
         self._argon2 = PasswordHasher(
@@ -138,15 +138,15 @@ class Argon2Hasher:
         )
         self._slots = threading.BoundedSemaphore(settings.hash_concurrency)
         self.decoy = self.hash(secrets.token_hex())
-        """A hash of nobody's password, to verify against when there is no account."""
+        """A hash of a random password, to verify against when there is no account."""
 
     def hash(self, password: str) -> str:
-        """Hash a normalised password; returns the PHC string."""
+        """Return the PHC string of a normalised password."""
         with self._slots:
             return self._argon2.hash(password)
 
     def verify(self, password_hash: str, password: str) -> bool:
-        """Whether a normalised password is the one that was hashed."""
+        """Return whether a normalised password is the one that was hashed."""
         with self._slots:
             try:
                 return self._argon2.verify(password_hash, password)
@@ -154,5 +154,5 @@ class Argon2Hasher:
                 return False
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Return whether the hash was made with other parameters than the present ones."""
         return self._argon2.check_needs_rehash(password_hash)

@@ -1,4 +1,4 @@
-"""Sign-ins that survive a restart and can be ended, in the place of Gradio's dictionary of tokens."""
+"""Keep sign-ins in the database, where they survive a restart and can be ended, instead of in Gradio's dictionary."""
 
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
@@ -12,36 +12,36 @@ from imgcap.accounts.users import get_user
 from imgcap.settings import Settings
 
 TOUCH_EVERY = timedelta(minutes=1)
-"""How exactly the last use is kept: a write at every request would cost more than it tells."""
+"""Resolution of the stored time of last use; a write at every request would cost too much."""
 
 
 class TokenHash(str):
-    """The stored hash of a token: what iterating over the store gives, and what it takes for the token itself.
+    """The stored hash of a token. Iterating over the store yields these, and the store accepts them as keys.
 
-    A browser can only send a plain string, which is hashed first: whoever reads the database can sign in with none
-    of it.
+    A browser can only send a plain string, which is hashed first, so the hashes in the database cannot be used to sign
+    in.
     """
 
     __slots__ = ()
 
 
 def hash_token(token: str) -> TokenHash:
-    """SHA-256; a random token of 128 bits and more needs no slow hash and no salt."""
+    """Return the SHA-256 of a token; a random token of 128 bits or more needs no slow hash and no salt."""
     return (
         token if isinstance(token, TokenHash) else TokenHash(hashlib.sha256(token.encode(errors="replace")).hexdigest())
     )
 
 
 class SessionStore(MutableMapping[str, str]):
-    """Token -> user name, in the database: a drop-in for `gradio.routes.App.tokens`.
+    """A mapping of tokens to user names in the database, which replaces `gradio.routes.App.tokens`.
 
-    A session ends at `settings.session_days` after the sign-in and after `settings.session_idle_days` without use;
-    reading it is using it. Setting a token makes a session; iterating gives hashes of tokens, which serve as keys too.
+    A session ends `settings.session_days` after the sign-in, or after `settings.session_idle_days` without use; reading
+    a session counts as use. Setting a token creates a session; iterating yields hashes of tokens, which are also keys.
 
     Args:
         database: an open database.
-        settings: for the two ends of a session.
-        now: the clock.
+        settings: say how long a session lasts.
+        now: returns the present time.
     """
 
     def __init__(self, database: Database, settings: Settings, now: Callable[[], datetime] = utc_now) -> None:
@@ -51,7 +51,7 @@ class SessionStore(MutableMapping[str, str]):
         self._now = now
 
     def __getitem__(self, token: str) -> str:
-        """The user name; KeyError where there is no such session, or None was asked for (Gradio does)."""
+        """Return the user name. Raises KeyError if there is no such session, or for None, which Gradio looks up."""
         if not isinstance(token, str):
             raise KeyError(token)
         now = self._now()
@@ -69,7 +69,7 @@ class SessionStore(MutableMapping[str, str]):
         return name
 
     def __setitem__(self, token: str, name: str) -> None:
-        """Begin a session; InputError where there is no such account. Sessions that have run out are swept away."""
+        """Begin a session and delete expired ones. Raises InputError if there is no such account."""
         now = self._now()
         with self._database.session() as session:
             session.execute(delete(UserSession).where(~self._is_live(now)))
@@ -92,7 +92,7 @@ class SessionStore(MutableMapping[str, str]):
             return session.scalar(select(func.count()).select_from(UserSession).where(self._is_live(self._now()))) or 0
 
     def end(self, token: str) -> bool:
-        """Sign out one session; returns whether there was one."""
+        """End one session; return whether it existed."""
         with self._database.session() as session:
             ended = session.execute(
                 delete(UserSession)
@@ -102,7 +102,7 @@ class SessionStore(MutableMapping[str, str]):
             return ended.first() is not None
 
     def end_all(self, name: str, except_token: str | None = None) -> int:
-        """Sign out every session of a user, except one; returns how many.
+        """End every session of a user except one; return how many.
 
         Raises:
             InputError: there is no such account.
@@ -116,12 +116,12 @@ class SessionStore(MutableMapping[str, str]):
     def _touch(self, token: str, now: datetime) -> None:
         with self._database.session() as session:
             stored = session.get(UserSession, str(hash_token(token)))
-            if stored is not None:  # it may have been ended a moment ago
+            if stored is not None:  # it may just have been ended
                 stored.last_used_at = now
 
 
 def end_sessions(session: Session, user: User, except_token: str | None = None) -> int:
-    """Within a transaction, end the user's sessions, except that of one token; returns how many."""
+    """End the user's sessions within a transaction, except that of one token; return how many."""
     kept = "" if except_token is None else str(hash_token(except_token))
     ended = session.execute(
         delete(UserSession)

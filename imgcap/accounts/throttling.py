@@ -1,6 +1,6 @@
-"""How often a person may sign in, register and ask for captions, by account and by address.
+"""Limit how often a person may sign in, register and ask for captions, by account and by address.
 
-The counting is the `limits` library's (moving window); limits are written as it reads them: `10/minute; 60/hour`.
+The `limits` library counts in moving windows and defines how limits are written: `10/minute; 60/hour`.
 """
 
 import ipaddress
@@ -24,10 +24,10 @@ VERBS: dict[Kind, str] = {"sign_in": "sign in", "registration": "register", "cap
 UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 
 
-class Throttled(InputError):  # noqa: N818  what happened to the request, as HTTP's 429 words it
-    """Too many tries.
+class Throttled(InputError):  # noqa: N818  the term for HTTP status 429
+    """A limit was reached.
 
-    `retry_after` is the whole seconds, 1 or more, until one more is allowed, for the header of that name.
+    retry_after: seconds until one more try is allowed, a whole number of at least 1, for the header Retry-After.
     """
 
     def __init__(self, sentence: str, retry_after: int) -> None:
@@ -36,7 +36,7 @@ class Throttled(InputError):  # noqa: N818  what happened to the request, as HTT
 
 
 class Throttle:
-    """Counts what people do, and refuses what is over the limits of `settings`. Safe to share between threads.
+    """Counts requests and refuses those above the limits of the settings. Safe to share between threads.
 
     Raises:
         InputError: a limit or the storage's URL in the settings cannot be read, or the storage's library is missing.
@@ -59,32 +59,32 @@ class Throttle:
             ) from error
 
     def hit(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
-        """Count `n` of something done, or count nothing and refuse.
+        """Count `n` requests, or refuse and count nothing.
 
         Args:
-            kind: what is done.
-            account: the name as typed; None where nobody is named.
-            address: the client's IP address; None where it is not known. IPv6 addresses count by their /64.
-            n: how many at once, for a batch.
+            kind: of the requests.
+            account: the name as typed; None if there is none.
+            address: the client's IP address; None if it is unknown. IPv6 addresses count by their /64.
+            n: number of requests, for a batch.
 
         Raises:
-            Throttled: a limit of the account or of the address would be passed.
+            Throttled: a limit of the account or of the address would be exceeded.
         """
         with self._lock:
             self.check(kind, account=account, address=address, n=n)
             try:
                 for item, key in self._buckets(kind, account, address):
-                    if not self._limiter.hit(item, key, cost=n):  # another process, in a shared storage, came between
+                    if not self._limiter.hit(item, key, cost=n):  # another process counted meanwhile
                         raise self._refusal(kind, item, key, n)
             except StorageError as error:
                 raise Throttled(UNCOUNTED, 60) from error
             self._forget()
 
     def check(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
-        """Refuse as `hit` would, and count nothing.
+        """Refuse as `hit` would, without counting.
 
         Raises:
-            Throttled: a limit of the account or of the address would be passed.
+            Throttled: a limit of the account or of the address would be exceeded.
         """
         try:
             for item, key in self._buckets(kind, account, address):
@@ -94,7 +94,7 @@ class Throttle:
             raise Throttled(UNCOUNTED, 60) from error
 
     def _forget(self) -> None:
-        """Drop what has run out: `limits` empties it but keeps its key, and with it every address ever seen."""
+        """Delete expired entries: `limits` empties them but keeps their keys, and so every address ever seen."""
         storage = self._limiter.storage
         if isinstance(storage, MemoryStorage):
             for key in [key for key, events in list(storage.events.items()) if not events]:
@@ -127,11 +127,11 @@ def _account_key(name: str) -> str:
     try:
         return normalise_name(name)
     except InputError:
-        return "malformed"  # one bucket for all: none of them has an account
+        return "malformed"  # one bucket for all, since none of them has an account
 
 
 def _network(address: str) -> str:
-    """What an address counts as: itself, or for IPv6 its /64, which is what one household or server is given."""
+    """Return the address itself, or for IPv6 its /64, which one household or server is usually given."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A user's name: its one form, and how to find whose it is."""
+"""Normalise user names and find their users."""
 
 import re
 import unicodedata
@@ -9,18 +9,18 @@ from sqlalchemy.orm import Session
 from imgcap.accounts.database import User
 from imgcap.errors import InputError
 
-# ASCII alone: names that look alike and are not (a Cyrillic a) would let one user pass for another.
+# ASCII only: a name that looks like another (with a Cyrillic a) would let one user pass for another.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,30}[a-z0-9]")
 
 
 def normalise_name(name: str) -> str:
-    """The one form of a user name: NFKC, case-folded, without white space around it.
+    """Return the normal form of a user name: NFKC, case-folded, without surrounding white space.
 
     Raises:
-        InputError: it is not 3 to 32 letters a-z, digits, dots, hyphens and underscores, with a letter or digit at
-            both ends.
+        InputError: the name is not 3 to 32 letters a-z, digits, dots, hyphens and underscores, with a letter or digit
+            at both ends.
     """
-    normalised = unicodedata.normalize("NFKC", name.strip()[:100]).casefold()  # no longer one could be allowed
+    normalised = unicodedata.normalize("NFKC", name.strip()[:100]).casefold()  # a longer one is never allowed
     if not NAME.fullmatch(normalised):
         raise InputError(
             "The name must be 3 to 32 letters a-z, digits, dots, hyphens or underscores, "
@@ -30,7 +30,7 @@ def normalise_name(name: str) -> str:
 
 
 def find_user(session: Session, name: str, *, keep: bool = False) -> User | None:
-    """The user of that name, typed in whatever case; None where there is none or the name is not allowed.
+    """Return the user of that name in any case, or None if nobody has it or it is not allowed.
 
     With `keep`, the account cannot be deleted before this transaction ends.
     """
@@ -42,7 +42,7 @@ def find_user(session: Session, name: str, *, keep: bool = False) -> User | None
 
 
 def get_user(session: Session, name: str, *, keep: bool = False) -> User:
-    """As `find_user`.
+    """Return the user of that name, as `find_user` does.
 
     Raises:
         InputError: there is no such account.

@@ -1,7 +1,7 @@
 """The captioner as transformers knows it.
 
-The modules here import nothing from the rest of imgcap, because they are pushed to the Hub beside the weights and run
-there alone. This file stays behind: it registers the classes with the Auto classes of this process.
+The modules here import nothing from the rest of imgcap, because they are pushed to the Hub beside the weights and must
+run there alone. This file is not pushed: it registers the classes with the Auto classes of this process.
 """
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers

@@ -1,4 +1,4 @@
-"""How captions are searched for, and how they read."""
+"""Options of the beam search, and the form in which captions are shown."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ from transformers import GenerationConfig
 
 
 def as_sentence(text: str) -> str:
-    """'a dog runs' -> 'A dog runs.'; an empty text stays empty."""
+    """Return 'A dog runs.' for 'a dog runs'; an empty text stays empty."""
     text = " ".join(text.split()).rstrip(" .")
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def generation_options(length: str, default: GenerationConfig) -> dict[str, Any]:
-    """Arguments of `generate` for a caption of a length, with every beam returned.
+    """Return the arguments of `generate` for a caption of a length, with every beam returned.
 
-    length: "short", "normal" (the model's own way) or "long". Beam search divides a caption's log-probability by its
-    number of words to the power of length_penalty, so a negative power favours short captions and a large one long.
+    length: "short", "normal" (the model's generation configuration) or "long". Beam search divides a caption's
+    log-probability by its number of words to the power of length_penalty, so a negative power favours short captions
+    and a large one long.
     """
     beams = default.num_beams
     options: dict[str, Any] = {"num_return_sequences": beams}

@@ -27,13 +27,13 @@ from .configuration_imgcap import ImgcapConfig
 
 
 def shift_right(labels: Tensor, start: int, pad: int) -> Tensor:
-    """Labels (N, T) -> decoder_input_ids (N, T): the start token in front, padding where a label is -100."""
+    """Return decoder_input_ids (N, T) for labels (N, T): the start token in front, padding where a label is -100."""
     first = labels.new_full((len(labels), 1), start)
     return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), 1)
 
 
 class DecoderState:
-    """What the decoder carries from one word to the next; transformers hands it around as `past_key_values`.
+    """The decoder's state between words; transformers passes it around as `past_key_values`.
 
     hidden: list of (N, D) tensors, the LSTMs' h and c.
     memory: tuple of tensors computed once from the picture, B or N rows.
@@ -47,12 +47,12 @@ class DecoderState:
         self.length = 0
 
     def get_seq_length(self, *_: Any) -> int:
-        """Words read so far."""
+        """Return the number of words read so far."""
         return self.length
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Follow the beams that survived; beam_idx is (N,) int64."""
-        # The beams of a picture share its memory, so only what depends on the words moves.
+        """Reorder the state after the beams that survived; beam_idx is (N,) int64."""
+        # The beams of a picture share its memory, so only the parts that depend on the words are reordered.
         self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
 
 
@@ -79,12 +79,12 @@ class Encoder(nn.Module):
         """(B, 3, S, S) normalised pixels -> last_hidden_state (B, P, C) in the dtype of `pixel_values`."""
         # The trunk may run in bfloat16 while the decoder stays in float32.
         dtype = next(self.trunk.parameters()).dtype
-        # Convolutions on CPUs are faster in this layout.
+        # Convolutions on CPUs are faster in this memory format.
         grid = self.trunk(pixel_values.to(dtype, memory_format=torch.channels_last))
         return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2).to(pixel_values.dtype))
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Batch normalisation keeps its ImageNet statistics: batches here are too small and too alike to renew them."""
+        """Set the mode; batch normalisation keeps its ImageNet statistics; batches are too small to estimate them."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -113,7 +113,7 @@ class AttentionDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""
         cells = self.dropout(self.norm(self.project(grid)))
         split = (self.heads, cells.size(-1) // self.heads)
         keys = self.keys(cells + self.positions.weight).unflatten(-1, split).transpose(1, 2)
@@ -123,7 +123,7 @@ class AttentionDecoder(nn.Module):
         return DecoderState([zeros, zeros, zeros, zeros], (keys, values, mean))
 
     def step(self, word: Tensor, state: DecoderState) -> Tensor:
-        """Embedded words (N, D) -> features for the softmax (N, D); moves `state` on by one word."""
+        """Return features for the softmax (N, D) for embedded words (N, D), and advance `state` by one word."""
         keys, values, mean = state.memory
         h1, c1, h2, c2 = state.hidden
         h1, c1 = self.attention_lstm(torch.cat((word, mean, h2), -1), (h1, c1))
@@ -133,13 +133,13 @@ class AttentionDecoder(nn.Module):
         context = context.transpose(1, 2).reshape(h1.shape) * torch.sigmoid(self.gate(h1))
         h2, c2 = self.language_lstm(torch.cat((context, h1), -1), (h2, c2))
         state.hidden = [h1, c1, h2, c2]
-        # Xu et al., equation 7: the word before, the hidden state and the context vote together.
+        # Xu et al., equation 7: the previous word, the hidden state and the context are added.
         features: Tensor = self.dropout(word + self.from_hidden(h2) + self.from_context(context))
         return features
 
 
 class MergeDecoder(nn.Module):
-    """An LSTM over words alone; its state and the picture's vector are merged into a dense layer."""
+    """An LSTM over words only, whose state is merged with the picture's vector in a dense layer."""
 
     def __init__(self, config: ImgcapConfig, channels: int) -> None:
         super().__init__()
@@ -151,13 +151,13 @@ class MergeDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """The state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""
         picture = self.dropout(relu(self.norm(self.project(grid.mean(1))))).repeat_interleave(captions, 0)
         zeros = torch.zeros_like(picture)
         return DecoderState([zeros, zeros], (picture,))
 
     def step(self, word: Tensor, state: DecoderState) -> Tensor:
-        """Embedded words (N, D) -> features for the softmax (N, D); moves `state` on by one word."""
+        """Return features for the softmax (N, D) for embedded words (N, D), and advance `state` by one word."""
         h, c = self.lstm(word, tuple(state.hidden))
         state.hidden = [h, c]
         merged = torch.cat((self.dropout(h), *state.memory), -1)
@@ -191,7 +191,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         return False  # the state is an LSTM's, not keys and values
 
     def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
-        """The part that `generate` runs once a picture."""
+        """Return the part that `generate` runs once a picture."""
         return self.encoder
 
     def get_input_embeddings(self) -> nn.Module:
@@ -237,12 +237,12 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         """Score captions.
 
         pixel_values: (B, 3, S, S) float, normalised as the image processor does; or `encoder_outputs` in its place,
-            whose first entry is the grid (B, P, C); neither is read once `past_key_values` is given.
-        decoder_input_ids: (N, T) int64, each beginning with the start token; made from `labels` where it is absent.
+            whose first entry is the grid (B, P, C); neither is read if `past_key_values` is given.
+        decoder_input_ids: (N, T) int64, each beginning with the start token; made from `labels` if absent.
         labels: (N, T) int64, -100 where no word counts; the words after the start token, the end token last.
 
         Returns logits (N, T, V), the mean cross-entropy as `loss` if there are labels, and the state.
-        Raises ValueError where picture or words are missing, or N is no multiple of B.
+        Raises ValueError if picture or words are missing, or N is not a multiple of B.
         """
         if decoder_input_ids is None:
             if labels is None:

@@ -1,4 +1,4 @@
-"""Lets torchvision be imported beside a torch build that its compiled library does not fit.
+"""Make torchvision importable beside a torch build that its compiled library does not fit.
 
 PyPI's torchvision 0.28 is built against CUDA; beside a CPU build of torch its C library cannot load, and
 `import torchvision` stops with "operator torchvision::nms does not exist". Nothing here calls a compiled operator,
@@ -15,7 +15,7 @@ import torch
 def _c_library_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # no torchvision to mend: importing it will say so itself
+        return True  # there is no torchvision; importing it will say so
     for library in Path(spec.origin).parent.glob("_C*.so"):
         try:
             torch.ops.load_library(str(library))

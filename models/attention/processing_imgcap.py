@@ -1,4 +1,4 @@
-"""Picture and words in and out of the captioner."""
+"""The image processor and tokenizer of the captioner."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from .decoding import as_sentence
 class ImgcapImageProcessor(TorchvisionBackend):
     """RGB pictures -> `pixel_values` (B, 3, S, S) float32, squashed to a square and normalised as for ImageNet.
 
-    The aspect ratio is given up on purpose: the training pictures were squashed too, and a crop would cut away what
-    the caption is about.
+    The aspect ratio is not kept on purpose: the training pictures were squashed too, and a crop would cut away part of
+    what the caption describes.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers' own form
@@ -37,9 +37,9 @@ class ImgcapProcessor(ProcessorMixin):
 
     @property
     def unused_input_names(self) -> list[str]:
-        """What the tokenizer may return and the model does not take."""
+        """Inputs that the tokenizer may return and the model does not accept."""
         return ["token_type_ids"]
 
     def sentences(self, token_ids: Tensor) -> list[str]:
-        """Generated ids (N, T) -> N captions as a person reads them: a capital and a full stop."""
+        """Return N captions, with a capital and a full stop, for generated ids (N, T) int64."""
         return [as_sentence(text) for text in self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)]
