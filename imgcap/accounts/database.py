@@ -6,7 +6,7 @@ SQLite in the data folder by default; PostgreSQL (psycopg 3) with `IMGCAP_DATABA
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -170,13 +170,57 @@ def open_database(settings: Settings) -> Database:
     )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
+    database = Database(engine)
     try:
         engine.connect().close()
+        migrate(database)
     except DatabaseError as error:
+        engine.dispose()
+        if is_damaged(error):
+            raise InputError(
+                f"The database {engine.url.database} is damaged: stop the app, put a backup in its place "
+                "(`imgcap user backup FILE` makes them), and start again."
+            ) from error
         raise InputError("The database cannot be opened; check IMGCAP_DATABASE_URL and IMGCAP_DATA_DIR.") from error
-    database = Database(engine)
-    migrate(database)
     return database
+
+
+def is_damaged(error: DatabaseError) -> bool:
+    """Return whether SQLite raised an error because its file is damaged."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def back_up(settings: Settings, destination: Path) -> None:
+    """Write a consistent copy of the SQLite database to a new file, which only its owner may read.
+
+    The app may go on writing meanwhile. To restore, stop the app and put the copy in the place of `imgcap.db`.
+
+    Raises:
+        InputError: the database is PostgreSQL, is damaged or does not exist, or the file exists or cannot be written.
+    """
+    url = database_url(settings)
+    if url.get_backend_name() != "sqlite":
+        raise InputError("Only SQLite is backed up by this command; use pg_dump for PostgreSQL.")
+    try:
+        destination.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise InputError(f"There is a file {str(destination)!r} already; name another.") from None
+    except OSError:
+        raise InputError(f"The backup cannot be written to {str(destination)!r}; name another file.") from None
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{url.database}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(destination)) as copy,
+        ):
+            source.backup(copy)
+            sound = copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    except sqlite3.Error as error:
+        destination.unlink()
+        raise InputError(f"The database cannot be backed up to {str(destination)!r}: {error}.") from None
+    if not sound:
+        destination.unlink()
+        raise InputError(f"The database {url.database} is damaged: restore an earlier backup.")
 
 
 def database_url(settings: Settings) -> URL:
@@ -218,7 +262,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
-        _write_ahead(connection)
+        _set_journal_mode(connection)
         for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -229,12 +273,24 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; SQLite does not wait by itself while another process does the same."""
+def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
+    """Return the journal mode that is safe with a version of SQLite.
+
+    From 3.7.0 to 3.51.2 a race between connections that write or checkpoint at one moment can lose or corrupt committed
+    pages in write-ahead logging (https://sqlite.org/wal.html, "The WAL-Reset Bug"); 3.44.6 and 3.50.7 have the fix too.
+    Affected versions use a rollback journal, which costs about two thirds of the writes a second
+    (`python -m benchmarks.database`).
+    """
+    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+    return "WAL" if fixed else "TRUNCATE"
+
+
+def _set_journal_mode(connection: sqlite3.Connection) -> None:
+    """Set the journal mode; SQLite does not wait by itself while another process changes it."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
+            connection.execute(f"PRAGMA journal_mode = {journal_mode()}").close()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imgcap.accounts.accounts import Accounts
-from imgcap.accounts.database import open_database
+from imgcap.accounts.database import back_up, open_database
 from imgcap.accounts.passwords import generate_password
 from imgcap.errors import InputError
 from imgcap.settings import Settings, get_settings
@@ -61,13 +62,27 @@ def list_users() -> None:
             typer.echo(f"{user.name}\t{user.created_at:%Y-%m-%d %H:%M}")
 
 
+@user_app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+    """Copy the SQLite database, also while the app runs, to a new file that only you may read."""
+    with _one_sentence():
+        back_up(get_settings(), file)
+    typer.echo(f"The database is copied to {file}.")
+
+
 @contextmanager
 def _accounts() -> Iterator[tuple[Accounts, Settings]]:
-    """The accounts that the settings name; a user's mistake is one line on standard error and exit status 1."""
+    """Open the accounts that the settings name."""
     settings = get_settings()
+    with _one_sentence(), closing(open_database(settings)) as database:
+        yield Accounts(database, settings), settings
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Print a user's mistake as one line on standard error and exit with status 1."""
     try:
-        with closing(open_database(settings)) as database:
-            yield Accounts(database, settings), settings
+        yield
     except InputError as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from error

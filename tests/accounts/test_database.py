@@ -9,12 +9,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import (
     Base,
     HistoryEntry,
     User,
     UserSession,
+    back_up,
     database_url,
+    journal_mode,
     migration_config,
     open_database,
 )
@@ -144,7 +147,8 @@ def test_sqlite_is_private_and_durable(tmp_path):
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout", "secure_delete")
         }
     assert pragmas == {
-        "journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000, "secure_delete": 1
+        "journal_mode": journal_mode().lower(), "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000,
+        "secure_delete": 1,
     }  # fmt: skip
     database.close()
 
@@ -187,3 +191,56 @@ def test_a_data_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="IMGCAP_DATA_DIR"):
         open_database(Settings(data_dir=tmp_path / "file" / "data", database_url=""))
+
+
+@pytest.mark.parametrize(
+    ("version", "mode"),
+    [
+        ((3, 40, 1), "TRUNCATE"), ((3, 44, 5), "TRUNCATE"), ((3, 44, 6), "WAL"), ((3, 45, 0), "TRUNCATE"),
+        ((3, 50, 6), "TRUNCATE"), ((3, 50, 7), "WAL"), ((3, 51, 2), "TRUNCATE"), ((3, 51, 3), "WAL"),
+        ((3, 53, 0), "WAL"),
+    ],
+)  # fmt: skip
+def test_versions_that_can_lose_pages_do_not_use_write_ahead_logging(version, mode):
+    assert journal_mode(version) == mode
+
+
+@pytest.mark.parametrize("damage", ["header", "middle"])
+def test_a_damaged_database_is_said_in_a_sentence_that_names_the_cure(tmp_path, damage):
+    settings = Settings(data_dir=tmp_path)
+    database = open_database(settings)
+    Accounts(database, settings).create("ann", "a long enough password")
+    database.close()
+    path = tmp_path / "imgcap.db"
+    content = bytearray(path.read_bytes())
+    start = 0 if damage == "header" else 100
+    content[start : start + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path} is damaged.*user backup"):
+        open_database(settings)
+    with pytest.raises(InputError, match=r"cannot be backed up|is damaged"):
+        back_up(settings, tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_backup_made_while_the_app_writes_opens_as_a_database(tmp_path):
+    settings = Settings(data_dir=tmp_path / "data")
+    database = open_database(settings)
+    accounts = Accounts(database, settings)
+    accounts.create("ann", "a long enough password")
+    (tmp_path / "restored").mkdir()
+    copy = tmp_path / "restored" / "imgcap.db"
+    with database.session() as session:
+        session.add(User(name="bob", password_hash="x"))
+        session.flush()  # an open transaction: it is not in the copy
+        back_up(settings, copy)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    restored = Settings(data_dir=tmp_path / "restored")
+    assert [user.name for user in Accounts(open_database(restored), restored).list()] == ["ann"]
+    assert [user.name for user in accounts.list()] == ["ann", "bob"]
+    with pytest.raises(InputError, match="already"):
+        back_up(settings, copy)
+    with pytest.raises(InputError, match="cannot be written"):
+        back_up(settings, tmp_path / "nowhere" / "copy.db")
+    with pytest.raises(InputError, match="pg_dump"):
+        back_up(Settings(data_dir=tmp_path, database_url="postgresql://u:p@localhost/x"), tmp_path / "p.db")
