@@ -17,6 +17,7 @@ from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
 from imgcap.web.routes import templates
 from imgcap.web.services import Services
+from imgcap.web.work import Work
 
 TITLE = "imgcap: a caption for a sharp photo"
 
@@ -40,8 +41,7 @@ class Page(gr.Blocks):
 
 def build_page(services: Services) -> gr.Blocks:
     """The whole interface, with the named endpoints beside it."""
-    endpoints = Endpoints(services)
-    handlers = Handlers(endpoints)
+    handlers = Handlers(services.work)
     with Page(title=TITLE, analytics_enabled=False, delete_cache=(600, services.settings.upload_hours * 3600)) as page:
         bar = gr.HTML(render_bar(""), padding=False)
         gr.HTML("<h1>A caption for a sharp photo</h1>", padding=False)
@@ -79,7 +79,7 @@ def build_page(services: Services) -> gr.Blocks:
         for event in (fetch.click, link.submit):
             event(handlers.follow_link, link, [photo, reading], **private, concurrency_limit=8)
         show_map.click(handlers.draw_map, photo, sharp_map, **private, concurrency_limit=4)
-        _add_endpoints(endpoints)
+        _add_endpoints(Endpoints(services.work))
     return page
 
 
@@ -95,8 +95,8 @@ def _add_endpoints(endpoints: Endpoints) -> None:
 class Handlers:
     """What the page does when something on it is used."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
-        self.endpoints = endpoints
+    def __init__(self, work: Work) -> None:
+        self._work = work
 
     def greet(self, request: gr.Request) -> str:
         """The bar at the top, with the name of who is signed in."""
@@ -110,10 +110,10 @@ class Handlers:
         caller = caller_of(request)
         reading = None
         try:
-            picture = self.endpoints.open_upload(payload, caller)
-            reading = self.endpoints.measure(picture)
+            picture = self._work.open_upload(payload, caller)
+            reading = self._work.measure(picture)
             yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
-            reading = self.endpoints.describe(picture, reading, length, caller)
+            reading = self._work.describe(picture, reading, length, caller)
             yield render_reading(reading), gr.update(visible=True), ""
         except InputError as error:
             yield render_reading(reading, str(error)), gr.update(visible=reading is not None), ""
@@ -123,19 +123,16 @@ class Handlers:
         try:
             if not link.strip():
                 raise InputError("Type a link to a picture first.")
-            data = self.endpoints.services.images.fetch(link.strip())
-            self.endpoints.services.images.decode(data)
+            return str(self._work.keep_link(link.strip(), caller_of(request))), gr.skip()
         except InputError as error:
             return gr.skip(), render_reading(error=str(error))
-        return str(self.endpoints.services.uploads.save_link(data, caller_of(request).name)), gr.skip()
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
         """The photo under a map of where it is sharp."""
         try:
-            pixels = self.endpoints.open_upload(payload, caller_of(request)).pixels
+            return render_map(self._work.draw_map(self._work.open_upload(payload, caller_of(request))))
         except InputError as error:
             return render_reading(error=str(error))
-        return render_map(blur.sharpness_overlay(pixels, self.endpoints.services.settings.blur_threshold))
 
 
 def render_bar(user: str) -> str:

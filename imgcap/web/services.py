@@ -1,4 +1,4 @@
-"""What the web server's parts share: accounts, sessions, throttle, history, uploads and the captioner."""
+"""What the web server's parts share: accounts, sessions, throttle, history, uploads, captioner and the users' work."""
 
 from dataclasses import dataclass, field
 
@@ -8,9 +8,9 @@ from imgcap.accounts.history import History
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
-from imgcap.images.loading import ImageLoader
 from imgcap.settings import Settings
 from imgcap.web.uploads import Uploads, prepare_folder
+from imgcap.web.work import Work
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Services:
     throttle: Throttle
     history: History
     uploads: Uploads
+    work: Work
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     async def sign_in(self, name: str, password: str, address: str | None) -> User | None:
@@ -48,11 +49,6 @@ class Services:
         self.throttle.hit("sign_in", account=name, address=address)
         return await self.accounts.averify(name, password)
 
-    @property
-    def images(self) -> ImageLoader:
-        """What reads pictures, within the settings' limits."""
-        return self.captioner.images
-
     def close(self) -> None:
         """Let go of the database."""
         self.accounts.close()
@@ -62,13 +58,16 @@ class Services:
 def open_services(settings: Settings, captioner: Captioner) -> Services:
     """Open the database and everything that lives in it."""
     database = open_database(settings)
+    throttle, history = Throttle(settings), History(database, settings)
+    uploads = Uploads(prepare_folder(settings.data_dir / "uploads"))
     return Services(
         settings=settings,
         captioner=captioner,
         database=database,
         accounts=Accounts(database, settings),
         sessions=SessionStore(database, settings),
-        throttle=Throttle(settings),
-        history=History(database, settings),
-        uploads=Uploads(prepare_folder(settings.data_dir / "uploads")),
+        throttle=throttle,
+        history=history,
+        uploads=uploads,
+        work=Work(captioner, throttle, history, uploads),
     )
