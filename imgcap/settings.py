@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         description="the page is shown in another site's frame over https: cookies are SameSite=None; Partitioned",
     )
     upload_hours: int = Field(1, ge=1, description="hours after which an uploaded picture is deleted")
+    running_per_account: int = Field(4, ge=1, description="requests of one account that are worked on at once")
+    waiting_per_account: int = Field(
+        40, ge=1, description="requests of one account that may wait, run, or have an answer nobody has read yet"
+    )
+    connections_per_address: int = Field(100, ge=1, description="connections that one address may have open")
     shutdown_seconds: float = Field(30.0, ge=0, description="seconds that running captions have to finish on SIGTERM")
     operator: str = Field("", description="who runs this server, named in the privacy notice")
 
@@ -82,6 +87,10 @@ class Settings(BaseSettings):
     sign_in_per_address: str = Field("20/minute; 200/hour", description="sign-ins tried from one address")
     registrations_per_account: str = Field("5/minute", description="registrations tried for one name")
     registrations_per_address: str = Field("10/minute; 30/hour", description="registrations tried from one address")
+    pictures_per_account: str = Field(
+        "240/minute; 3000/hour", description="pictures opened for one account: checks, captions, maps and links"
+    )
+    pictures_per_address: str = Field("480/minute; 6000/hour", description="pictures opened for one address")
     captions_per_account: str = Field("60/minute; 600/hour", description="captions asked for by one account")
     captions_per_address: str = Field("120/minute; 1200/hour", description="captions asked for from one address")
     throttle_storage: str = Field(

@@ -74,11 +74,11 @@ def build_page(services: Services) -> gr.Blocks:
         private: Any = {"api_visibility": "private", "show_progress": "hidden"}
         page.load(handlers.greet, None, bar, **private)
         describe = {"fn": handlers.describe, "inputs": [photo, length], "outputs": [reading, show_map, sharp_map]}
-        photo.change(**describe, **private, concurrency_limit=16, trigger_mode="always_last")
-        length.input(**describe, **private, concurrency_limit=16, trigger_mode="always_last")
+        photo.change(**describe, **private, trigger_mode="always_last")
+        length.input(**describe, **private, trigger_mode="always_last")
         for event in (fetch.click, link.submit):
-            event(handlers.follow_link, link, [photo, reading], **private, concurrency_limit=8)
-        show_map.click(handlers.draw_map, photo, sharp_map, **private, concurrency_limit=4)
+            event(handlers.follow_link, link, [photo, reading], **private)
+        show_map.click(handlers.draw_map, photo, sharp_map, **private)
         _add_endpoints(Endpoints(services.work))
     return page
 
@@ -88,8 +88,8 @@ def _add_endpoints(endpoints: Endpoints) -> None:
     url = gr.Textbox(label="url", visible=False)
     length = gr.Radio(list(LENGTHS), value="normal", label="length", visible=False)
     answer = gr.JSON(label="reading", visible=False)
-    gr.on([], endpoints.caption, [image, url, length], answer, api_name="caption", concurrency_limit=16)
-    gr.on([], endpoints.check, [image, url], answer, api_name="check", concurrency_limit=16)
+    gr.on([], endpoints.caption, [image, url, length], answer, api_name="caption")
+    gr.on([], endpoints.check, [image, url], answer, api_name="check")
 
 
 class Handlers:

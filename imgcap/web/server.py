@@ -21,10 +21,18 @@ from imgcap.web import gauge, theme
 from imgcap.web.cookies import COOKIE_ID
 from imgcap.web.guard import Guard, client_address
 from imgcap.web.page import build_page
+from imgcap.web.queueing import FRESH_SECONDS, FairQueue
 from imgcap.web.routes import build_routes
 from imgcap.web.services import Services, open_services
 
 logger = logging.getLogger(__name__)
+
+MAX_THREADS = 64
+"""Events that run at once. Any number but 40, for which Gradio shares its threads with sessions and static files."""
+MAX_OUTSTANDING = 2_000
+"""Events of all users that wait, run, or are not yet read."""
+MAX_SESSIONS = 200
+"""Sessions whose components Gradio keeps; each takes some 40 kB, and the page keeps nothing in them."""
 
 
 @dataclass
@@ -33,20 +41,25 @@ class Server:
 
     demo: gr.Blocks
     services: Services
+    queue: FairQueue
     url: str
 
-    def is_busy(self) -> bool:
-        """Whether a caption runs, waits, or is on its way to a client."""
-        undelivered = self.demo._queue.pending_event_ids_session  # internal, but nothing else tells
-        return any(undelivered.values()) or self.services.lifecycle.open_streams > 0
-
     def drain(self) -> bool:
-        """Begin nothing new, wait `settings.shutdown_seconds` at most for what runs, and return whether it is done."""
+        """Begin nothing new, let what was begun finish, and return whether it did within `settings.shutdown_seconds`.
+
+        An answer that is finished is waited for only a few seconds more: its client may never come for it.
+        """
         self.services.lifecycle.draining = True
-        deadline = time.monotonic() + self.services.settings.shutdown_seconds
-        while self.is_busy() and time.monotonic() < deadline:
+        queue, deadline = self.queue, time.monotonic() + self.services.settings.shutdown_seconds
+        while queue.is_working() and time.monotonic() < deadline:
             time.sleep(0.05)
-        return not self.is_busy()
+        unread_until = min(deadline, time.monotonic() + FRESH_SECONDS)
+        while self._is_delivering() and time.monotonic() < unread_until:
+            time.sleep(0.05)
+        return not queue.is_working()
+
+    def _is_delivering(self) -> bool:
+        return self.queue.has_fresh_answers() or self.services.lifecycle.open_streams > 0
 
     def close(self) -> None:
         """Stop at once."""
@@ -61,11 +74,19 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
     demo = build_page(services)
     demo.queue(api_open=False)
+    queue = demo._queue = services.queue = FairQueue(
+        demo,
+        per_user=settings.waiting_per_account,
+        running_per_user=settings.running_per_account,
+        total=MAX_OUTSTANDING,
+    )
     app, url, _ = demo.launch(
         auth=_authenticator(services),
         app_kwargs={"routes": build_routes(services), "middleware": [Middleware(Guard, services=services)]},
         server_name=settings.host,
         server_port=settings.port or None,
+        max_threads=MAX_THREADS,
+        state_session_capacity=MAX_SESSIONS,
         max_file_size=settings.max_bytes,
         enable_monitoring=False,
         run_history=False,
@@ -85,7 +106,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     )
     app.cookie_id, app.tokens = COOKIE_ID, services.sessions
     services.lifecycle.ready = True
-    return Server(demo, services, url)
+    return Server(demo, services, queue, url)
 
 
 def serve(settings: Settings, captioner: Captioner) -> None:

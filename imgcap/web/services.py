@@ -9,6 +9,7 @@ from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
 from imgcap.settings import Settings
+from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import Uploads, prepare_folder
 from imgcap.web.work import Work
 
@@ -39,6 +40,8 @@ class Services:
     uploads: Uploads
     work: Work
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    queue: FairQueue | None = None
+    """Gradio's queue of events; None until the page is launched."""
 
     async def sign_in(self, name: str, password: str, address: str | None) -> User | None:
         """The user whom name and password belong to, or None; every try is counted first.

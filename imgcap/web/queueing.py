@@ -1,0 +1,305 @@
+"""Gradio's queue, made fair to users, bounded in memory, and restarted if something ends it.
+
+Gradio 6.31's own queue serves events in the order they came, whoever sent them; keeps the messages of at most 2,000
+sessions and, when that table evicts a session whose event still waits, ends its dispatcher with a KeyError; and never
+forgets a session whose answer was delivered. `FairQueue` replaces the parts of it that do so. The names it overrides
+are Gradio's internals: `tests/web/test_queueing.py` fails if a new version moves them.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import fastapi
+import gradio as gr
+from gradio import queueing
+from gradio.data_classes import PredictBodyInternal
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 300.0
+"""How long a finished answer is kept for a client that has not read it."""
+FRESH_SECONDS = 5.0
+"""How long after it is finished an unread answer may hold up a shutdown."""
+IDLE_SECONDS = 10.0
+"""How long the messages of a session are kept after its last event was delivered."""
+SWEEP_SECONDS = 1.0
+
+
+@dataclass
+class _Ticket:
+    """One event from when it is asked for until its answer is delivered, or dropped."""
+
+    user: str
+    session: str
+    finished_at: float | None = None
+
+
+class FairQueue(queueing.Queue):
+    """The queue of all events. It belongs to the event loop: other threads only read from it.
+
+    Args:
+        blocks: the page.
+        per_user: events that one user may have outstanding: waiting, running, or finished and not yet read.
+        running_per_user: of these, how many may run at once.
+        total: events that all users together may have outstanding.
+    """
+
+    def __init__(self, blocks: gr.Blocks, *, per_user: int, running_per_user: int, total: int) -> None:
+        super().__init__(
+            live_updates=False,
+            concurrency_count=blocks.max_threads,
+            update_intervals=1,
+            max_size=None,
+            blocks=blocks,
+            default_concurrency_limit=None,
+        )
+        self.pending_messages_per_session: dict[str, Any] = {}  # not the LRU of 2,000 that loses the oldest session with its events
+        self.ANALYTICS_MAX_EVENTS = 1
+        self.restarts = 0
+        """How often a task of the queue ended and was started again."""
+        self._per_user, self._running_per_user, self._total = per_user, running_per_user, total
+        self._tickets: dict[str, _Ticket] = {}
+        self._of_user: defaultdict[str, set[str]] = defaultdict(set)
+        self._owners: dict[str, str] = {}
+        self._idle_since: dict[str, float] = {}
+        self._running: Counter[str] = Counter()
+        self._served: dict[str, int] = {}
+        self._turn = 0
+        self._wake = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    # What the rest of the server asks.
+
+    def is_alive(self) -> bool:
+        """Return whether events are being dispatched."""
+        return bool(self._tasks) and not self.stopped and not any(task.done() for task in self._tasks.values())
+
+    def is_working(self) -> bool:
+        """Return whether an event waits or runs."""
+        return bool(self.event_ids_to_events)
+
+    def has_fresh_answers(self) -> bool:
+        """Return whether an answer was finished a moment ago and is not yet read."""
+        now = time.monotonic()
+        tickets = list(self._tickets.items())
+        return any(
+            not self._is_delivered(event_id, ticket)
+            and (ticket.finished_at is None or now - ticket.finished_at < FRESH_SECONDS)
+            for event_id, ticket in tickets
+        )
+
+    def may_read(self, user: str, event_id: str) -> bool:
+        """Return whether an event is the user's, and not yet delivered."""
+        ticket = self._tickets.get(event_id)
+        return ticket is not None and ticket.user == user
+
+    def may_use(self, user: str, session: str) -> bool:
+        """Return whether a session (a tab of the page, or a client's) is the user's, or nobody's yet."""
+        return self._owners.get(session, user) == user
+
+    def outstanding(self, user: str) -> int:
+        """Return how many events of a user wait, run, or are finished and not yet read."""
+        for event_id in [id_ for id_ in self._of_user.get(user, ()) if self._is_delivered(id_, self._tickets[id_])]:
+            self._forget(event_id)
+        return len(self._of_user.get(user, ()))
+
+    async def drop_user(self, user: str) -> None:
+        """Drop everything of a user's: what waits is not begun, and what runs is not delivered."""
+        for event_id in list(self._of_user.get(user, ())):
+            await self.clean_events(event_id=event_id)
+            self._drop(event_id)
+        for session in [session for session, owner in self._owners.items() if owner == user]:
+            self._drop_session(session)
+
+    # What Gradio calls.
+
+    def start(self) -> None:
+        """Begin to dispatch."""
+        self.active_jobs: list[Any] = [None] * self.max_thread_count
+        self.stopped = False
+        self._keep_running(self.start_processing)
+        self._keep_running(self._sweep_regularly)
+
+    async def push(
+        self, body: PredictBodyInternal, request: fastapi.Request, username: str | None
+    ) -> tuple[bool, Any, Any]:
+        """Queue an event.
+
+        Raises:
+            HTTPException: 429, the user has too many outstanding; 503, all users together have; 403, the session is
+                another user's; 404, there is no such function.
+        """
+        user = username or ""
+        if body.session_hash is not None and not self.may_use(user, body.session_hash):
+            raise HTTPException(403, "That session belongs to somebody else; reload the page.")
+        if body.fn_index is not None and body.fn_index not in self.blocks.fns:
+            raise HTTPException(404, "This page has changed; reload it.")
+        if self.outstanding(user) >= self._per_user:
+            raise HTTPException(
+                429,
+                f"You have {self._per_user} requests waiting or unread, which is the most allowed; read their answers "
+                "and try again in a few seconds.",
+                {"Retry-After": "5"},
+            )
+        if len(self._tickets) >= self._total:
+            raise HTTPException(503, "The server is busy; try again in a minute.", {"Retry-After": "60"})
+        success, event_id, state = await super().push(body, request, username)
+        if success:
+            session = str(body.session_hash)
+            self._tickets[event_id] = _Ticket(user, session)
+            self._of_user[user].add(event_id)
+            self._owners[session] = user
+            self._idle_since.pop(session, None)
+            self._wake.set()
+        return success, event_id, state
+
+    def send_message(self, event: queueing.Event, event_message: Any) -> None:
+        """Give a message to an event's session; an event whose session is gone has nobody left to tell."""
+        if event.session_hash in self.pending_messages_per_session:
+            super().send_message(event, event_message)
+        else:
+            event.alive = False
+
+    def get_events(self) -> tuple[list[queueing.Event], bool, str] | None:
+        """Take the next event: the first of that user, among those who may run one more, who was served longest ago."""
+        first: dict[str, tuple[queueing.EventQueue, queueing.Event]] = {}
+        for event_queue in self.event_queue_per_concurrency_id.values():
+            for event in event_queue.queue:
+                user = event.username or ""
+                if self._running[user] >= self._running_per_user:
+                    continue
+                if user not in first or event.enqueue_time < first[user][1].enqueue_time:
+                    first[user] = (event_queue, event)
+        if not first:
+            return None
+        user = min(first, key=lambda name: self._served.get(name, 0))
+        event_queue, event = first[user]
+        event_queue.queue.remove(event)
+        self._turn += 1
+        self._served[user] = self._turn
+        return [event], False, event_queue.concurrency_id
+
+    async def start_processing(self) -> None:
+        """Dispatch events until the queue is closed."""
+        while not self.stopped:
+            self._wake.clear()
+            while len(self) and None in self.active_jobs and (await self._begin_one()):
+                pass
+            try:
+                await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
+            except TimeoutError:
+                continue
+
+    def compute_analytics_summary(self, records: Any) -> dict[str, Any]:  # noqa: ARG002  the signature is Gradio's
+        """Return no statistics: Gradio's take a data frame of the last 10,000 events at the end of each event."""
+        return {"functions": {}}
+
+    # The queue's own.
+
+    async def _begin_one(self) -> bool:
+        async with self.delete_lock:
+            found = self.get_events()
+        if found is None:
+            return False
+        events, batch, concurrency_id = found
+        self.active_jobs[self.active_jobs.index(None)] = events
+        started, fn = time.time(), events[0].fn
+        event_queue = self.event_queue_per_concurrency_id[concurrency_id]
+        event_queue.current_concurrency += 1
+        event_queue.start_times_per_fn[fn].add(started)
+        self._running[events[0].username or ""] += 1
+        task = asyncio.get_running_loop().create_task(self.process_events(events, batch, started, fn))
+        # /cancel finds the task by this name.
+        queueing.set_task_name(task, events[0].session_hash, fn._id, events[0]._id, batch)
+        self._asyncio_tasks.add(task)
+        task.add_done_callback(lambda ended: self._end(events, ended))
+        return True
+
+    def _end(self, events: list[queueing.Event], task: "asyncio.Task[None]") -> None:
+        """Account for events that ran, or that /cancel ended before they could."""
+        self._asyncio_tasks.discard(task)
+        self.active_jobs = [None if job is events else job for job in self.active_jobs]
+        for event in events:
+            self._running[event.username or ""] -= 1
+            self.event_ids_to_events.pop(event._id, None)
+            ticket = self._tickets.get(event._id)
+            if ticket is not None:
+                ticket.finished_at = time.monotonic()
+            if not event.alive:
+                self._drop(event._id)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("An event ended in %s.", type(error).__name__)
+        self._wake.set()
+
+    async def _sweep_regularly(self) -> None:
+        while not self.stopped:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._sweep(time.monotonic())
+
+    def _sweep(self, now: float) -> None:
+        """Forget what was delivered, what nobody came to read, and sessions in which nothing is left."""
+        for event_id, ticket in list(self._tickets.items()):
+            if self._is_delivered(event_id, ticket):
+                self._forget(event_id)
+            elif event_id not in self.event_ids_to_events:
+                if ticket.finished_at is None:
+                    ticket.finished_at = now
+                if now - ticket.finished_at > ANSWER_SECONDS:
+                    self._drop(event_id)
+        for session in list(self._owners):
+            if self.pending_event_ids_session.get(session):
+                self._idle_since.pop(session, None)
+            elif now - self._idle_since.setdefault(session, now) > IDLE_SECONDS:
+                self._drop_session(session)
+        for user in [user for user, count in self._running.items() if count <= 0]:
+            del self._running[user]
+        for user in [user for user in self._served if user not in self._of_user]:
+            del self._served[user]
+
+    def _is_delivered(self, event_id: str, ticket: _Ticket) -> bool:
+        return event_id not in self.pending_event_ids_session.get(ticket.session, ())
+
+    def _drop(self, event_id: str) -> None:
+        """Let go of an event whose answer nobody will read."""
+        ticket = self._tickets.get(event_id)
+        if ticket is not None:
+            self.pending_event_ids_session.get(ticket.session, set()).discard(event_id)
+            self._forget(event_id)
+
+    def _forget(self, event_id: str) -> None:
+        ticket = self._tickets.pop(event_id, None)
+        if ticket is None:
+            return
+        events = self._of_user[ticket.user]
+        events.discard(event_id)
+        if not events:
+            del self._of_user[ticket.user]
+
+    def _drop_session(self, session: str) -> None:
+        self.pending_messages_per_session.pop(session, None)
+        self.pending_event_ids_session.pop(session, None)
+        self._idle_since.pop(session, None)
+        self._owners.pop(session, None)
+
+    def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run one of the queue's tasks, and start it again if anything but the queue's closing ends it."""
+        if self.stopped:
+            return
+        loop = asyncio.get_running_loop()
+        task = self._tasks[work.__name__] = loop.create_task(work())
+
+        def watch(ended: asyncio.Task[None]) -> None:
+            if self.stopped:
+                return
+            error = None if ended.cancelled() else ended.exception()
+            logger.error("The queue's %s ended and is started again.", work.__name__, exc_info=error)
+            self.restarts += 1
+            loop.call_later(0.05, self._keep_running, work)
+
+        task.add_done_callback(watch)
