@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         Path.home() / ".local" / "share" / "imgcap", description="folder for the database and the app's own files"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the data folder")
+    database_wait_seconds: float = Field(
+        4.0, gt=0, description="seconds a request waits for a locked SQLite database before it is refused"
+    )
     host: str = Field(
         default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME") or _on_space("0.0.0.0", "127.0.0.1"),  # noqa: S104  a Space is reached from outside
         description="address to listen on",
@@ -63,6 +66,11 @@ class Settings(BaseSettings):
         description="the page is shown in another site's frame over https: cookies are SameSite=None; Partitioned",
     )
     upload_hours: int = Field(1, ge=1, description="hours after which an uploaded picture is deleted")
+    upload_bytes_per_account: int = Field(
+        250 * 2**20, ge=2**20, description="bytes of one account's uploads; the oldest make room"
+    )
+    upload_bytes: int = Field(2**31, ge=2**20, description="bytes of all uploads together")
+    min_free_bytes: int = Field(2**29, ge=0, description="bytes that uploads leave free on the disk")
     running_per_account: int = Field(4, ge=1, description="requests of one account that are worked on at once")
     waiting_per_account: int = Field(
         40, ge=1, description="requests of one account that may wait, run, or have an answer nobody has read yet"

@@ -30,8 +30,8 @@ R = TypeVar("R")
 class Accounts:
     """The accounts in a database. Safe to share between threads.
 
-    Every method takes a user's name as it was typed and normalises it. The methods block, for a hash (some 25 ms) or a
-    transaction; on an event loop call the `a...` variants, which work in a few threads of their own.
+    Names are taken as they were typed and normalised. The methods block, for a hash (some 25 ms) or a transaction; on
+    an event loop call the `a...` variants, which work in a few threads of their own.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -98,20 +98,20 @@ class Accounts:
         """`verify`, off the event loop."""
         return await self._in_thread(self.verify, name, password)
 
-    def change_password(self, name: str, old: str, new: str, keep_session: str | None = None) -> None:
+    def change_password(self, user: User, old: str, new: str, keep_session: str | None = None) -> None:
         """Set a new password and end the user's sessions, except the one whose token is `keep_session`.
 
         Raises:
             InputError: the old password is wrong, or the new one breaks a rule.
         """
-        user = self.verify(name, old)
-        if user is None:
+        verified = self.verify(user.name, old)
+        if verified is None or verified.id != user.id:
             raise InputError("The current password is not right; type it again.")
-        self._set_password(user, check_password(new, user.name, self._settings.min_password_length), keep_session)
+        self._set_password(verified, check_password(new, user.name, self._settings.min_password_length), keep_session)
 
-    async def achange_password(self, name: str, old: str, new: str, keep_session: str | None = None) -> None:
+    async def achange_password(self, user: User, old: str, new: str, keep_session: str | None = None) -> None:
         """`change_password`, off the event loop."""
-        await self._in_thread(self.change_password, name, old, new, keep_session)
+        await self._in_thread(self.change_password, user, old, new, keep_session)
 
     def reset_password(self, name: str) -> str:
         """Give the account a random password, end all its sessions, and return the password.
@@ -123,6 +123,11 @@ class Accounts:
         self._set_password(user, password, keep_session=None)
         return password
 
+    def name_of(self, user_id: int) -> str | None:
+        """Return the name of an account, or None if it does not exist."""
+        with self._database.session(read_only=True) as session:
+            return session.scalar(select(User.name).where(User.id == user_id))
+
     def get(self, name: str) -> User:
         """Return the user of that name.
 
@@ -132,40 +137,37 @@ class Accounts:
         with self._database.session(read_only=True) as session:
             return get_user(session, name)
 
-    def delete(self, name: str) -> None:
-        """Delete the account with its sessions and its history.
+    def delete(self, user_id: int) -> None:
+        """Delete the account with its sessions and its history, also from the database's log of writes.
 
         Raises:
             InputError: there is no such account.
         """
         with self._database.session() as session:
-            user = get_user(session, name)
-            session.execute(delete(User).where(User.id == user.id))
-        logger.info("account %d deleted", user.id)
+            if session.execute(delete(User).where(User.id == user_id).returning(User.id)).first() is None:
+                raise InputError("There is no such account; it may have been deleted.")
+        self._database.forget_deleted()
+        logger.info("account %d deleted", user_id)
 
     def list(self) -> Sequence[User]:
         """Return every user, ordered by name."""
         with self._database.session(read_only=True) as session:
             return session.scalars(select(User).order_by(User.name)).all()
 
-    def export(self, name: str) -> bytes:
+    def export(self, user: User) -> bytes:
         """Return everything that is kept about a user, as a ZIP archive.
 
         It holds `account.json` (name, creation, sessions), `history.csv` and `thumbnails/ID.jpg`. The hashes of the
         password and of the tokens are left out: they are useless to the user and useful to a thief.
-
-        Raises:
-            InputError: there is no such account.
         """
         archive = io.BytesIO()
         with (
             self._database.session(read_only=True) as session,
             zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z,
         ):
-            user = get_user(session, name)
             sessions = session.scalars(select(UserSession).where(UserSession.user_id == user.id)).all()
             z.writestr("account.json", json.dumps(_account_as_dict(user, sessions), indent=2))
-            z.writestr("history.csv", history_csv(session, user))
+            z.writestr("history.csv", history_csv(session, user.id))
             thumbnails = select(HistoryEntry.id, HistoryEntry.thumbnail).where(HistoryEntry.user_id == user.id)
             for entry_id, thumbnail in session.execute(thumbnails.execution_options(yield_per=100)):
                 z.writestr(f"thumbnails/{entry_id}.jpg", thumbnail, zipfile.ZIP_STORED)
@@ -179,7 +181,7 @@ class Accounts:
         hashed = self._hasher.hash(password)
         with self._database.session() as session:
             session.execute(update(User).where(User.id == user.id).values(password_hash=hashed))
-            end_sessions(session, user, keep_session)
+            end_sessions(session, user.id, keep_session)
         logger.info("account %d has a new password", user.id)
 
     def _renew_hash(self, user: User, password: str) -> None:

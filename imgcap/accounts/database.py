@@ -3,6 +3,7 @@
 SQLite in the data folder by default; PostgreSQL (psycopg 3) with `IMGCAP_DATABASE_URL`.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -32,16 +33,19 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 # Names the migrations among PostgreSQL's advisory locks; any constant works (this is "imgcap" in ASCII).
 MIGRATION_LOCK = 0x696D67636170
-BUSY_TIMEOUT_MS = 30_000
+STARTING_SECONDS = 30.0
+"""How long SQLite waits at the start for other processes that create or migrate the same database."""
 
 
 def utc_now() -> datetime:
@@ -134,22 +138,44 @@ class HistoryEntry(Base):
     """A small JPEG without metadata."""
 
 
+class DatabaseUnavailable(InputError):  # noqa: N818  what the database is, as HTTP's 503 words it
+    """The database could not be read or written just now: it is locked, read-only or gone, or its disk is full."""
+
+
 class Database:
     """An open, migrated database. Safe to share between threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wait_seconds: float) -> None:
         self.engine = engine
-        self._writing = engine.execution_options(imgcap_write=True)
+        self._wait_seconds = wait_seconds
 
     @contextmanager
-    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+    def session(self, *, read_only: bool = False, wait_seconds: float | None = None) -> Iterator[Session]:
         """Run one transaction: committed when the block ends, rolled back when it raises.
 
-        A `read_only` transaction does not wait for writers on SQLite.
+        Args:
+            read_only: on SQLite the transaction does not wait until another one has written.
+            wait_seconds: how long it waits for a lock on SQLite; by default as `settings.database_wait_seconds` says.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used just now.
         """
-        engine = self.engine if read_only else self._writing
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        wait_ms = round(1000 * (self._wait_seconds if wait_seconds is None else wait_seconds))
+        engine = self.engine.execution_options(imgcap_write=not read_only, imgcap_wait_ms=wait_ms)
+        try:
+            with Session(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except IntegrityError:
+            raise
+        except (OperationalError, DatabaseError) as error:
+            logger.error("the database cannot be used: %s", error.orig)  # noqa: TRY400 - a full disk fills with traces
+            raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.") from error
+
+    def forget_deleted(self) -> None:
+        """Remove deleted rows also from SQLite's write-ahead log, where their old pages would stay for a while."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection."""
@@ -170,7 +196,7 @@ def open_database(settings: Settings) -> Database:
     )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
-    database = Database(engine)
+    database = Database(engine, settings.database_wait_seconds)
     try:
         engine.connect().close()
         migrate(database)
@@ -261,16 +287,18 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * STARTING_SECONDS)}").close()
         _set_journal_mode(connection)
         for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if "imgcap_wait_ms" in options:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {options['imgcap_wait_ms']}")
         # A transaction that begins with a read and then writes fails without waiting if another write came between.
-        writing = connection.get_execution_options().get("imgcap_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("imgcap_write") else "BEGIN")
 
 
 def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
@@ -287,7 +315,7 @@ def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
 
 def _set_journal_mode(connection: sqlite3.Connection) -> None:
     """Set the journal mode; SQLite does not wait by itself while another process changes it."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    deadline = time.monotonic() + STARTING_SECONDS
     while True:
         try:
             connection.execute(f"PRAGMA journal_mode = {journal_mode()}").close()
@@ -305,7 +333,7 @@ def migrate(database: Database) -> None:
     Raises:
         InputError: the tables have a newer version than this program knows.
     """
-    with database.session() as session:
+    with database.session(wait_seconds=STARTING_SECONDS) as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})

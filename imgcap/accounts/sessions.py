@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import Database, User, UserSession, utc_now
-from imgcap.accounts.users import get_user
+from imgcap.accounts.database import Database, DatabaseUnavailable, User, UserSession, utc_now
+from imgcap.accounts.users import check_exists, get_user
 from imgcap.settings import Settings
 
 TOUCH_EVERY = timedelta(minutes=1)
@@ -33,7 +34,10 @@ def hash_token(token: str) -> TokenHash:
 
 
 class SessionStore(MutableMapping[str, str]):
-    """A mapping of tokens to user names in the database, which replaces `gradio.routes.App.tokens`.
+    """A mapping of tokens to users in the database, which replaces `gradio.routes.App.tokens`.
+
+    Gradio sets a token to the name that was typed. Reading it gives the account's id, as text, so that everything that
+    Gradio keeps under a "username" belongs to an account, and not to whoever registers its name next.
 
     A session ends `settings.session_days` after the sign-in, or after `settings.session_idle_days` without use; reading
     a session counts as use. Setting a token creates a session; iterating yields hashes of tokens, which are also keys.
@@ -50,30 +54,37 @@ class SessionStore(MutableMapping[str, str]):
         self._max_idle = timedelta(days=settings.session_idle_days)
         self._now = now
 
-    def __getitem__(self, token: str) -> str:
-        """Return the user name. Raises KeyError if there is no such session, or for None, which Gradio looks up."""
-        if not isinstance(token, str):
-            raise KeyError(token)
+    def find(self, token: str) -> User | None:
+        """Return the user of a session, or None if there is no such session. Counts as use of the session."""
         now = self._now()
         with self._database.session(read_only=True) as session:
             row = session.execute(
-                select(User.name, UserSession.last_used_at)
+                select(User, UserSession.last_used_at)
                 .join(User)
                 .where(UserSession.token_hash == hash_token(token), self._is_live(now))
             ).one_or_none()
         if row is None:
+            return None
+        user, last_used_at = row.tuple()
+        if now - last_used_at >= TOUCH_EVERY:
+            with suppress(DatabaseUnavailable):  # a full disk or a lock must not sign anybody out
+                self._touch(token, now)
+        return user
+
+    def __getitem__(self, token: str) -> str:
+        """Return the user's id. Raises KeyError if there is no such session, or for None, which Gradio looks up."""
+        user = self.find(token) if isinstance(token, str) else None
+        if user is None:
             raise KeyError("no such session")
-        if now - row.last_used_at >= TOUCH_EVERY:
-            self._touch(token, now)
-        name: str = row.name
-        return name
+        return str(user.id)
 
     def __setitem__(self, token: str, name: str) -> None:
         """Begin a session and delete expired ones. Raises InputError if there is no such account."""
         now = self._now()
         with self._database.session() as session:
             session.execute(delete(UserSession).where(~self._is_live(now)))
-            user = get_user(session, name, keep=True)
+            user = get_user(session, name)
+            check_exists(session, user.id)
             session.merge(
                 UserSession(token_hash=str(hash_token(token)), user_id=user.id, created_at=now, last_used_at=now)
             )
@@ -101,31 +112,27 @@ class SessionStore(MutableMapping[str, str]):
             )
             return ended.first() is not None
 
-    def end_all(self, name: str, except_token: str | None = None) -> int:
-        """End every session of a user except one; return how many.
-
-        Raises:
-            InputError: there is no such account.
-        """
+    def end_all(self, user_id: int) -> int:
+        """End every session of a user; return how many."""
         with self._database.session() as session:
-            return end_sessions(session, get_user(session, name), except_token)
+            return end_sessions(session, user_id)
 
     def _is_live(self, now: datetime) -> ColumnElement[bool]:
         return and_(UserSession.created_at > now - self._max_age, UserSession.last_used_at > now - self._max_idle)
 
     def _touch(self, token: str, now: datetime) -> None:
-        with self._database.session() as session:
+        with self._database.session(wait_seconds=0.2) as session:
             stored = session.get(UserSession, str(hash_token(token)))
             if stored is not None:  # it may just have been ended
                 stored.last_used_at = now
 
 
-def end_sessions(session: Session, user: User, except_token: str | None = None) -> int:
+def end_sessions(session: Session, user_id: int, except_token: str | None = None) -> int:
     """End the user's sessions within a transaction, except that of one token; return how many."""
     kept = "" if except_token is None else str(hash_token(except_token))
     ended = session.execute(
         delete(UserSession)
-        .where(UserSession.user_id == user.id, UserSession.token_hash != kept)
+        .where(UserSession.user_id == user_id, UserSession.token_hash != kept)
         .returning(UserSession.token_hash)
     )
     return len(ended.all())

@@ -58,12 +58,12 @@ class Throttle:
                 "IMGCAP_THROTTLE_STORAGE cannot be used; write memory:// or install the library that its URL needs."
             ) from error
 
-    def hit(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
+    def hit(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1) -> None:
         """Count `n` requests, or refuse and count nothing.
 
         Args:
             kind: of the requests.
-            account: the name as typed; None if there is none.
+            account: the account's id, or a name as typed if nobody is signed in; None if there is neither.
             address: the client's IP address; None if it is unknown. IPv6 addresses count by their /64.
             n: number of requests, for a batch.
 
@@ -80,7 +80,7 @@ class Throttle:
                 raise Throttled(UNCOUNTED, 60) from error
             self._forget()
 
-    def check(self, kind: Kind, *, account: str | None, address: str | None, n: int = 1) -> None:
+    def check(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1) -> None:
         """Refuse as `hit` would, without counting.
 
         Raises:
@@ -100,7 +100,9 @@ class Throttle:
             for key in [key for key, events in list(storage.events.items()) if not events]:
                 storage.clear(key)
 
-    def _buckets(self, kind: Kind, account: str | None, address: str | None) -> Iterator[tuple[RateLimitItem, str]]:
+    def _buckets(
+        self, kind: Kind, account: str | int | None, address: str | None
+    ) -> Iterator[tuple[RateLimitItem, str]]:
         by_account, by_address = self._limits[kind]
         if address is not None:
             yield from ((item, f"{kind}:address:{_network(address)}") for item in by_address)
@@ -123,9 +125,11 @@ def _parse(limits: str) -> list[RateLimitItem]:
         ) from error
 
 
-def _account_key(name: str) -> str:
+def _account_key(account: str | int) -> str:
+    if isinstance(account, int):
+        return f"#{account}"  # no name begins so
     try:
-        return normalise_name(name)
+        return normalise_name(account)
     except InputError:
         return "malformed"  # one bucket for all, since none of them has an account
 

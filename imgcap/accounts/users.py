@@ -1,4 +1,8 @@
-"""Normalise user names and find their users."""
+"""Normalise user names and find their users.
+
+A name can be given up and registered again by somebody else, an id cannot: whatever belongs to an account refers to its
+id, and names are for signing in and for display.
+"""
 
 import re
 import unicodedata
@@ -29,25 +33,31 @@ def normalise_name(name: str) -> str:
     return normalised
 
 
-def find_user(session: Session, name: str, *, keep: bool = False) -> User | None:
-    """Return the user of that name in any case, or None if nobody has it or it is not allowed.
-
-    With `keep`, the account cannot be deleted before this transaction ends.
-    """
+def find_user(session: Session, name: str) -> User | None:
+    """Return the user of that name in any case, or None if nobody has it or it is not allowed."""
     try:
-        query = select(User).where(User.name == normalise_name(name))
+        return session.scalar(select(User).where(User.name == normalise_name(name)))
     except InputError:
         return None
-    return session.scalar(query.with_for_update(read=True) if keep else query)
 
 
-def get_user(session: Session, name: str, *, keep: bool = False) -> User:
+def check_exists(session: Session, user_id: int) -> None:
+    """Make sure that an account exists, and cannot be deleted before this transaction ends.
+
+    Raises:
+        InputError: there is no such account.
+    """
+    if session.scalar(select(User.id).where(User.id == user_id).with_for_update(read=True)) is None:
+        raise InputError("There is no such account; it may have been deleted.")
+
+
+def get_user(session: Session, name: str) -> User:
     """Return the user of that name, as `find_user` does.
 
     Raises:
         InputError: there is no such account.
     """
-    user = find_user(session, name, keep=keep)
+    user = find_user(session, name)
     if user is None:
         raise InputError("There is no account of that name; check how it is written.")
     return user

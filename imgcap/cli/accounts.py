@@ -50,7 +50,7 @@ def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
         user = accounts.get(name)
         if not yes:
             typer.confirm(f"Delete {user.name} and everything of it?", abort=True)
-        accounts.delete(user.name)
+        accounts.delete(user.id)
         typer.echo(f"Account {user.name} is deleted.")
 
 

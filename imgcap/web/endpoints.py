@@ -49,4 +49,4 @@ class Endpoints:
 
 def caller_of(request: gr.Request) -> Caller:
     """Return who sent a Gradio request; the guard lets only signed-in users through."""
-    return Caller(request.username, request.client.host if request.client else None)
+    return Caller(int(request.username), request.client.host if request.client else None)

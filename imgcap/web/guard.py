@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from imgcap.accounts.throttling import Throttled
 from imgcap.web.cookies import replace_gradio_cookies, session_token
 from imgcap.web.services import Services
+from imgcap.web.uploads import Reservation, StorageFull
 
 Access = Literal["public", "signed-in", "none"]
 
@@ -88,7 +89,8 @@ class Guard:
         path, receive = request.url.path, _limited(request, self._body_limit(request))
         client_address.set(request.client.host if request.client else None)
         if path == "/gradio_api/upload":
-            send = self._recording_uploads(user or "", send)
+            await self._receive_upload(request, receive, send, int(user or 0))
+            return
         if not STREAMS_WORK.fullmatch(path):
             await self.app(request.scope, receive, send)
             return
@@ -119,7 +121,7 @@ class Guard:
         if lifecycle.draining and BEGINS_WORK.fullmatch(path):
             return _busy("The server is about to restart; try again in a minute.", 60)
         if path.startswith("/gradio_api/file="):
-            owned = self.services.uploads.is_owned(path.removeprefix("/gradio_api/file="), user or "")
+            owned = self.services.uploads.is_owned(path.removeprefix("/gradio_api/file="), int(user or 0))
             return None if owned else JSONResponse({"detail": "That is not among your uploads."}, 403)
         return await self._over_allowance(request, user)
 
@@ -130,7 +132,7 @@ class Guard:
             return None
         address = request.client.host if request.client else None
         try:
-            await run_in_threadpool(self.services.throttle.check, "caption", account=user, address=address)
+            await run_in_threadpool(self.services.throttle.check, "caption", account=int(user or 0), address=address)
         except Throttled as error:
             return too_many(error)
         return None
@@ -164,8 +166,24 @@ class Guard:
 
         return send_with_headers
 
-    def _recording_uploads(self, user: str, send: Send) -> Send:
-        """Note whose the uploads are before anyone is told where they lie."""
+    async def _receive_upload(self, request: Request, receive: Receive, send: Send, user_id: int) -> None:
+        """Receive files if there is room for them; those that arrive whole get their owner."""
+        length, limit = request.headers.get("content-length", ""), self._body_limit(request)
+        size = min(int(length), limit) if length.isascii() and length.isdigit() and len(length) < 20 else limit
+        refusal: Response
+        try:
+            with self.services.uploads.receiving(user_id, size) as reservation:
+                await self.app(request.scope, receive, self._recording_uploads(user_id, reservation, send))
+        except Throttled as error:
+            refusal = too_many(error)
+        except StorageFull as error:
+            refusal = _busy(str(error), 120)
+        else:
+            return
+        await refusal(request.scope, receive, send)
+
+    def _recording_uploads(self, user_id: int, reservation: Reservation, send: Send) -> Send:
+        """Record the owner of the uploads before anybody learns their paths."""
         start: Message = {}
         body = b""
 
@@ -179,7 +197,8 @@ class Guard:
                 return
             if start["status"] == 200:
                 for path in json.loads(body):
-                    await run_in_threadpool(self.services.uploads.add, path, user)
+                    await run_in_threadpool(self.services.uploads.add, path, user_id)
+                reservation.kept = True
             await send(start)
             await send({"type": "http.response.body", "body": body})
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgcap.accounts.accounts import Accounts
 from imgcap.blur import sharpness as blur
 from imgcap.errors import InputError
 from imgcap.reading import LENGTHS, Reading, format_confidence
@@ -41,8 +42,8 @@ class Page(gr.Blocks):
 
 def build_page(services: Services) -> gr.Blocks:
     """The whole interface, with the named endpoints beside it."""
-    handlers = Handlers(services.work)
-    with Page(title=TITLE, analytics_enabled=False, delete_cache=(600, services.settings.upload_hours * 3600)) as page:
+    handlers = Handlers(services.work, services.accounts)
+    with Page(title=TITLE, analytics_enabled=False) as page:
         bar = gr.HTML(render_bar(""), padding=False)
         gr.HTML("<h1>A caption for a sharp photo</h1>", padding=False)
         with gr.Row(elem_classes="imgcap-columns"):
@@ -95,12 +96,13 @@ def _add_endpoints(endpoints: Endpoints) -> None:
 class Handlers:
     """What the page does when something on it is used."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, accounts: Accounts) -> None:
         self._work = work
+        self._accounts = accounts
 
     def greet(self, request: gr.Request) -> str:
         """The bar at the top, with the name of who is signed in."""
-        return render_bar(request.username or "")
+        return render_bar(self._accounts.name_of(int(request.username)) or "")
 
     def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
         """The badge as soon as it is known, then the caption."""

@@ -7,11 +7,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from imgcap.accounts.database import User
 from imgcap.accounts.throttling import Throttled
 from imgcap.blur.sharpness import format_variance
 from imgcap.errors import InputError
@@ -105,7 +107,7 @@ class Pages:
         """Sign out here or everywhere."""
         form = await _read_form(request)
         if form["everywhere"]:
-            await run_in_threadpool(self.services.sessions.end_all, await self._user(request))
+            await run_in_threadpool(self.services.sessions.end_all, (await self._user(request)).id)
         else:
             await run_in_threadpool(self.services.sessions.end, session_token(request) or "")
         return self._leave(request, "sign_in.html", "You are signed out.")
@@ -122,22 +124,23 @@ class Pages:
         """Change the password; every other session of the user ends."""
         form, user = await _read_form(request), await self._user(request)
         try:
-            self.services.throttle.hit("sign_in", account=user, address=_address(request))
+            self.services.throttle.hit("sign_in", account=user.name, address=_address(request))
             await self.services.accounts.achange_password(user, form["current"], form["new"], session_token(request))
         except InputError as error:
             return await self._account_page(request, error)
         return await self._account_page(request, done="Your password is changed.")
 
     async def delete_account(self, request: Request) -> Response:
-        """Delete the account and everything of it, on giving the password once more."""
+        """Delete the account and everything that is kept about it, if the password is right."""
         form, user = await _read_form(request), await self._user(request)
         try:
-            if await self.services.sign_in(user, form["password"], _address(request)) is None:
+            verified = await self.services.sign_in(user.name, form["password"], _address(request))
+            if verified is None or verified.id != user.id:
                 raise InputError("The password is not right, and the account is still there; type it again.")
-            await run_in_threadpool(self.services.accounts.delete, user)
+            await self.services.delete_account(user.id)
         except InputError as error:
             return await self._account_page(request, error)
-        return self._leave(request, "sign_in.html", "Your account and everything of it is deleted.")
+        return self._leave(request, "sign_in.html", "Your account and everything that was kept about it are deleted.")
 
     async def download_data(self, request: Request) -> Response:
         """Everything kept about the user, as a ZIP archive."""
@@ -154,29 +157,32 @@ class Pages:
         history = self.services.history
         try:
             if form["all"]:
-                deleted = await run_in_threadpool(history.delete_all, user)
+                deleted = await run_in_threadpool(history.delete_all, user.id)
                 return await self._history_page(request, done=f"{deleted} reading{'s' * (deleted != 1)} deleted.")
-            await run_in_threadpool(history.delete, user, _read_number(form["entry"], -1))
+            await run_in_threadpool(history.delete, user.id, _read_number(form["entry"], -1))
         except InputError as error:
             return await self._history_page(request, error)
         return await self._history_page(request, done="The reading is deleted.")
 
     async def download_csv(self, request: Request) -> Response:
         """The user's readings as a table."""
-        table = await run_in_threadpool(self.services.history.to_csv, await self._user(request))
+        table = await run_in_threadpool(self.services.history.to_csv, (await self._user(request)).id)
         return _download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
 
     async def thumbnail(self, request: Request) -> Response:
         """The small picture of one of the user's readings."""
         user, entry = await self._user(request), request.path_params["entry"]
         try:
-            jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user, entry)
+            jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
             return JSONResponse({"detail": str(error)}, 404)
         return Response(jpeg, media_type="image/jpeg")
 
-    async def _user(self, request: Request) -> str:
-        return await run_in_threadpool(self.services.sessions.__getitem__, session_token(request) or "")
+    async def _user(self, request: Request) -> User:
+        user = await run_in_threadpool(self.services.sessions.find, session_token(request) or "")
+        if user is None:  # the session ended after the guard had looked
+            raise HTTPException(401, "You are signed out; sign in again.")
+        return user
 
     async def _begin_session(self, request: Request, name: str) -> Response:
         sessions, token = self.services.sessions, secrets.token_urlsafe(32)
@@ -210,16 +216,16 @@ class Pages:
     async def _account_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
         user = await self._user(request)
         length = self.services.settings.min_password_length
-        return self._page(request, "account.html", error, done=done, user=user, min_password_length=length)
+        return self._page(request, "account.html", error, done=done, user=user.name, min_password_length=length)
 
     async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
         user, history = await self._user(request), self.services.history
         text, page = request.query_params.get("q", "")[:200], _read_number(request.query_params.get("page"), 1)
-        found = await run_in_threadpool(history.count, user, text)
+        found = await run_in_threadpool(history.count, user.id, text)
         pages = max(1, -(-found // HISTORY_PAGE))
         page = min(max(1, page), pages)
-        entries = await run_in_threadpool(history.search, user, text, HISTORY_PAGE, (page - 1) * HISTORY_PAGE)
-        shown = {"user": user, "text": text, "found": found, "page": page, "pages": pages, "entries": entries}
+        entries = await run_in_threadpool(history.search, user.id, text, HISTORY_PAGE, (page - 1) * HISTORY_PAGE)
+        shown = {"user": user.name, "text": text, "found": found, "page": page, "pages": pages, "entries": entries}
         return self._page(request, "history.html", error, done=done, **shown)
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:

@@ -1,8 +1,10 @@
 """From settings to a running server, and back down without cutting a caption short."""
 
+import errno
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -68,9 +70,15 @@ class Server:
 
 
 def launch(settings: Settings, captioner: Captioner) -> Server:
-    """Start the app; returns once it answers."""
+    """Start the app and return once it answers.
+
+    Raises:
+        InputError: the address, the data folder or the database in the settings cannot be used.
+    """
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # uvicorn's own trust in 127.0.0.1 is too much
+    _check_address(settings.host, settings.port)  # before any file is touched
     services = open_services(settings, captioner)
+    services.uploads.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
     demo = build_page(services)
     demo.queue(api_open=False)
@@ -109,6 +117,22 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     return Server(demo, services, queue, url)
 
 
+def _check_address(host: str, port: int) -> None:
+    """Make sure that the app can listen there. Raises InputError, which says why it cannot."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"Port {port} of {host} is taken: set IMGCAP_PORT to another.") from None
+        if error.errno == errno.EACCES:
+            raise InputError(f"Port {port} needs more rights than this user has: set IMGCAP_PORT above 1023.") from None
+        raise InputError(
+            f"The app cannot listen on {host}: set IMGCAP_HOST to an address of this machine, such as 127.0.0.1."
+        ) from None
+
+
 def serve(settings: Settings, captioner: Captioner) -> None:
     """Run the app until SIGTERM or SIGINT, and let what runs finish."""
     # No lock or event: a signal may come while this thread holds its lock, and a handler that sets it would then wait
@@ -125,8 +149,8 @@ def serve(settings: Settings, captioner: Captioner) -> None:
         server = launch(settings, captioner)
     except InputError as error:
         raise SystemExit(str(error)) from None
-    except OSError:
-        raise SystemExit(f"Port {settings.port} of {settings.host} is taken: set IMGCAP_PORT to another.") from None
+    except OSError as error:
+        raise SystemExit(f"The app cannot start: {error.strerror or error}.") from None
     threading.Thread(target=_warm_up, args=[captioner], daemon=True).start()
     print(f"imgcap is at {server.url}", flush=True)
     while not stopping:

@@ -1,6 +1,9 @@
 """What the web server's parts share: accounts, sessions, throttle, history, uploads, captioner and the users' work."""
 
 from dataclasses import dataclass, field
+from typing import IO
+
+from starlette.concurrency import run_in_threadpool
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import Database, User, open_database
@@ -8,9 +11,10 @@ from imgcap.accounts.history import History
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
+from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.queueing import FairQueue
-from imgcap.web.uploads import Uploads, prepare_folder
+from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
 from imgcap.web.work import Work
 
 
@@ -39,6 +43,8 @@ class Services:
     history: History
     uploads: Uploads
     work: Work
+    lock: IO[bytes]
+    """Held on the data folder until the server closes."""
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     queue: FairQueue | None = None
     """Gradio's queue of events; None until the page is launched."""
@@ -52,17 +58,45 @@ class Services:
         self.throttle.hit("sign_in", account=name, address=address)
         return await self.accounts.averify(name, password)
 
+    async def delete_account(self, user_id: int) -> None:
+        """Delete an account with its sessions, history, uploads and waiting work.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        await run_in_threadpool(self.accounts.delete, user_id)
+        if self.queue is not None:
+            await self.queue.drop_user(str(user_id))
+        await run_in_threadpool(self.uploads.forget_user, user_id)
+
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database and the data folder."""
+        self.uploads.close()
         self.accounts.close()
         self.database.close()
+        self.lock.close()
 
 
 def open_services(settings: Settings, captioner: Captioner) -> Services:
-    """Open the database and everything that lives in it."""
-    database = open_database(settings)
+    """Open the database and everything that lives in it.
+
+    Raises:
+        InputError: the data folder or the database cannot be used, or another process uses the folder.
+    """
+    lock = lock_data_folder(settings.data_dir)  # before the uploads of whoever has it are touched
+    try:
+        database = open_database(settings)
+    except InputError:
+        lock.close()
+        raise
     throttle, history = Throttle(settings), History(database, settings)
-    uploads = Uploads(prepare_folder(settings.data_dir / "uploads"))
+    limits = UploadLimits(
+        max_age=3600 * settings.upload_hours,
+        bytes_per_user=settings.upload_bytes_per_account,
+        bytes_in_all=settings.upload_bytes,
+        min_free_bytes=settings.min_free_bytes,
+    )
+    uploads = Uploads(prepare_folder(settings.data_dir / "uploads"), limits)
     return Services(
         settings=settings,
         captioner=captioner,
@@ -73,4 +107,5 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         history=history,
         uploads=uploads,
         work=Work(captioner, throttle, history, uploads),
+        lock=lock,
     )

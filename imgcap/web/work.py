@@ -21,9 +21,9 @@ MAX_URL = 2_048
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the throttle and the history know them."""
+    """Who asks, as the throttle, the history and the uploads know them."""
 
-    name: str
+    user_id: int
     address: str | None
 
 
@@ -81,9 +81,9 @@ class Work:
         """
         wanted = check_length(length)
         if reading.valid:
-            self._throttle.hit("caption", account=caller.name, address=caller.address)
+            self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             reading = self._captioner.complete(reading, picture.pixels, wanted)
-        self._history.add(caller.name, reading, make_thumbnail(picture.pixels), picture.source)
+        self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
         return reading
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
@@ -99,7 +99,7 @@ class Work:
         path = payload.get("path") if isinstance(payload, dict) else None
         if not isinstance(path, str):
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
-        pixels = self._images.decode(self._uploads.read(path, caller.name))
+        pixels = self._images.decode(self._uploads.read(path, caller.user_id))
         return Picture(pixels, Path(path).name, self._uploads.source_of(path))
 
     def open_link(self, url: str) -> Picture:
@@ -118,7 +118,7 @@ class Work:
         """
         data = self._images.fetch(url)
         self._images.decode(data)
-        return self._uploads.save_link(data, caller.name)
+        return self._uploads.save_link(data, caller.user_id)
 
     def _answer(self, image: Any, url: Any, caller: Caller, work: Callable[[Picture], Reading]) -> Reading:
         try:

@@ -9,8 +9,9 @@ from imgcap.accounts.history import History
 from imgcap.reading import Reading
 from imgcap.settings import get_settings
 
-database = open_database(get_settings())
-history = History(database, get_settings())
+settings = get_settings().model_copy(update={"database_wait_seconds": 60})  # eight threads write at once
+database = open_database(settings)
+history = History(database, settings)
 printing = threading.Lock()
 
 
@@ -19,7 +20,7 @@ def write(thread: int) -> None:
     while True:
         thumbnail = noise.randbytes(noise.randrange(1000, 40_000))
         reading = Reading(None, True, None, 250.5, 100.0, hashlib.sha256(thumbnail).hexdigest())
-        entry = history.add("ann", reading, thumbnail)
+        entry = history.add(1, reading, thumbnail)
         with printing:
             print(entry, reading.caption, flush=True)
 

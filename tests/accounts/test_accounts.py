@@ -218,7 +218,7 @@ def test_a_broken_rule_makes_no_account(accounts, database, name, password, sent
 
 def test_changing_a_password(accounts):
     accounts.register("ann", PASSWORD)
-    accounts.change_password("Ann", PASSWORD, "five green geese hum")
+    accounts.change_password(accounts.get("Ann"), PASSWORD, "five green geese hum")
     assert accounts.verify("ann", PASSWORD) is None
     assert accounts.verify("ann", "five green geese hum")
 
@@ -230,7 +230,7 @@ def test_changing_a_password(accounts):
 def test_a_password_change_that_is_refused_changes_nothing(accounts, old, new, sentence):
     accounts.register("ann", PASSWORD)
     with pytest.raises(InputError, match=sentence):
-        accounts.change_password("ann", old, new)
+        accounts.change_password(accounts.get("ann"), old, new)
     assert accounts.verify("ann", PASSWORD)
 
 
@@ -242,32 +242,35 @@ def test_a_reset_gives_a_password_that_works_and_ends_the_old_one(accounts):
 
 
 def test_what_is_asked_of_nobody_is_refused(accounts):
-    for ask in (accounts.get, accounts.delete, accounts.export, accounts.reset_password):
+    for ask in (accounts.get, accounts.reset_password):
         with pytest.raises(InputError, match="no account of that name"):
             ask("nobody")
+    with pytest.raises(InputError, match="no such account"):
+        accounts.delete(7)
+    assert accounts.name_of(7) is None
 
 
 def test_deleting_an_account_deletes_everything_of_it_and_nothing_else(accounts, database, db_settings):
     sessions, history = SessionStore(database, db_settings), History(database, db_settings)
     for name in ("ann", "ben"):
-        accounts.register(name, PASSWORD)
+        user = accounts.register(name, PASSWORD)
         sessions[f"token of {name}"] = name
-        history.add(name, READING, b"jpeg")
-    accounts.delete("Ann")
+        history.add(user.id, READING, b"jpeg")
+    accounts.delete(accounts.get("Ann").id)
     assert accounts.verify("ann", PASSWORD) is None
     assert [user.name for user in accounts.list()] == ["ben"]
     assert (count(database, UserSession), count(database, HistoryEntry)) == (1, 1)
-    assert sessions["token of ben"] == "ben"
-    assert history.count("ben") == 1
+    assert sessions["token of ben"] == str(user.id)
+    assert history.count(user.id) == 1
 
 
 def test_a_deleted_accounts_bytes_are_gone_from_the_sqlite_files(tmp_path):
     settings = Settings(data_dir=tmp_path / "data", database_url="")
     database = open_database(settings)
     accounts, history = Accounts(database, settings), History(database, settings)
-    accounts.register("ann-of-green-gables", PASSWORD)
-    history.add("ann-of-green-gables", READING, b"the-thumbnail-itself" * 1000)
-    accounts.delete("ann-of-green-gables")
+    user = accounts.register("ann-of-green-gables", PASSWORD)
+    history.add(user.id, READING, b"the-thumbnail-itself" * 1000)
+    accounts.delete(user.id)
     accounts.close()
     database.close()
     left = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
@@ -281,10 +284,10 @@ def test_an_export_holds_all_that_is_the_users_and_no_secret(accounts, database,
         accounts.register(name, PASSWORD)
     sessions["the-token"] = "ann"
     jpeg = make_thumbnail(np.full((300, 400, 3), 200, np.uint8))
-    entry = history.add("ann", READING, jpeg, "link")
-    history.add("ben", READING, b"ben's")
+    entry = history.add(accounts.get("ann").id, READING, jpeg, "link")
+    history.add(accounts.get("ben").id, READING, b"ben's")
 
-    with zipfile.ZipFile(io.BytesIO(accounts.export("Ann"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(accounts.export(accounts.get("Ann")))) as archive:
         assert archive.testzip() is None
         assert sorted(archive.namelist()) == ["account.json", "history.csv", f"thumbnails/{entry}.jpg"]
         account = json.loads(archive.read("account.json"))
@@ -294,7 +297,7 @@ def test_an_export_holds_all_that_is_the_users_and_no_secret(accounts, database,
     assert account["name"] == "ann"
     assert account["created_at"] == accounts.get("ann").created_at.isoformat()
     assert len(account["sessions"]) == 1
-    assert table == history.to_csv("ann")
+    assert table == history.to_csv(accounts.get("ann").id)
     for secret in (stored_hash(database, "ann"), "the-token", "example.org"):
         assert secret.encode() not in everything
 
@@ -306,20 +309,20 @@ def test_logs_hold_no_password_link_caption_or_token(accounts, database, db_sett
     for refused in (
         lambda: accounts.register("ANN", PASSWORD + " again"),
         lambda: accounts.register("ben", "short secret"),
-        lambda: accounts.change_password("ann", "wrong old secret", PASSWORD),
+        lambda: accounts.change_password(accounts.get("ann"), "wrong old secret", PASSWORD),
     ):
         with pytest.raises(InputError):
             refused()
     accounts.verify("ann", "wrong guess")
     sessions["token-a"] = "ann"
-    entry = history.add("ann", READING, b"thumbnail-bytes", "link")
-    history.search("ann", "searched words")
-    history.to_csv("ann")
-    accounts.export("ann")
-    history.delete("ann", entry)
-    accounts.change_password("ann", PASSWORD, "five green geese hum", "token-a")
+    entry = history.add(accounts.get("ann").id, READING, b"thumbnail-bytes", "link")
+    history.search(accounts.get("ann").id, "searched words")
+    history.to_csv(accounts.get("ann").id)
+    accounts.export(accounts.get("ann"))
+    history.delete(accounts.get("ann").id, entry)
+    accounts.change_password(accounts.get("ann"), PASSWORD, "five green geese hum", "token-a")
     generated = accounts.reset_password("ann")
-    accounts.delete("ann")
+    accounts.delete(accounts.get("ann").id)
 
     assert "account" in caplog.text, "something is logged"
     for secret in (

@@ -1,4 +1,5 @@
 import multiprocessing
+import sqlite3
 import stat
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,12 +7,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import (
     Base,
+    DatabaseUnavailable,
     HistoryEntry,
     User,
     UserSession,
@@ -20,8 +22,12 @@ from imgcap.accounts.database import (
     journal_mode,
     migration_config,
     open_database,
+    utc_now,
 )
+from imgcap.accounts.history import History
+from imgcap.accounts.sessions import SessionStore
 from imgcap.errors import InputError
+from imgcap.reading import Reading
 from imgcap.settings import Settings
 
 
@@ -147,7 +153,7 @@ def test_sqlite_is_private_and_durable(tmp_path):
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout", "secure_delete")
         }
     assert pragmas == {
-        "journal_mode": journal_mode().lower(), "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30_000,
+        "journal_mode": journal_mode().lower(), "foreign_keys": 1, "synchronous": 2, "busy_timeout": 4_000,
         "secure_delete": 1,
     }  # fmt: skip
     database.close()
@@ -182,7 +188,7 @@ def test_a_database_that_cannot_be_opened_is_said_in_a_sentence_without_the_pass
         Settings(data_dir=tmp_path, database_url=""),
         Settings(database_url="postgresql://ann:hunter2@127.0.0.1:9/imgcap"),
     ):
-        with pytest.raises(InputError, match="cannot be opened") as refusal:
+        with pytest.raises(InputError, match=r"cannot be opened|is damaged") as refusal:
             open_database(settings)
         assert "hunter2" not in str(refusal.value)
 
@@ -244,3 +250,39 @@ def test_a_backup_made_while_the_app_writes_opens_as_a_database(tmp_path):
         back_up(settings, tmp_path / "nowhere" / "copy.db")
     with pytest.raises(InputError, match="pg_dump"):
         back_up(Settings(data_dir=tmp_path, database_url="postgresql://u:p@localhost/x"), tmp_path / "p.db")
+
+
+def test_a_locked_database_is_said_in_a_sentence_and_signs_nobody_out(tmp_path):
+    settings = Settings(data_dir=tmp_path, database_wait_seconds=0.2)
+    database = open_database(settings)
+    Accounts(database, settings).create("ann", "a long enough password")
+    long_ago = SessionStore(database, settings, lambda: utc_now() - timedelta(days=1))
+    long_ago["token"] = "ann"
+    blocker = sqlite3.connect(tmp_path / "imgcap.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    sessions = SessionStore(database, settings)
+    assert sessions.find("token").name == "ann"  # although its last use cannot be noted
+    with pytest.raises(DatabaseUnavailable, match="try again in a minute"):
+        sessions["another"] = "ann"
+    blocker.rollback()
+    sessions["another"] = "ann"
+    assert len(sessions) == 2
+
+
+def test_a_full_database_is_said_in_a_sentence_and_can_still_be_read(tmp_path, caplog):
+    settings = Settings(data_dir=tmp_path)
+    database = open_database(settings)
+    user = Accounts(database, settings).create("ann", "a long enough password")
+    history = History(database, settings)
+    reading = Reading(None, True, None, 250.5, 100.0, "A dog runs.")
+    history.add(user.id, reading, b"jpeg")
+
+    @event.listens_for(database.engine, "begin")
+    def full(connection):  # as a full disk answers: SQLITE_FULL at the first page too many
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    with pytest.raises(DatabaseUnavailable, match="storage"):
+        history.add(user.id, reading, b"x" * 10**6)
+    assert history.count(user.id) == 1
+    assert "full" in caplog.text
+    assert "A dog runs" not in caplog.text

@@ -28,7 +28,12 @@ class Bench:
     go: threading.Event = field(default_factory=threading.Event)
 
     async def ask(self, user: str, name: str, session: str | None = None) -> str:
-        scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "headers": [(b"host", b"here.test")]}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/gradio_api/queue/join",
+            "headers": [(b"host", b"here.test")],
+        }
         scope |= {"query_string": b"", "server": ("here.test", 80), "scheme": "http", "root_path": ""}
         request = Request(scope)
         body = PredictBodyInternal(

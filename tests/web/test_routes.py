@@ -28,7 +28,7 @@ def sign_in(client, name="ada", password=PASSWORD):
 def add_reading(services, user, caption="A dog runs on the beach.", **fields):
     reading = Reading("a.jpg", True, None, 321.0, 5.0, caption)
     thumbnail = make_thumbnail(np.zeros((4, 4, 3), np.uint8))
-    return services.history.add(user, Reading(**{**vars(reading), **fields}), thumbnail)
+    return services.history.add(services.accounts.get(user).id, Reading(**{**vars(reading), **fields}), thumbnail)
 
 
 def errors(answer):
@@ -188,7 +188,7 @@ class TestAccount:
         register(client)
         refused = client.post("/account/delete", data={"password": "wrong"})
         assert (refused.status_code, len(errors(refused))) == (400, 1)
-        assert "is deleted" in client.post("/account/delete", data={"password": PASSWORD}).text
+        assert "are deleted" in client.post("/account/delete", data={"password": PASSWORD}).text
         assert client.get("/account").status_code == 303
         assert services.accounts.list() == []
         assert register(client).status_code == 303
@@ -233,7 +233,7 @@ class TestHistory:
         assert "The reading is deleted." in page
         assert "A cat sleeps." not in page
         assert "1 reading deleted." in client.post("/history/delete", data={"all": "1"}).text
-        assert services.history.count("ada") == 0
+        assert services.history.count(services.accounts.get("ada").id) == 0
 
     def test_is_exported(self, open_app):
         client, services = open_app()
@@ -252,7 +252,7 @@ class TestHistory:
         for wrong in (str(entry), "", "x", "-1"):
             assert len(errors(client.post("/history/delete", data={"entry": wrong}))) == 1
         client.post("/history/delete", data={"all": "1"})
-        assert services.history.count("ada") == 1
+        assert services.history.count(services.accounts.get("ada").id) == 1
         assert "secret" not in client.get("/history.csv").text
 
 
