@@ -89,12 +89,15 @@ def calibrate_confidence(
     data: Annotated[str, typer.Option(help="Folder or Hub id of the data set.")] = "jxie/flickr8k",
 ) -> None:
     """Calibrate a captioner's confidence on the validation split; prints as JSON how reliable it is."""
+    from imgcap.evaluation.confidence import calibrate_captioner
     from imgcap.evaluation.run import caption_split
-    from imgcap.inference.confidence import calibrate_captioner
+    from imgcap.hub.card import write_confidence
 
     if not (model / "config.json").is_file():
         raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
-    typer.echo(json.dumps(calibrate_captioner(model, *caption_split(str(model), data, "validation"))))
+    report = calibrate_captioner(model, *caption_split(str(model), data, "validation"))
+    write_confidence(model, report)
+    typer.echo(json.dumps(report))
 
 
 def main() -> None:

@@ -96,11 +96,28 @@ alone would give a perfect one {ece_by_chance:.3f}.
 
 
 def with_confidence(card: str, report: Mapping[str, Any]) -> str:
-    """A card with a section on what `imgcap.inference.confidence.calibrate` found, in place of an older one."""
+    """Return a card with a section on how reliable the model's confidence is; it replaces an older one.
+
+    Args:
+        card: the card's text.
+        report: what `imgcap.evaluation.confidence.calibrate` returned.
+    """
     rows = "\n".join(f"| {row['n']} | {row['confidence']:.2f} | {row['share']:.2f} |" for row in report["bins"])
     section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows})
     card = re.sub(r"^## Confidence\n.*?(?=^## )", "", card, flags=re.DOTALL | re.MULTILINE)
     return card.replace("## How it was made\n", f"{section}\n## How it was made\n", 1)
+
+
+def write_confidence(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write a calibration into the card of the captioner in a folder, if the folder has a card.
+
+    Args:
+        folder: of a captioner.
+        report: what `imgcap.evaluation.confidence.calibrate` returned.
+    """
+    path = folder / "README.md"
+    if path.is_file():
+        path.write_text(with_confidence(path.read_text(), report))
 
 
 def write_card(

@@ -29,9 +29,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap.data import loading as data
 from imgcap.inference.alternatives import breaks_off
-from imgcap.hub.card import read_provenance, write_card
+from imgcap.hub.card import read_provenance, write_card, write_confidence
 from imgcap.inference.checkpoint import average, interpolate, last_checkpoints, load_captioner, save_captioner
-from imgcap.inference.confidence import MIN_PICTURES, calibrate_captioner
+from imgcap.evaluation.confidence import MIN_IMAGES, calibrate_captioner
 from imgcap.data.loading import AugmentationConfig, CaptionCollator
 from imgcap.errors import InputError
 from imgcap.evaluation.run import caption_split, picture_batches, summarize, write_captions
@@ -340,8 +340,8 @@ def _examine(recipe: Recipe, output: Path, config: ImgcapConfig) -> dict[str, An
         output, recipe=(output / "recipe.yaml").read_text(), scores=scores, config=config,
         beams=recipe.num_beams, provenance=provenance, mistakes=mistakes,
     )  # fmt: skip
-    if len(rows) >= MIN_PICTURES:
-        calibrate_captioner(output, rows, captions)
+    if len(rows) >= MIN_IMAGES:
+        write_confidence(output, calibrate_captioner(output, rows, captions))
     return scores
 
 
