@@ -55,8 +55,8 @@ def rational_bomb(count: int = 2_000_000) -> bytes:
 
 
 def png_with(chunk: bytes, body: bytes, repeats: int = 1) -> bytes:
-    """A PNG of 8 x 8 pixels with a chunk of our own before its pixels."""
-    plain = encode(Image.new("L", (8, 8)), "PNG")
+    """A PNG of 40 x 40 pixels with a chunk of our own before its pixels."""
+    plain = encode(Image.new("L", (40, 40)), "PNG")
     extra = struct.pack(">I", len(body)) + chunk + body + struct.pack(">I", zlib.crc32(chunk + body))
     return plain[:33] + extra * repeats + plain[33:]
 

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import resource
 import signal
 import sys
@@ -18,26 +19,23 @@ from typing import BinaryIO
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from imgcap.errors import InputError
+from imgcap.images import tiff
+from imgcap.images.formats import DAMAGED, EXHAUSTED, FORMATS, is_unusual_jpeg, refusal, unsupported_variant
 
-KINDS = "JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP"
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF", "TIFF", "BMP")
-UNSUPPORTED = {
-    b"%PDF": "PDF",
-    b"8BPS": "Photoshop",
-    b"\x00\x00\x00\x0cjP": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\x00\x00\x00\x0cJXL": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
-    b"\x00\x00\x01\x00": "Icon",
-    b"%!PS": "PostScript",
-    b"\x1a\x45\xdf\xa3": "Video",
-    b"<svg": "SVG",
-}
 CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
-DAMAGED = "The picture is damaged or cut short: save it again, or send another copy."
+MIN_SIDE = 32
+"""Pixels of the shorter side below which a picture is refused.
+
+People name the scene in 32 x 32 pixels (Torralba, Fergus and Freeman, "80 million tiny images", PAMI 2008), not in
+fewer.
+"""
+MAX_SIDE = 65_535
+"""Pixels of the longer side above which a picture is refused: the most that a JPEG can have."""
+ENOUGH_PIXELS, ENOUGH_SIDE, MOST_PIXELS = 2**20, 512, 2**24
+"""Pixels and shorter side that a shrunk picture keeps at least, and the pixels above which it is shrunk regardless."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,8 +45,9 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+END_MARKER = b"\xff\xd9"
+FILLER = random.Random(0).randbytes(256).replace(b"\xff", b"") + END_MARKER  # noqa: S311 - any coded data will do
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-BITS_PER_SAMPLE = 258  # TIFF tag
 SRGB = ImageCms.createProfile("sRGB")
 
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
@@ -58,54 +57,101 @@ PngImagePlugin.MAX_TEXT_CHUNK = 8 * 2**20  # Pillow's 1 MiB refuses real files w
 
 
 def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """The first picture in `data`, upright, opaque and in sRGB.
+    """Return the first picture in `data`, upright, opaque, in sRGB and of a size to work with.
 
     Args:
         data: a whole file of one of the `FORMATS`, told by its content.
         max_pixels: width x height above which nothing is decoded.
 
     Returns:
-        (H, W, 3) uint8 RGB. Transparent parts are white; nothing of the file's metadata is left.
+        (H, W, 3) uint8 RGB. Transparent parts are white; nothing of the file's metadata is left. A large picture is
+        shrunk by `reduction`.
 
     Raises:
-        InputError: not a picture, an unsupported kind, too many pixels, or damaged.
+        InputError: not a picture, an unsupported kind, too small, too large, or damaged.
         MemoryError: it takes more memory than the process may have.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.load()
-            if image.width * image.height > max_pixels:  # a HEIF's true size shows only when it is decoded
-                raise Image.DecompressionBombError
-            upright = UPRIGHT.get(_orientation(image))
-            rgb = _to_srgb(image)
+        with _open(data, max_pixels) as image:
+            _check_size(image, max_pixels)
+            whole = _load(image, data)
+            _check_size(whole, max_pixels)  # a HEIF's true size shows only when it is decoded
+            upright = UPRIGHT.get(_orientation(whole))
+            rgb = _to_srgb(whole)
     except (InputError, MemoryError):
         raise
-    except UnidentifiedImageError:
-        raise InputError(_unidentified(data)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(
             f"The picture has more than {max_pixels / 1e6:.3g} million pixels: send a smaller copy."
         ) from None
-    except Exception:  # noqa: BLE001 - decoders answer damaged bytes with every kind of exception
-        raise InputError(DAMAGED) from None
+    except Exception as error:  # noqa: BLE001 - decoders answer damaged bytes with every kind of exception
+        raise InputError(_explain(error, data)) from None
+    rgb = rgb.reduce(reduction(*rgb.size))
     return np.array(rgb.transpose(upright) if upright is not None else rgb)
 
 
-def _unidentified(data: bytes) -> str:
-    if any(accept and accept(data[:16]) for _, accept in (Image.OPEN[name] for name in FORMATS)):
-        return DAMAGED
-    start = data[:256].lstrip()
-    kind = next((kind for magic, kind in UNSUPPORTED.items() if start.startswith(magic)), None)
-    if kind is None and b"<svg" in data[:1024].lower():
-        kind = "SVG"
-    if kind is None and data[4:8] == b"ftyp":
-        kind = "Video"
-    return (
-        f"{kind} files are not supported: send a {KINDS}."
-        if kind
-        else f"This is not a picture of a known kind: send a {KINDS}."
-    )
+def reduction(width: int, height: int) -> int:
+    """Return the whole number by which both sides of a picture are divided, each pixel the mean of a square.
+
+    A power of two, as in the blur check's own shrinking, so that its numbers stay what they are at full size. About a
+    megapixel and 512 pixels of the shorter side are left, more than any part of the app looks at.
+    """
+    factor = 1
+    while (
+        width * height > MOST_PIXELS * factor**2
+        or (width * height >= ENOUGH_PIXELS * (2 * factor) ** 2 and min(width, height) >= ENOUGH_SIDE * 2 * factor)
+    ):  # fmt: skip
+        factor *= 2
+    return factor
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if data.startswith(tiff.MAGICS):
+        return tiff.open_page(data, max_pixels)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise Image.DecompressionBombError
+    if max(image.size) > MAX_SIDE:
+        raise InputError(f"A side of the picture is longer than {MAX_SIDE:,} pixels: send a part of it.")
+    if min(image.size) < MIN_SIDE:
+        raise InputError(f"The picture is too small: send one of at least {MIN_SIDE} x {MIN_SIDE} pixels.")
+
+
+def _load(image: Image.Image, data: bytes) -> Image.Image:
+    """`image`, decoded; also where it is a JPEG that lacks only its end marker.
+
+    Whether anything but the marker is lacking shows when it is decoded with two different endings: coded data that
+    does not belong to it changes a picture only where its own is missing.
+    """
+    try:
+        image.load()
+    except OSError:
+        if image.format not in ("JPEG", "MPO"):
+            raise
+        coded = data.rstrip(b"\xff")  # half a marker would make another one of the next byte
+        whole, other = (Image.open(io.BytesIO(coded + ending), formats=["JPEG"]) for ending in (END_MARKER, FILLER))
+        if ImageChops.difference(whole.convert("RGB"), other.convert("RGB")).getbbox() is not None:
+            raise
+        return whole
+    return image
+
+
+def _explain(error: Exception, data: bytes) -> str:
+    """The sentence for `data`, which made a decoder raise `error`."""
+    known = [name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(data[:16])]
+    if isinstance(error, UnidentifiedImageError) and not known:
+        return refusal(data)
+    if known == ["JPEG"] and is_unusual_jpeg(data):
+        return unsupported_variant("JPEG")
+    if known == ["HEIF"] and "nsupported" in str(error):  # libheif: "Unsupported feature: ..."
+        return unsupported_variant("HEIC")
+    if "MAX_TEXT" in str(error):  # Pillow's limits of what a PNG's texts may hold
+        return "The picture's metadata is too large: save the picture again without it."
+    return DAMAGED
 
 
 def _orientation(image: Image.Image) -> int:
@@ -164,18 +210,14 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey brought to 0-255: by its depth where that is stated, by its range where it is not (I and F)."""
+    """Deep grey brought to 0-255, by its depth where that is stated."""
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image)
     if values.dtype == np.uint16:
-        depth = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
-        return Image.fromarray((values >> (depth - 8)).astype(np.uint8))
-    values = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
-    low, high = min(float(values.min()), 0), float(values.max())
-    # The customary ranges (0-1, bytes, 16 bits) are kept, or a dark picture would come out bright.
-    top = next((limit for limit in (1, 255, 65535) if low == 0 and high <= limit), high)
-    return Image.fromarray(((values - low) * (255 / (top - low))).astype(np.uint8))
+        depth = getattr(image, "tag_v2", {}).get(tiff.BITS, (16,))[0]
+        values = values << (16 - depth)
+    return Image.fromarray(tiff.eight_bits(values))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -185,13 +227,20 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while line := requests.readline():
         request = json.loads(line)
         data = requests.read(request["bytes"])
-        resource.setrlimit(resource.RLIMIT_AS, (request["memory"], resource.RLIM_INFINITY))
+        _limit_memory(request["memory"])
         # Left at their default action both signals end the process, also in the middle of a decoder's C code.
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
         answer(answers, data, request["max_pixels"])
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory(limit: int) -> None:
+    """Bound this process's address space by `limit`, or by the machine's own hard limit where that is lower."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def answer(answers: BinaryIO, data: bytes, max_pixels: int) -> None:
@@ -202,6 +251,8 @@ def answer(answers: BinaryIO, data: bytes, max_pixels: int) -> None:
         answers.write(pixels.data)
     except InputError as error:
         answers.write(json.dumps({"error": str(error)}).encode() + b"\n")
+    except MemoryError:
+        answers.write(json.dumps({"error": EXHAUSTED}).encode() + b"\n")
     answers.flush()
 
 

@@ -10,6 +10,7 @@ of JSON, `{"error"}` or `{"height", "width"}`, and the pixels. The child's side 
 import json
 import logging
 import queue
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,12 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.errors import InputError
+from imgcap.images.formats import EXHAUSTED
 
 CHILDREN = 2
 """Pictures decoded at once; more wait."""
 CPU_SECONDS = 5.0
 """Processor time that one picture may take: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""
-EXHAUSTED = "The picture takes too much work to open: save it again as a plain JPEG or PNG."
+ATTEMPTS = 2
+"""Children that a picture gets, where one was stopped from outside."""
+PATIENCE = 5.0
+"""Seconds that a child which no longer answers has to end by itself, so that its exit status tells why."""
+TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
+CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}
+CRASHED = "The picture makes its decoder fail: save it again as a plain JPEG or PNG."
+STOPPED = "The picture could not be opened because the server stopped its decoder: try again later."
 
 Child: TypeAlias = subprocess.Popen[bytes]
 logger = logging.getLogger(__name__)
@@ -35,6 +44,14 @@ logger = logging.getLogger(__name__)
 def memory_limit(max_pixels: int) -> int:
     """Bytes of address space that a child may have: 512 MiB for the decoders, and 24 for each pixel allowed."""
     return 512 * 2**20 + 24 * max_pixels
+
+
+class ChildEndedError(Exception):
+    """A child ended before it had answered."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
 
 
 class Sandbox:
@@ -47,30 +64,51 @@ class Sandbox:
             self._slots.put(None)
 
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-        """`imgcap.images.pixels.to_rgb` in a child; InputError also where it ran out of time or memory, or crashed."""
-        try:
-            with self.child() as child:
-                answer = self._ask(child, data, max_pixels)
-        except (OSError, EOFError, json.JSONDecodeError):
-            raise InputError(EXHAUSTED) from None
-        if isinstance(answer, str):
-            raise InputError(answer)
-        return answer
+        """Return what `imgcap.images.pixels.to_rgb` makes of `data` in a child.
+
+        Raises:
+            InputError: as `to_rgb`; or the child ran out of time or memory, crashed, or was stopped from outside
+                (by the kernel's out-of-memory killer, say) in each of its `ATTEMPTS`.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                with self.child() as child:
+                    answer = self._ask(child, data, max_pixels)
+            except ChildEndedError as ended:
+                if ended.status in TIMERS:
+                    raise InputError(EXHAUSTED) from None
+                if ended.status in CRASHES:
+                    raise InputError(CRASHED) from None
+                continue
+            if isinstance(answer, str):
+                raise InputError(answer)
+            return answer
+        raise InputError(STOPPED)
 
     @contextmanager
     def child(self) -> Iterator[Child]:
-        """A running child, nobody else's meanwhile; ended if the caller fails."""
+        """Lend a running child to the caller alone; it is ended if the caller fails.
+
+        Raises:
+            ChildEndedError: the caller met the end of the child's answers.
+            InputError: the caller read nonsense.
+        """
         child = self._slots.get()
         try:
             if child is None or child.poll() is not None:
+                child = None
                 child = _start()
             yield child
-        except BaseException:  # what is left of this answer must not be read as the next one
-            if child is not None:
-                child.kill()
-                child.communicate()
-                logger.warning("A picture ended its decoder (exit status %d).", child.returncode)
-            child = None
+        except BaseException as error:  # what is left of this answer must not be read as the next one
+            ended, child = child, None
+            if ended is None:
+                raise
+            status = _end(ended, PATIENCE if isinstance(error, EOFError | BrokenPipeError) else 0)
+            logger.warning("A picture ended its decoder (exit status %d).", status)
+            if isinstance(error, OSError | EOFError):
+                raise ChildEndedError(status) from None
+            if isinstance(error, ValueError | KeyError):
+                raise InputError(CRASHED) from None
             raise
         finally:
             self._slots.put(child)
@@ -88,7 +126,10 @@ class Sandbox:
         child.stdin.write(json.dumps(request).encode() + b"\n")
         child.stdin.write(data)
         child.stdin.flush()
-        answer = json.loads(child.stdout.readline(4096))
+        line = child.stdout.readline(4096)
+        if not line:
+            raise EOFError
+        answer = json.loads(line)
         if "error" in answer:
             return str(answer["error"])
         height, width = int(answer["height"]), int(answer["width"])
@@ -100,15 +141,29 @@ class Sandbox:
         return pixels
 
 
+def _end(child: Child, patience: float) -> int:
+    """The exit status of a child that had `patience` seconds to end by itself."""
+    try:
+        child.wait(patience)
+    except subprocess.TimeoutExpired:
+        child.kill()
+    child.communicate()
+    return child.returncode
+
+
 def _start() -> Child:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "imgcap.images.pixels"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).resolve().parents[2],
-        env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
-        process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
-    )
+    """A child that is ready for pictures; RuntimeError where the machine does not let one start."""
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "imgcap.images.pixels"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parents[2],
+            env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
+            process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
+        )
+    except OSError as error:
+        raise RuntimeError(f"python -m imgcap.images.pixels does not start: {error}") from None
     if child.stdout is None or child.stdout.readline() != b"ready\n":
-        raise RuntimeError("python -m imgcap.images.pixels does not start")
+        raise RuntimeError(f"python -m imgcap.images.pixels does not start (exit status {_end(child, PATIENCE)})")
     return child

@@ -10,6 +10,7 @@ import pytest
 from hostile import bmp_header, encode, png_with
 from PIL import ExifTags, Image, ImageCms
 
+from imgcap.blur.sharpness import measure
 from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
@@ -99,7 +100,7 @@ def test_deep_grey_keeps_its_brightness(mode, dtype, white):
 
 
 def test_floats_that_are_no_numbers_are_black():
-    grey = np.full((4, 4), 0.5, np.float32)
+    grey = np.full((40, 40), 0.5, np.float32)
     grey[0, :3] = np.nan, np.inf, -np.inf
     decoded = images.decode(encode(Image.fromarray(grey), "TIFF"))
     assert decoded[0, :3].max() == 0
@@ -137,14 +138,14 @@ def profile_with_red_and_blue_exchanged() -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_colours_are_converted_by_the_profile(kind):
-    data = encode(Image.new("RGB", (8, 8), (255, 0, 0)), kind, icc_profile=profile_with_red_and_blue_exchanged())
+    data = encode(Image.new("RGB", (40, 40), (255, 0, 0)), kind, icc_profile=profile_with_red_and_blue_exchanged())
     red, _, blue = images.decode(data).mean(axis=(0, 1))
     assert blue > 200 > 60 > red
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_a_grey_or_clear_picture_may_have_a_colour_profile(mode):
-    data = encode(Image.new(mode, (8, 8), "white"), "PNG", icc_profile=profile_with_red_and_blue_exchanged())
+    data = encode(Image.new(mode, (40, 40), "white"), "PNG", icc_profile=profile_with_red_and_blue_exchanged())
     assert images.decode(data).min() >= 250
 
 
@@ -159,9 +160,51 @@ def test_of_several_pictures_the_first_is_taken(kind):
     assert difference(images.decode(encode(PICTURE, kind, save_all=True, append_images=others)), PIXELS) < 8
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
-def test_tiny_pictures_are_pictures(size):
-    assert images.decode(encode(Image.new("RGB", size), "PNG")).shape == (size[1], size[0], 3)
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (31, 31), (31, 3000), (3000, 31), (1, 60_000_000)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_a_picture_too_small_to_show_anything_is_refused(size, kind):
+    data = encode(Image.new("1", size), kind) if max(size) > 10_000 and kind == "PNG" else bmp_header(*size)
+    if max(size) < 10_000:
+        data = encode(Image.new("RGB", size), kind)
+    with pytest.raises(InputError, match=r"at least 32 x 32 pixels|longer than 65,535 pixels"):
+        images.decode(data)
+
+
+def test_the_stated_least_size_is_accepted():
+    assert images.decode(encode(Image.new("RGB", (32, 32)), "PNG")).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("size", [(65_536, 40), (40, 65_536), (1_000_000, 60)])
+def test_a_side_that_no_jpeg_could_have_is_refused(size):
+    with pytest.raises(InputError, match="longer than 65,535 pixels"):
+        images.decode(encode(Image.new("1", size), "PNG"))
+    assert images.decode(encode(Image.new("1", (65_535, 40)), "PNG")).shape == (40, 65_535, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [((2047, 2047), (2047, 2047)), ((2048, 2048), (1024, 1024)), ((4032, 3024), (1512, 2016)),
+     ((8000, 8000), (2000, 2000)), ((12_000, 1100), (550, 6000)), ((30_000, 900), (450, 15_000)),
+     ((1001, 20_001), (10_001, 501)), ((16_000, 1000), (1000, 16_000))],
+)  # fmt: skip
+def test_large_pictures_are_shrunk_by_a_whole_number(size, shape):
+    assert images.decode(encode(Image.new("L", size, 99), "PNG", compress_level=1)).shape == (*shape, 3)
+
+
+def test_shrinking_takes_the_mean_of_each_square():
+    big = np.random.default_rng(0).integers(0, 256, (2048, 2500, 3), dtype=np.uint8)
+    means = big.reshape(1024, 2, 1250, 2, 3).mean(axis=(1, 3))
+    assert np.abs(images.decode(encode(Image.fromarray(big), "PNG", compress_level=1)) - means).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_shrinking_changes_no_verdict_on_sharpness(factor):
+    """Near the threshold too: the variance of what is decoded is that of the picture at full size, within 1%."""
+    photo = Image.open(SAMPLES / "astronaut.jpg").convert("RGB").resize((1100 * factor, 1100 * factor))
+    whole = np.asarray(photo)
+    decoded = images.decode(encode(photo, "PNG", compress_level=1))
+    assert decoded.shape[0] == whole.shape[0] // max(1, factor)
+    assert measure(decoded, 59).variance == pytest.approx(measure(whole, 59).variance, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +224,15 @@ def test_tiny_pictures_are_pictures(size):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript files are not supported"),
         (b"\x89PNG\r\n\x1a\n", "damaged or cut short"),
         (b"\xff\xd8\xff", "damaged or cut short"),
+        (b"FUJIFILMCCD-RAW 0201", "Camera RAW files are not supported: export"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "Camera RAW files are not supported: export"),
+        (b"IIU\0\x18\0\0\0", "Camera RAW files are not supported: export"),
+        (b"IIRO\x08\0\0\0", "Camera RAW files are not supported: export"),
         (bmp_header(60000, 60000), "more than 64 million pixels"),
         (bmp_header(2**31 - 1, -(2**31)), "more than 64 million pixels"),
         (encode(Image.new("1", (30000, 30000)), "PNG"), "more than 64 million pixels"),
-        (png_with(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**28))), "damaged or cut short"),
-        (png_with(b"iCCP", b"a\0\0" + zlib.compress(bytes(2**28))), "damaged or cut short"),
+        (png_with(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**28))), "metadata is too large"),
+        (png_with(b"iCCP", b"a\0\0" + zlib.compress(bytes(2**28))), "metadata is too large"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -202,6 +249,65 @@ def test_a_file_cut_short_is_refused(kind):
     for part in (0.2, 0.5, 0.8):
         with pytest.raises(InputError):
             images.decode(whole[: int(len(whole) * part)])
+
+
+JPEGS = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "without subsampling": {"subsampling": 0},
+    "restart markers": {"restart_marker_rows": 1},
+    "grey": {},
+}
+
+
+def jpeg(kind: str) -> bytes:
+    with Image.open(SAMPLES / "astronaut.jpg") as photo:
+        return encode(photo.convert("L" if kind == "grey" else "RGB"), "JPEG", **JPEGS[kind])
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("ending", [b"", b"\xff", b"\0" * 500])
+def test_a_jpeg_without_its_end_marker_is_whole(kind, ending):
+    whole = jpeg(kind)
+    assert whole.endswith(b"\xff\xd9")
+    assert difference(images.decode(whole[:-2] + ending), images.decode(whole)) == 0
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("missing", [6, 10, 30, 300, 3000])
+def test_a_jpeg_without_its_last_pixels_is_damaged(kind, missing):
+    with pytest.raises(InputError, match="damaged or cut short"):
+        images.decode(jpeg(kind)[:-missing])
+
+
+@pytest.mark.parametrize(("kind", "lacking"), [("GIF", 1), ("PNG", 12)])
+def test_other_kinds_may_lack_their_end_marker_too(kind, lacking):
+    whole = encode(PICTURE, kind)
+    assert difference(images.decode(whole[:-lacking]), images.decode(whole)) == 0
+
+
+def with_frame(change) -> bytes:
+    """A JPEG whose start of frame is changed."""
+    data = bytearray(encode(PICTURE, "JPEG"))
+    change(data, data.index(b"\xff\xc0"))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("frame", [0xC3, 0xC5, 0xC7, 0xCB])
+def test_a_jpeg_of_an_unusual_process_is_not_called_damaged(frame):
+    def change(data, at):
+        data[at + 1] = frame
+
+    with pytest.raises(InputError, match="This JPEG is stored in a way that is not supported"):
+        images.decode(with_frame(change))
+
+
+def test_a_jpeg_of_twelve_bits_is_not_called_damaged():
+    def change(data, at):
+        data[at + 4] = 12
+
+    with pytest.raises(InputError, match="This JPEG is stored in a way that is not supported"):
+        images.decode(with_frame(change))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF", "TIFF", "BMP"])

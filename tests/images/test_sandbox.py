@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +15,13 @@ from imgcap.errors import InputError
 from imgcap.images import sandbox
 from imgcap.images.sandbox import Sandbox, memory_limit
 
-GOOD = encode(Image.new("RGB", (40, 30), "red"), "PNG")
+GOOD = encode(Image.new("RGB", (40, 35), "red"), "PNG")
 PIXELS = 50_000_000
 
 
 def decodes(box: Sandbox) -> bool:
     pixels = box.decode(GOOD, PIXELS)
-    return pixels.shape == (30, 40, 3) and bool((pixels == (255, 0, 0)).all())
+    return pixels.shape == (35, 40, 3) and bool((pixels == (255, 0, 0)).all())
 
 
 def child_of(box: Sandbox):
@@ -55,7 +59,7 @@ def test_a_crowd_of_pixels_fits_the_memory_limit():
     exif = Image.Exif()
     exif[0x0112] = 6
     box = Sandbox(children=1, seconds=60)
-    assert box.decode(encode(clear, "PNG", exif=exif, compress_level=1), PIXELS).shape == (7000, 7000, 3)
+    assert box.decode(encode(clear, "PNG", exif=exif, compress_level=1), PIXELS).shape == (1750, 1750, 3)
     assert peak_bytes(child_of(box)) <= memory_limit(PIXELS)
 
 
@@ -81,6 +85,62 @@ def test_a_child_that_died_is_replaced():
     assert child_of(box).pid != first.pid
 
 
+@pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGTERM])
+def test_a_decoder_that_is_stopped_from_outside_is_not_the_pictures_fault(monkeypatch, killer):
+    box = Sandbox(children=1)
+    ask = Sandbox._ask
+    killed = []
+
+    def kill_then_ask(self, child, data, max_pixels):
+        if len(killed) < times:
+            killed.append(child.pid)
+            os.kill(child.pid, killer)
+        return ask(self, child, data, max_pixels)
+
+    monkeypatch.setattr(Sandbox, "_ask", kill_then_ask)
+    times = 1
+    assert decodes(box)  # by the second child
+    killed.clear()
+    times = 2
+    with pytest.raises(InputError, match="the server stopped its decoder: try again later"):
+        box.decode(GOOD, PIXELS)
+    assert len(set(killed)) == 2
+
+
+@pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_decoder_that_crashes_is_not_asked_again(monkeypatch, crash):
+    box = Sandbox(children=1)
+    asked = []
+
+    def crash_when_asked(self, child, data, max_pixels):
+        asked.append(child.pid)
+        os.kill(child.pid, crash)
+        child.wait()
+        raise EOFError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sandbox, "_ask", crash_when_asked)
+        with pytest.raises(InputError, match="makes its decoder fail"):
+            box.decode(GOOD, PIXELS)
+    assert len(asked) == 1
+    assert decodes(box)
+
+
+@pytest.mark.parametrize("gigabytes", [1, 4])
+def test_a_hard_limit_of_address_space_is_kept_and_changes_no_answer(tmp_path, gigabytes):
+    (tmp_path / "good.png").write_bytes(GOOD)
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from imgcap.images.sandbox import Sandbox\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({gigabytes} << 30, {gigabytes} << 30))\n"
+        f"print(Sandbox(1).decode(Path(sys.argv[1]).read_bytes(), {PIXELS}).shape)"
+    )
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", script, str(tmp_path / "good.png")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={"OPENBLAS_NUM_THREADS": "1"})
+    assert done.stdout.strip() == "(35, 40, 3)", done.stderr
+
+
 def test_a_child_is_kept():
     box = Sandbox(children=1)
     pids = {child_of(box).pid for _ in range(3) if decodes(box)}
@@ -92,7 +152,7 @@ def test_threads_get_their_own_pictures():
     colours = [(i * 10, 255 - i * 10, i) for i in range(24)]
 
     def decoded(colour):
-        return box.decode(encode(Image.new("RGB", (50, 50), colour), "PNG"), PIXELS)
+        return box.decode(encode(Image.new("RGB", (50, 60), colour), "PNG"), PIXELS)
 
     with ThreadPoolExecutor(8) as pool:
         for colour, pixels in zip(colours, pool.map(decoded, colours), strict=True):
