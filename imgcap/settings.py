@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     allow_private_links: bool = Field(
         ImageLimits.allow_private_links, description="let links lead to private addresses too (intranet, tests)"
     )
+    link_contact: str = Field(
+        ImageLimits.contact,
+        description="e-mail address or page of who runs this, named to the servers that links lead to (User-Agent)",
+    )
 
     # blur
     blur_threshold: float = Field(59.0, ge=0, description="Laplacian variance below which a picture is invalid")
@@ -111,6 +115,7 @@ class Settings(BaseSettings):
         return ImageLimits(
             max_bytes=self.max_bytes, max_pixels=self.max_pixels, url_timeout=self.url_timeout,
             url_max_redirects=self.url_max_redirects, allow_private_links=self.allow_private_links,
+            contact=self.link_contact,
         )  # fmt: skip
 
 

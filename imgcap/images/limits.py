@@ -12,3 +12,4 @@ class ImageLimits:
     url_timeout: float = 10.0  # seconds that a link may take in all
     url_max_redirects: int = 5
     allow_private_links: bool = False  # links may lead to addresses that are not public
+    contact: str = ""  # an address or page, named to the servers that links lead to

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import socket
 import ssl
-import zlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,11 +18,21 @@ from typing import TypeAlias
 
 import httpx
 
+from imgcap import __version__
 from imgcap.errors import InputError
+from imgcap.images.encodings import read_data_url, unpack
 from imgcap.images.limits import ImageLimits
+from imgcap.images.pages import direct, find_picture, is_page
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Resolver: TypeAlias = Callable[[str], Awaitable[list[Address]]]
+
+UNREACHABLE = "The link cannot be reached: check it, or upload the picture."
+PAGE = (
+    "The link leads to a web page that names no picture: open the page, right-click the picture, choose "
+    "'Copy image address' and use that."
+)
+logger = logging.getLogger(__name__)
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Public by Python 3.11's `is_global`, but in truth not, or a way to any IPv4 address: 6to4 and its relays, Teredo,
@@ -91,6 +100,11 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
         return addresses
 
 
+def is_link(text: str) -> bool:
+    """Return whether `text` has the form of an http or data link with its scheme."""
+    return "://" in text or text.strip()[:5].lower() == "data:"
+
+
 def fetch(url: str, limits: ImageLimits) -> bytes:
     """`fetch_async` for a thread without a running event loop."""
     return asyncio.run(fetch_async(url, limits))
@@ -104,47 +118,84 @@ async def fetch_async(
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
 ) -> bytes:
-    """Return the bytes at `url`, which may be anything: `imgcap.images.loading.ImageLoader.decode` judges them.
+    """Return the bytes of the picture at `url`; `imgcap.images.loading.ImageLoader.decode` judges them.
 
-    Redirects are followed, from https to http too: a plain http link is accepted as well, and each hop is checked.
+    Redirects are followed, from https to http too: a plain http link is accepted as well. Where the link leads to a
+    web page, the picture that the page names as its own is fetched (`imgcap.images.pages`). Each address on the way is
+    checked like the first.
 
     Args:
-        url: an http or https link without a user name or password.
+        url: an http or https link without a user name or password; one without a scheme (https is tried, then http);
+            or a data URL.
         limits: on size, time and redirects, and whether private addresses are allowed.
         allow: says whether an address may be connected to; None allows public ones, or all if `limits` says so.
         resolver: gives the addresses of a host name.
         tls: how https servers are verified; None is by certifi's authorities.
 
     Raises:
-        InputError: the link is malformed, not public, unreachable, too slow, too large, redirects too often, or is
-            answered with an HTTP error.
+        InputError: the link is malformed, not public, unreachable, too slow, too large, redirects too often, is
+            answered with an HTTP error, or leads to a web page that names no picture.
     """
     if allow is None:
         allow = (lambda _: True) if limits.allow_private_links else is_public
-    transport = PinnedTransport(allow, resolver, tls or _certifi())
-    headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "imgcap"}
+    text = url.strip()
     try:
+        if text[:5].lower() == "data:":
+            return _read_data(text, limits.max_bytes)
+        transport = PinnedTransport(allow, resolver, tls or _certifi())
+        headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": user_agent(limits.contact)}
         async with (
             asyncio.timeout(limits.url_timeout),
             httpx.AsyncClient(transport=transport, trust_env=False, timeout=None, headers=headers) as client,  # noqa: S113 - asyncio.timeout caps the whole
         ):
-            return await _follow(client, url, limits)
+            return await _fetch_text(client, text, limits)
+    except InputError:
+        raise
     except TimeoutError:
         raise InputError(f"The link took longer than {limits.url_timeout:g} seconds: try it again later.") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
-        raise InputError("The link cannot be reached: check it, or upload the picture.") from None
+        raise InputError(UNREACHABLE) from None
+    except Exception as error:  # noqa: BLE001 - what a stranger's server or address brings about ends this link alone
+        logger.warning("A link ended in an unexpected %s.", type(error).__name__)
+        raise InputError(UNREACHABLE) from None
 
 
-async def _follow(client: httpx.AsyncClient, url: str, limits: ImageLimits) -> bytes:
-    request = client.build_request("GET", url.strip())
+def user_agent(contact: str) -> str:
+    """Return what servers are told of this software, in the form that Wikimedia's User-Agent policy asks for."""
+    return f"imgcap/{__version__} {f'({contact}) ' if contact else ''}httpx/{httpx.__version__}"
+
+
+async def _fetch_text(client: httpx.AsyncClient, text: str, limits: ImageLimits) -> bytes:
+    head, colon, rest = text.partition(":")
+    has_scheme = colon and not {".", "/"} & {*head} and not rest[:1].isdigit()
+    if has_scheme or not text.removeprefix("//") or (text.startswith("/") and not text.startswith("//")):
+        return await _follow(client, httpx.URL(text), limits)
+    address = text.removeprefix("//")
+    try:
+        async with asyncio.timeout(limits.url_timeout / 2):
+            return await _follow(client, httpx.URL(f"https://{address}"), limits)
+    except (TimeoutError, httpx.TransportError):
+        return await _follow(client, httpx.URL(f"http://{address}"), limits)
+
+
+async def _follow(client: httpx.AsyncClient, url: httpx.URL, limits: ImageLimits) -> bytes:
+    from_page = False
     for _ in range(limits.url_max_redirects + 1):
-        _check(request.url)
+        url = direct(url)
+        _check(url)
         # By hand: httpx would read the whole body of a redirect, however long.
-        response = await client.send(request, stream=True)
-        if response.next_request is None:
-            return _gunzip(await _body(response, limits.max_bytes), limits.max_bytes)
-        await response.aclose()
-        request = response.next_request
+        response = await client.send(client.build_request("GET", url), stream=True)
+        if response.next_request is not None:
+            await response.aclose()
+            url = response.next_request.url
+            continue
+        body = await _body(response, limits.max_bytes)
+        if not is_page(body):
+            return body
+        picture = None if from_page else find_picture(body, url)
+        if picture is None:
+            raise InputError(PAGE)
+        url, from_page = picture, True
     raise InputError("The link redirects too often: use the picture's final address.")
 
 
@@ -153,6 +204,8 @@ def _check(url: httpx.URL) -> None:
         raise InputError("The link must begin with http:// or https:// and name a server.")
     if url.userinfo:
         raise InputError("A link with a user name or password is not accepted: use a public link.")
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise InputError("The link's port must be a number from 1 to 65535: check the link.")
 
 
 @lru_cache(maxsize=1)
@@ -160,25 +213,43 @@ def _certifi() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
+def _read_data(text: str, limit: int) -> bytes:
+    try:
+        body = read_data_url(text)
+    except ValueError:
+        raise InputError("The data URL is incomplete: copy the whole of it, or upload the picture.") from None
+    if len(body) > limit:
+        raise InputError(_too_large(limit))
+    return body
+
+
 async def _body(response: httpx.Response, limit: int) -> bytes:
+    """The body, unpacked."""
     if response.status_code != 200:
-        raise InputError(f"The link's server answered with status {response.status_code}: check the link.")
+        raise InputError(_status_advice(response.status_code))
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > limit:
-            raise InputError(f"The link holds more than {limit / 2**20:.3g} MB: use a smaller picture.")
-    return bytes(body)
-
-
-def _gunzip(body: bytes, limit: int) -> bytes:
-    """`body`, unpacked where the server sent gzip although none was asked for."""
-    if not body.startswith(b"\x1f\x8b"):
-        return body
-    try:
-        plain = zlib.decompressobj(wbits=31).decompress(body, limit + 1)
-    except zlib.error:
-        return body
+            raise InputError(_too_large(limit))
+    plain = unpack(bytes(body), response.headers.get("Content-Encoding", ""), limit)
     if len(plain) > limit:
-        raise InputError(f"The link holds more than {limit / 2**20:.3g} MB: use a smaller picture.")
+        raise InputError(_too_large(limit))
     return plain
+
+
+def _too_large(limit: int) -> str:
+    return f"The link holds more than {limit / 2**20:.3g} MB: use a smaller picture."
+
+
+def _status_advice(status: int) -> str:
+    """What to do about an HTTP status that is not 200."""
+    if status in (401, 403, 407, 451):
+        return f"The link's server does not give the picture to programs (status {status}): save it and upload it."
+    if status in (404, 410):
+        return f"There is no picture at the link (status {status}): check the link."
+    if status == 429:
+        return f"The link's server gets too many requests (status {status}): try again later, or upload the picture."
+    if status >= 500:
+        return f"The link's server has a fault (status {status}): try again later, or upload the picture."
+    return f"The link's server answered with status {status}: check the link."

@@ -3,8 +3,9 @@
 Guaranteed, for any bytes:
 - The answer is an array, or an InputError of one sentence.
 - The kind is told by the content: JPEG (an MPO's first picture), PNG, WebP and GIF (an animation's first frame),
-  HEIC/HEIF, AVIF, TIFF (the first page) or BMP. No name, extension or Content-Type is believed.
-- No file of more than `ImageLimits.max_bytes` is decoded, and no picture of more than `max_pixels` is returned.
+  HEIC/HEIF, AVIF, TIFF (the first page that is no reduced copy) or BMP. No name, extension or Content-Type is believed.
+- No file of more than `ImageLimits.max_bytes` is decoded, no picture of more than `max_pixels`, and none with a side
+  below or above those stated in `imgcap.images.pixels`. Large pictures come shrunk, of at most 16 million pixels.
 - Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process:
   a hang, a flood of memory or a crash in a decoder stays there.
 - The array is upright (EXIF orientation), opaque (on white) and sRGB; nothing of the metadata, such as the place,
@@ -40,11 +41,12 @@ class ImageLoader:
         """Decode the picture in `data`.
 
         Returns:
-            (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile.
+            (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile; of a
+            large picture every so many pixels are averaged (`imgcap.images.pixels.reduction`).
 
         Raises:
-            InputError: it is empty, too large, not a picture, of an unsupported kind, damaged, of too many pixels, or
-                takes too much work.
+            InputError: it is empty, not a picture, of an unsupported kind, damaged, too small, too large, takes too
+                much work, or its decoder was stopped.
         """
         if not data:
             raise InputError("The file is empty: choose a picture.")
@@ -74,8 +76,18 @@ class ImageLoader:
         return links.fetch(url, self.limits)
 
     def load(self, source: str) -> NDArray[np.uint8]:
-        """`decode` what is at `source`: an http(s) link where it has a scheme, otherwise a path.
+        """`decode` what is at `source`: a link, or the path of a file.
 
-        Not for a thread with a running event loop: there, `decode(await links.fetch_async(url, limits))`.
+        A source without a scheme is a path if there is such a file, and otherwise a link where it has the form of one
+        (example.org/photo.jpg). Not for a thread with a running event loop: there,
+        `decode(await links.fetch_async(url, limits))`.
         """
-        return self.decode(self.fetch(source)) if "://" in source else self.read_file(source)
+        if links.is_link(source):
+            return self.decode(self.fetch(source))
+        host, slash, _ = source.partition("/")
+        if not (slash and "." in host.strip(".")) or Path(host).exists():
+            return self.read_file(source)
+        try:
+            return self.decode(self.fetch(source))
+        except InputError:
+            raise InputError("There is no file of that name, and no picture at it as a link: check it.") from None

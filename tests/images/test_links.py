@@ -1,24 +1,33 @@
 import asyncio
+import base64
 import gzip
 import ipaddress
 import logging
+import re
 import ssl
 import tracemalloc
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
+import brotli
 import pytest
+import zstandard
 from hostile import encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from loopback import body, redirect, serve
 from PIL import Image
 
 from imgcap.errors import InputError
+from imgcap.images.encodings import unpack
 from imgcap.images.limits import ImageLimits
 from imgcap.images.links import fetch_async, is_public
 from imgcap.images.loading import ImageLoader
 from imgcap.settings import Settings
 
-PNG = encode(Image.new("RGB", (4, 3), "blue"), "PNG")
+PNG = encode(Image.new("RGB", (44, 33), "blue"), "PNG")
 PEM = Path(__file__).parents[1] / "samples" / "picture.test.pem"
 FIRST, SECOND, FORBIDDEN = map(ipaddress.ip_address, ("127.0.0.1", "127.0.0.2", "127.0.0.3"))
 
@@ -138,12 +147,12 @@ def test_sync_fetch_and_load():
         async with serve(body(PNG, "Content-Type: text/html")) as server:
             return await asyncio.to_thread(ImageLoader(limits).load, server.url())
 
-    assert started.run_until_complete(session()).shape == (3, 4, 3)
+    assert started.run_until_complete(session()).shape == (33, 44, 3)
     started.close()
 
 
 async def test_what_is_no_picture_is_refused_whatever_the_server_calls_it():
-    async with serve(body(b"<html>secret words</html>", "Content-Type: image/png")) as server:
+    async with serve(body(b"secret words", "Content-Type: image/png")) as server:
         data = await get(server.url())
     with pytest.raises(InputError, match="not a picture of a known kind"):
         ImageLoader(LIMITS).decode(data)
@@ -153,18 +162,28 @@ async def test_what_is_no_picture_is_refused_whatever_the_server_calls_it():
     ("url", "words"),
     [
         ("", "must begin with http"),
-        ("picture.png", "must begin with http"),
-        ("//example.com/a.png", "must begin with http"),
+        ("  ", "must begin with http"),
+        ("/a/picture.png", "must begin with http"),
+        ("//", "must begin with http"),
+        ("picture.invalid", "cannot be reached"),
+        ("javascript:alert(1)", "must begin with http"),
+        ("mailto:a@example.com", "must begin with http"),
         ("http://", "must begin with http"),
         ("ftp://example.com/a.png", "must begin with http"),
         ("file:///etc/passwd", "must begin with http"),
-        ("data:image/png;base64,AAAA", "must begin with http"),
+        ("data:image/png;base64", "data URL is incomplete"),
+        ("data:image/png;base64,A", "data URL is incomplete"),
+        ("data:", "data URL is incomplete"),
         ("gopher://127.0.0.1:25/x", "must begin with http"),
         ("http://user:password@127.0.0.1/", "user name or password"),
         ("http://user@127.0.0.1/", "user name or password"),
         ("http://a b/", "cannot be reached"),
         ("http://a..b/", "cannot be reached"),
-        ("http://x:99999/", "cannot be reached"),
+        ("http://127.0.0.1:99999/", "port must be a number"),
+        ("http://127.0.0.1:-1/", "port must be a number"),
+        ("http://127.0.0.1:0/", "port must be a number"),
+        ("http://127.0.0.1:1e3/", "cannot be reached"),
+        ("127.0.0.1:99999/a.png", "port must be a number"),
         ("http://\0/", "cannot be reached"),
         ("http://" + "a" * 300 + "/", "cannot be reached"),
         ("http://127.0.0.1:1/" + "a" * 100_000, "cannot be reached"),
@@ -209,6 +228,8 @@ async def test_redirects_are_counted():
         ("ftp://127.0.0.1/", "must begin with http"),
         ("http://user:password@127.0.0.1:{port}/", "user name or password"),
         ("http://[broken/", "cannot be reached"),
+        ("http://127.0.0.1:99999/", "port must be a number"),
+        ("http://127.0.0.1:-1/", "port must be a number"),
     ],
 )
 async def test_each_redirect_is_checked_again(location, words):
@@ -326,6 +347,273 @@ async def test_slow_redirects_share_one_time():
     async with serve(reply) as server:
         with pytest.raises(InputError, match="longer than 1 seconds"):
             await get(server.url(), limits)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("401 Unauthorized", "does not give the picture to programs"),
+        ("403 Forbidden", "does not give the picture to programs"),
+        ("451 Legal", "does not give the picture to programs"),
+        ("404 Not Found", "There is no picture at the link"),
+        ("410 Gone", "There is no picture at the link"),
+        ("429 Too Many", "gets too many requests"),
+        ("500 Error", "has a fault"),
+        ("503 Busy", "has a fault"),
+        ("599 Other", "has a fault"),
+        ("418 Teapot", "answered with status"),
+    ],
+)
+async def test_each_status_has_its_advice(status, words):
+    async with serve(body(b"", status=status)) as server:
+        with pytest.raises(InputError, match=rf"{words}.*{status[:3]}.*: .*\.$"):
+            await get(server.url())
+
+
+async def test_servers_learn_the_software_its_version_and_a_contact():
+    async with serve(body(PNG)) as server:
+        await get(server.url())
+        await get(server.url(), replace(LIMITS, contact="ann@example.org"))
+    first, second = (re.search(r"(?i)user-agent: (.*)\r", request)[1] for request in server.requests)
+    assert re.fullmatch(r"imgcap/\d+\.\d+\.\d+ httpx/[\d.]+", first)
+    assert re.fullmatch(r"imgcap/\d+\.\d+\.\d+ \(ann@example\.org\) httpx/[\d.]+", second)
+    assert Settings(link_contact="x").image_limits.contact == "x"
+
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "br": lambda plain: brotli.compress(plain, quality=5),
+    "zstd": zstandard.ZstdCompressor().compress,
+    "deflate": zlib.compress,
+    "bare deflate": lambda plain: zlib.compress(plain, wbits=-15),
+}
+
+
+@pytest.mark.parametrize("coding", PACKERS)
+async def test_packed_bodies_are_unpacked(coding):
+    header = f"Content-Encoding: {coding.split()[-1].upper()}"
+    async with serve(body(PACKERS[coding](PNG), header)) as server:
+        assert await get(server.url()) == PNG
+    async with serve(body(PNG, header)) as server:  # the header may be wrong
+        assert await get(server.url()) == PNG
+    async with serve(body(PACKERS["br"](PACKERS[coding](PNG)), f"{header}, br")) as server:
+        assert await get(server.url()) == PNG
+
+
+@pytest.mark.parametrize("coding", PACKERS)
+async def test_a_bomb_of_every_coding_is_cut_off(coding):
+    bomb = PACKERS[coding](bytes(50_000_000))
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    async with serve(body(bomb, f"Content-Encoding: {coding.split()[-1]}")) as server:
+        with pytest.raises(InputError, match="holds more than"):
+            await get(server.url())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@given(st.binary(max_size=300), st.sampled_from([*PACKERS, "identity", "x"]), st.integers(1, 200))
+def test_no_body_breaks_the_unpacking(content, coding, limit):
+    assert len(unpack(content, coding, limit)) <= max(limit + 1, len(content))
+    assert unpack(PACKERS["br"](content), "br", 300) == content
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64," + base64.b64encode(PNG).decode(),
+        "DATA:;base64," + base64.b64encode(PNG).decode() + "\n",
+        "data:image/png," + quote_from_bytes(PNG),
+        "data:text/html;charset=utf-8;base64," + base64.b64encode(PNG).decode(),
+    ],
+    ids=lambda url: url[:24],
+)
+async def test_data_urls_are_read(url):
+    assert await get(url) == PNG
+    assert (await asyncio.to_thread(ImageLoader(LIMITS).load, url)).shape == (33, 44, 3)
+
+
+async def test_a_data_url_is_limited_too():
+    with pytest.raises(InputError, match="holds more than"):
+        await get("data:," + "a" * 200_000)
+
+
+@pytest.mark.parametrize("slashes", ["", "//"])
+async def test_an_address_without_a_scheme_is_a_link(slashes):
+    async with serve(body(PNG)) as server:
+        address = server.url("/a.png", host="plain.test").removeprefix("http://")
+        assert await get(slashes + address, resolver=names(plain_test=[FIRST])) == PNG
+    async with serve(body(PNG), tls=server_tls()) as server:
+        address = server.url("/a.png", host="picture.test").removeprefix("http://")
+        trusting = ssl.create_default_context(cafile=PEM)
+        assert await get(slashes + address, resolver=names(picture_test=[FIRST]), tls=trusting) == PNG
+
+
+async def test_a_server_that_answers_no_https_leaves_time_for_http():
+    async def reply(path, writer):
+        await asyncio.sleep(3600)
+
+    limits = replace(LIMITS, url_timeout=1)
+    async with serve(reply) as silent:
+        with pytest.raises(InputError, match="longer than 1 seconds"):
+            await get(silent.url().removeprefix("http://"), limits)
+
+
+def test_a_source_without_a_scheme_is_a_path_if_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.invalid").mkdir()
+    (tmp_path / "example.invalid" / "a.png").write_bytes(PNG)
+    loader = ImageLoader(LIMITS)
+    assert loader.load("example.invalid/a.png").shape == (33, 44, 3)
+    for missing in ("photo.jpg", "example.invalid/b.png", "../b/photo.jpg", "./a.b/c.png", "folder/photo.jpg"):
+        with pytest.raises(InputError, match="There is no file of that name: check it"):
+            loader.load(missing)
+    with pytest.raises(InputError, match="no file of that name, and no picture at it as a link"):
+        loader.load("other.invalid/a.png")
+
+
+def page(*head: str, before: str = "<!DOCTYPE html>") -> bytes:
+    return f"{before}<html><head><title>Photo</title>{''.join(head)}</head><body>x</body></html>".encode()
+
+
+async def fetch_page(content, path="/picture.png", **options):
+    async def reply(asked, writer):
+        await body(PNG if asked == path else content)(asked, writer)
+
+    async with serve(reply) as server:
+        return await get(server.url("/page"), **options)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<meta property="og:image" content="/picture.png">',
+        "<META PROPERTY=OG:IMAGE CONTENT=/picture.png>",
+        "<meta content='picture.png' property='og:image' />",
+        '<meta name="og:image" content=" /picture.png ">',
+        '<meta property="og:image:url" content="/picture.png">',
+        '<meta name="twitter:image" content="/picture.png">',
+        '<link rel="image_src" href="/picture.png">',
+        '<meta property="og:image" content=""><meta name="twitter:image" content="./picture.png">',
+        '<meta name="twitter:image" content="/other.png"><meta property="og:image" content="/picture.png">',
+        '<!-- <meta property="og:image" content="/no.png"> --><meta property="og:image" content="/picture.png">',
+        '<script>"<meta property=og:image content=/no.png>"</script><meta property="og:image" content="/picture.png">',
+    ],
+)
+async def test_the_picture_that_a_page_names_is_fetched(element):
+    assert await fetch_page(page(element)) == PNG
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff<!doctype HTML>", "  \n", '<?xml version="1.0"?>', "<!-- hello -->"])
+async def test_a_page_is_told_by_its_content(before):
+    assert await fetch_page(page('<meta property="og:image" content="/picture.png">', before=before)) == PNG
+    with pytest.raises(InputError, match="leads to a web page"):
+        await fetch_page(page(before=before))
+
+
+async def test_ampersands_in_an_address_are_unescaped():
+    element = '<meta property="og:image" content="/picture.png?a=1&amp;b=2">'
+    assert await fetch_page(page(element), "/picture.png?a=1&b=2") == PNG
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["http://127.0.0.3:1/", "http://169.254.169.254/latest/", "//10.0.0.1/a.png", "http://[::ffff:127.0.0.3]/"],
+)
+async def test_the_picture_of_a_page_is_checked_like_a_link(named):
+    with pytest.raises(InputError, match="public address"):
+        await fetch_page(page(f'<meta property="og:image" content="{named}">'))
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [("file:///etc/passwd", "must begin with http"), ("http://u:p@127.0.0.1/", "user name"),
+     ("http://127.0.0.1:99999/", "port must be"), ("http://[", "cannot be reached"), ("javascript:x", "must begin")],
+)  # fmt: skip
+async def test_nonsense_that_a_page_names_is_refused(named, words):
+    with pytest.raises(InputError, match=words):
+        await fetch_page(page(f'<meta property="og:image" content="{named}">'))
+
+
+async def test_a_page_that_names_a_page_is_the_end():
+    async with serve(body(page('<meta property="og:image" content="/next">'))) as server:
+        with pytest.raises(InputError, match="web page that names no picture: open the page"):
+            await get(server.url())
+    assert len(server.requests) == 2
+
+
+async def test_the_picture_of_a_page_counts_as_a_redirect():
+    with pytest.raises(InputError, match="redirects too often"):
+        await fetch_page(
+            page('<meta property="og:image" content="/picture.png">'), limits=replace(LIMITS, url_max_redirects=0)
+        )
+
+
+async def test_a_hostile_page_takes_no_long_time():
+    """Sized so that a parser of quadratic time would meet the test's own timeout."""
+    limits = replace(LIMITS, max_bytes=25 * 2**20, url_timeout=60)
+    for part in (b"<", b"<!--", b"<a ", b"<meta content=x>", b"</", b"<![CDATA[", b"&", b"<div>"):
+        content = b"<html>" + part * (2**21 // len(part))
+        with pytest.raises(InputError, match="web page"):
+            await fetch_page(content, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("link", "direct"),
+    [
+        ("www.dropbox.com/s/abc/a%20b.jpg?dl=0", "/s/abc/a%20b.jpg?raw=1"),
+        ("www.dropbox.com/scl/fi/abc/a.jpg?rlkey=k&st=s&dl=0", "/scl/fi/abc/a.jpg?rlkey=k&st=s&raw=1"),
+        ("drive.google.com/file/d/ID_-9/view?usp=sharing", "/uc?export=download&id=ID_-9"),
+        ("drive.google.com/open?id=ID9&usp=drive_copy", "/uc?export=download&id=ID9"),
+        ("github.com/o/r/blob/main/d/a%20b.png?raw=true#x", "/o/r/raw/main/d/a%20b.png"),
+        ("commons.wikimedia.org/wiki/File:A_%C3%BC.svg", "/wiki/Special:FilePath/A_%C3%BC.svg?width=1280"),
+        ("en.m.wikipedia.org/wiki/File:Cat03.jpg?uselang=de", "/wiki/Special:FilePath/Cat03.jpg?width=1280"),
+        ("en.wikipedia.org/wiki/Cat#/media/File:Cat03.jpg", "/wiki/Special:FilePath/Cat03.jpg?width=1280"),
+        ("www.google.com/imgres?imgurl=%2Fa.png&tbnid=x", "/a.png"),
+        # not their pages
+        ("github.com/o/r/raw/main/a.png", "/o/r/raw/main/a.png"),
+        ("github.com/o/blob", "/o/blob"),
+        ("drive.google.com/file/d/", "/file/d/"),
+        ("drive.google.com/uc?export=download&id=ID9", "/uc?export=download&id=ID9"),
+        ("www.dropbox.com/home?dl=0", "/home?dl=0"),
+        ("en.wikipedia.org/wiki/Cat", "/wiki/Cat"),
+        ("upload.wikimedia.org/wikipedia/commons/3/3a/Cat03.jpg", "/wikipedia/commons/3/3a/Cat03.jpg"),
+        ("notgithub.com/o/r/blob/main/a.png", "/o/r/blob/main/a.png"),
+        ("github.com.evil.test/o/r/blob/main/a.png", "/o/r/blob/main/a.png"),
+    ],
+)
+async def test_pages_of_services_are_asked_for_their_pictures(link, direct):
+    host, slash, rest = link.partition("/")
+    async with serve(body(PNG)) as server:
+        resolver = names(**{host.replace(".", "_"): [FIRST]})
+        assert await get(server.url(slash + rest, host=host), resolver=resolver) == PNG
+        # by a redirect, as link shorteners lead there
+        async with serve(redirect(server.url(slash + rest, host=host))) as shortener:
+            assert await get(shortener.url(), resolver=resolver) == PNG
+    assert [request.split()[1] for request in server.requests] == [direct] * 2
+
+
+@given(st.text(max_size=80) | st.from_regex(r"(https?:)?//[^/]{0,20}(:[-0-9]{1,6})?/.{0,20}"))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_typed_is_a_picture_or_one_sentence(text):
+    async def nowhere(host):
+        raise OSError
+
+    with pytest.raises(InputError) as refusal:
+        asyncio.run(get(text, resolver=nowhere, allow=lambda _: False))
+    assert str(refusal.value).endswith(".")
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, OverflowError, ValueError, KeyError, AttributeError, RecursionError])
+async def test_no_fault_of_one_link_reaches_another(fault, caplog):
+    async def resolver(host):
+        raise fault("secret.test")
+
+    with pytest.raises(InputError, match="cannot be reached"):
+        await get("http://secret.test/", resolver=resolver)
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("status", ["404 secret reason", "500 secret reason", "204 secret reason", "302 secret reason"])

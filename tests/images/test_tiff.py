@@ -11,7 +11,10 @@ from hostile import tiff
 from PIL import Image
 
 from imgcap.errors import InputError
-from imgcap.images import loading as images
+from imgcap.images.limits import ImageLimits
+from imgcap.images.loading import ImageLoader
+
+images = ImageLoader(ImageLimits())
 
 HEIGHT, WIDTH = 48, 80
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
