@@ -1,4 +1,4 @@
-"""`python -m imgcap`."""
+"""`python -m imgcap`: the command line."""
 
 from imgcap.cli.main import main
 

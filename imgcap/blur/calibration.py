@@ -1,26 +1,22 @@
-"""Finds the blur threshold from pictures: `python -m imgcap calibrate`.
+"""Finds the blur threshold from pictures, for `imgcap calibrate-blur`.
 
 A picture's score is `blur.measure(...).variance`; sharp ones should score higher. The area under the ROC curve is the
 chance that a sharp picture scores above a blurred one (Hanley and McNeil, Radiology 1982), its interval a bootstrap
 over photographs (Efron, 1979), each with all of its blurred copies.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from imgcap.blur import sharpness as blur
 from imgcap.blur.degradations import BLURS, HARMLESS
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
-from imgcap.settings import get_settings
 
 RESAMPLES = 1000
 Scores = NDArray[np.float64]
@@ -205,28 +201,3 @@ def report(result: Calibration) -> str:
         *(f"  {share:7.1%}  {kind}" for kind, share in result.refused.items()),
     ]
     return "\n".join(lines)
-
-
-def calibrate(
-    sharp: Annotated[Path | None, typer.Option(file_okay=False, exists=True, help="Folder of sharp pictures.")] = None,
-    blurred: Annotated[
-        Path | None, typer.Option(file_okay=False, exists=True, help="Folder of blurred pictures.")
-    ] = None,
-    synthesise: Annotated[
-        Path | None, typer.Option(file_okay=False, exists=True, help="Folder of sharp pictures to blur here.")
-    ] = None,
-    false_reject: Annotated[float, typer.Option(min=0, max=0.5, help="Share of sharp pictures to refuse.")] = 0.02,
-    plot: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw the ROC curve into this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Find the blur threshold from pictures: ROC, AUC, and the threshold for a wanted share of false refusals."""
-    images = ImageLoader(get_settings().image_limits)
-    if synthesise is not None and sharp is None and blurred is None:
-        result = calibrate_synthetic(synthesise, false_reject, images)
-    elif synthesise is None and sharp is not None and blurred is not None:
-        result = calibrate_folders(sharp, blurred, false_reject, images)
-    else:
-        raise typer.BadParameter("Give either --sharp and --blurred, or --synthesise.")
-    if plot is not None:
-        plot_roc(result, plot)
-    typer.echo(json.dumps(asdict(result)) if as_json else report(result))

@@ -1,18 +1,18 @@
-"""`python -m imgcap user ...`: accounts from the command line, for whoever runs the server."""
+"""`imgcap user`: accounts from the command line, for the person who runs the server."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgcap.accounts.accounts import Accounts
-from imgcap.accounts.database import back_up, open_database
-from imgcap.accounts.passwords import generate_password
 from imgcap.errors import InputError
-from imgcap.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from imgcap.accounts.accounts import Accounts
+    from imgcap.settings import Settings
 
 user_app = typer.Typer(
     name="user", help="Add, list and remove accounts, and reset their passwords.", no_args_is_help=True
@@ -24,16 +24,18 @@ Name = Annotated[str, typer.Argument(help="The account's name.")]
 @user_app.command()
 def add(
     name: Name,
-    generate: Annotated[bool, typer.Option(help="Make a random password and print it, once.")] = False,
+    generate: Annotated[bool, typer.Option(help="Make a random password and print it once.")] = False,
 ) -> None:
     """Make an account, whether registration is open or closed.
 
-    The password is asked for, or read as the first line of standard input where that is no terminal.
+    The command asks for the password, or reads the first line of standard input if that is not a terminal.
     """
+    from imgcap.accounts.passwords import generate_password
+
     with _accounts() as (accounts, settings):
         password = generate_password(settings.min_password_length) if generate else _read_password()
         user = accounts.create(name, password)
-        typer.echo(password if generate else f"Account {user.name} is made.")
+        typer.echo(password if generate else f"The account {user.name} is made.")
 
 
 @user_app.command()
@@ -44,19 +46,19 @@ def reset_password(name: Name) -> None:
 
 
 @user_app.command()
-def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False) -> None:
     """Delete an account with its sessions and its history."""
     with _accounts() as (accounts, _):
         user = accounts.get(name)
         if not yes:
-            typer.confirm(f"Delete {user.name} and everything of it?", abort=True)
+            typer.confirm(f"Delete the account {user.name} with its sessions and its history?", abort=True)
         accounts.delete(user.id)
-        typer.echo(f"Account {user.name} is deleted.")
+        typer.echo(f"The account {user.name} is deleted.")
 
 
 @user_app.command("list")
 def list_users() -> None:
-    """Print every account's name and when it was made (UTC), a tab between."""
+    """Print the name of each account, a tab, and when it was made (UTC)."""
     with _accounts() as (accounts, _):
         for user in accounts.list():
             typer.echo(f"{user.name}\t{user.created_at:%Y-%m-%d %H:%M}")
@@ -65,14 +67,21 @@ def list_users() -> None:
 @user_app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
     """Copy the SQLite database, also while the app runs, to a new file that only you may read."""
+    from imgcap.accounts.database import back_up
+    from imgcap.settings import get_settings
+
     with _one_sentence():
         back_up(get_settings(), file)
     typer.echo(f"The database is copied to {file}.")
 
 
 @contextmanager
-def _accounts() -> Iterator[tuple[Accounts, Settings]]:
-    """Open the accounts that the settings name."""
+def _accounts() -> Iterator[tuple["Accounts", "Settings"]]:
+    """Open the accounts that the settings name; print a user's mistake as one line and exit with status 1."""
+    from imgcap.accounts.accounts import Accounts
+    from imgcap.accounts.database import open_database
+    from imgcap.settings import get_settings
+
     settings = get_settings()
     with _one_sentence(), closing(open_database(settings)) as database:
         yield Accounts(database, settings), settings

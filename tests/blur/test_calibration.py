@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgcap.blur.calibration import at_working_size, auc, auc_interval, calibrate, roc, score, threshold_for
+from imgcap.blur.calibration import at_working_size, auc, auc_interval, roc, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
+from imgcap.cli.blur import calibrate_blur
 from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
@@ -20,7 +21,7 @@ read_file = ImageLoader(ImageLimits()).read_file
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 app = typer.Typer()
-app.command()(calibrate)
+app.command()(calibrate_blur)
 scores = st.lists(st.integers(0, 20), min_size=1, max_size=30).map(lambda values: np.array(values, float))
 
 

@@ -38,7 +38,7 @@ def user(*args, stdin=""):
 
 def test_add_reads_the_password_from_standard_input(accounts):
     result = user("add", "Ann", stdin=PASSWORD + "\n")
-    assert (result.exit_code, result.stdout) == (0, "Account ann is made.\n")
+    assert (result.exit_code, result.stdout) == (0, "The account ann is made.\n")
     assert accounts.verify("ann", PASSWORD)
 
 
@@ -88,7 +88,7 @@ def test_remove_asks_first(accounts):
     assert accounts.verify("ann", PASSWORD)
     result = user("remove", "Ann", stdin="y\n")
     assert result.exit_code == 0
-    assert "Account ann is deleted." in result.stdout
+    assert "The account ann is deleted." in result.stdout
     assert accounts.list() == []
 
 

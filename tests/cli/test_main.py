@@ -74,3 +74,31 @@ def test_a_users_mistake_is_one_sentence(imgcap, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+HEAVY = {"alembic", "cv2", "datasets", "evaluate", "gradio", "httpx", "matplotlib", "numpy", "PIL", "pydantic",
+         "sqlalchemy", "torch", "transformers"}  # fmt: skip
+
+
+def modules_after(*arguments: object, model: object = "") -> set[str]:
+    """The top-level modules that a command has imported when it ends."""
+    code = (
+        "import sys\nfrom imgcap.cli.main import main\n"
+        "try: main()\nfinally: print('\\n', *sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT, env=os.environ | {"IMGCAP_MODEL": str(model)}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.splitlines()}
+
+
+def test_help_imports_none_of_the_libraries_that_commands_need():
+    assert modules_after("--help") & HEAVY == set()
+
+
+def test_caption_imports_neither_the_web_app_nor_what_trains_and_evaluates(tiny_captioner):
+    imported = modules_after("caption", SAMPLES / "coffee.jpg", model=tiny_captioner)
+    assert imported & {"gradio", "sqlalchemy", "datasets", "evaluate", "matplotlib", "omegaconf"} == set()
+    assert {"numpy", "cv2"} <= imported

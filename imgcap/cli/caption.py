@@ -1,0 +1,42 @@
+"""`imgcap caption`: captions for single images."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from imgcap.cli.options import AsJson
+from imgcap.reading import Reading, check_length, format_confidence
+
+
+def caption(
+    sources: Annotated[list[str], typer.Argument(metavar="PATH_OR_URL...", help="Images: files or links.")],
+    as_json: AsJson = False,
+    length: Annotated[str, typer.Option(help="short, normal or long")] = "normal",
+) -> None:
+    """Caption images. An image that cannot be read is reported, the others are captioned; the exit status is then 1."""
+    from imgcap.captioner import Captioner
+    from imgcap.settings import get_settings
+
+    check_length(length)
+    captioner = Captioner(get_settings())
+    failed = False
+    for source in sources:
+        reading = captioner.caption_source(source, length)
+        failed = failed or reading.error is not None
+        typer.echo(json.dumps(reading.as_dict()) if as_json else format_reading(reading))
+    raise typer.Exit(int(failed))
+
+
+def format_reading(reading: Reading) -> str:
+    """Return a Reading as one line for people."""
+    from imgcap.blur.sharpness import format_variance
+
+    if reading.blur_variance is None:
+        return f"{reading.source}: {reading.error}"
+    measured = f"variance {format_variance(reading.blur_variance)}, threshold {format_variance(reading.threshold)}"
+    if reading.valid:
+        confidence = "" if reading.confidence is None else f"{format_confidence(reading.confidence)} sure, "
+        return f"{reading.source}: {reading.caption} ({confidence}{measured})"
+    verdict = "too blurred to describe" if reading.reason == "blurred" else "too little detail to judge"
+    return f"{reading.source}: {verdict} ({measured})"

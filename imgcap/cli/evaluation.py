@@ -1,0 +1,53 @@
+"""`imgcap evaluate` and `imgcap calibrate-confidence`: how good captions are, and how sure the captioner may be."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imgcap.cli.options import FLICKR8K, AsJson, DataSource
+from imgcap.errors import InputError
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Folder or Hub id of the captioner; by default the app's.")] = "",
+    data: DataSource = FLICKR8K,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "validation",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this many images, the first of the split.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with the best, median and worst captions and the mistakes.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a captioner: BLEU, METEOR, ROUGE-L and CIDEr-D, with 95% bootstrap intervals."""
+    from imgcap.evaluation.run import evaluate as run
+    from imgcap.settings import get_settings
+
+    result = run(model or get_settings().model, data, split, limit, report)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    typer.echo(f"{result['model']}, {result['split']}, {result['n']} images")
+    for name, interval in result["intervals"].items():
+        if interval is None:
+            typer.echo(f"{name:8} needs Java")
+        else:
+            low, high = interval
+            typer.echo(f"{name:8} {result[name]:.3f}  [{low:.3f}, {high:.3f}]")
+
+
+def calibrate_confidence(
+    model: Annotated[Path, typer.Option(help="Folder of the captioner; its config.json is updated.")],
+    data: DataSource = FLICKR8K,
+) -> None:
+    """Calibrate a captioner's confidence on the validation split, and print as JSON how reliable it is."""
+    from imgcap.evaluation.confidence import calibrate_captioner
+    from imgcap.evaluation.run import caption_split
+    from imgcap.hub.card import write_confidence
+
+    if not (model / "config.json").is_file():
+        raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
+    report = calibrate_captioner(model, *caption_split(str(model), data, "validation"))
+    write_confidence(model, report)
+    typer.echo(json.dumps(report))
