@@ -1,5 +1,6 @@
 """A picture becomes a Reading. The page, the API and the command line all call this."""
 
+import logging
 import threading
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
 NUM_ALTERNATIVES = 3
+UNOPENED = "The picture could not be opened because of a fault of this program: its log says more."
+logger = logging.getLogger(__name__)
 
 
 class Captioner:
@@ -53,12 +56,15 @@ class Captioner:
         return replace(reading, caption=first.caption, confidence=first.confidence, alternatives=tuple(others))
 
     def caption_source(self, source: str, length: str = "normal") -> Reading:
-        """`caption` of a file or link; what is wrong with it stands in the Reading's `error`."""
+        """`caption` of a file or link; what is wrong with it stands in the Reading's `error`, and is not raised."""
         wanted = check_length(length)
         try:
             image = self.images.load(source)
         except InputError as error:
             return self.refuse(str(error), source)
+        except Exception:  # a fault of ours with one source must not cost the answers to the others
+            logger.exception("A source could not be opened.")
+            return self.refuse(UNOPENED, source)
         return self.caption(image, wanted, source)
 
     def refuse(self, error: str, source: str | None = None) -> Reading:

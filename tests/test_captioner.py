@@ -41,6 +41,19 @@ def blurred(sharp):
     return cv2.GaussianBlur(sharp, (0, 0), 6)
 
 
+@pytest.mark.parametrize("fault", [RuntimeError, OverflowError, MemoryError, KeyError])
+def test_a_fault_with_one_source_stands_in_its_own_reading(monkeypatch, fault):
+    def fail(source):
+        raise fault("secret")
+
+    captioner = Captioner(Settings())
+    monkeypatch.setattr(captioner.images, "load", fail)
+    reading = captioner.caption_source("a.png")
+    assert (reading.source, reading.valid, reading.caption) == ("a.png", None, None)
+    assert "fault of this program" in reading.error
+    assert "secret" not in reading.error
+
+
 def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     reading = captioner.caption(sharp, source="coffee.jpg")
     assert list(reading.as_dict()) == FIELDS

@@ -1,11 +1,11 @@
 """Web pages that stand where a picture was expected -> the address of the picture they show."""
 
 from collections.abc import Callable
+from html.parser import HTMLParser
 
 import httpx
-from selectolax.lexbor import LexborHTMLParser
 
-PAGE_BYTES = 2**21
+PAGE_BYTES = 2**19
 """Of a page, what is searched: the names of its picture stand in its head."""
 # Beginnings of HTML as the MIME Sniffing standard of WHATWG (7.1) tells it; a comment may precede an SVG too.
 BEGINNINGS = tuple(
@@ -14,8 +14,8 @@ BEGINNINGS = tuple(
                  "title", "b", "body", "br", "p", "meta", "link")
     for end in " >\t\n\r\f/"
 )  # fmt: skip
-PICTURE_NAMES = ("og:image:secure_url", "og:image", "og:image:url", "twitter:image", "twitter:image:src")
-"""Names of `meta` elements that give a page's picture (Open Graph protocol; X Cards), the best first."""
+PICTURE_NAMES = ("og:image:secure_url", "og:image", "og:image:url", "twitter:image", "twitter:image:src", "image_src")
+"""Names of `meta` elements that give a page's picture (Open Graph protocol; X Cards), or a `link`, the best first."""
 WIKIMEDIA = (
     ".wikipedia.org", ".wikimedia.org", ".wiktionary.org", ".wikivoyage.org", ".wikibooks.org", ".wikisource.org",
     ".wikinews.org", ".wikidata.org",
@@ -37,15 +37,32 @@ def find_picture(body: bytes, url: httpx.URL) -> httpx.URL | None:
     Raises:
         httpx.InvalidURL: what it names is no address.
     """
-    page = LexborHTMLParser(body[:PAGE_BYTES])
-    named: dict[str, str] = {}
-    for meta in page.css("meta[content]"):
-        name = meta.attributes.get("property") or meta.attributes.get("name") or ""
-        named.setdefault(name.strip().lower(), (meta.attributes.get("content") or "").strip())
-    link = page.css_first("link[rel~=image_src][href]")
-    candidates = [named.get(name) for name in PICTURE_NAMES] + [link.attributes.get("href") if link else None]
-    address = next(filter(None, candidates), None)
+    names = _Names()
+    names.feed(body[:PAGE_BYTES].decode("utf-8", "replace"))  # without close(): what is unfinished names nothing
+    address = next(filter(None, map(names.found.get, PICTURE_NAMES)), None)
     return url.join(address) if address else None
+
+
+class _Names(HTMLParser):
+    """Collects what `meta` and `link` elements say, the first of each name.
+
+    It builds no tree, whose depth makes other parsers take quadratic time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: (value or "").strip() for name, value in attrs}
+        if tag == "meta":
+            name, value = values.get("property") or values.get("name", ""), values.get("content", "")
+        elif tag == "link":
+            name, value = values.get("rel", ""), values.get("href", "")
+        else:
+            return
+        if value:
+            self.found.setdefault(name.lower(), value)
 
 
 def direct(url: httpx.URL) -> httpx.URL:

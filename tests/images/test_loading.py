@@ -160,21 +160,18 @@ def test_of_several_pictures_the_first_is_taken(kind):
     assert difference(images.decode(encode(PICTURE, kind, save_all=True, append_images=others)), PIXELS) < 8
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (31, 31), (31, 3000), (3000, 31), (1, 60_000_000)])
-@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (31, 31), (31, 3000), (3000, 31)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG", "TIFF"])
 def test_a_picture_too_small_to_show_anything_is_refused(size, kind):
-    data = encode(Image.new("1", size), kind) if max(size) > 10_000 and kind == "PNG" else bmp_header(*size)
-    if max(size) < 10_000:
-        data = encode(Image.new("RGB", size), kind)
-    with pytest.raises(InputError, match=r"at least 32 x 32 pixels|longer than 65,535 pixels"):
-        images.decode(data)
+    with pytest.raises(InputError, match="too small: send one of at least 32 x 32 pixels"):
+        images.decode(encode(Image.new("RGB", size), kind))
 
 
 def test_the_stated_least_size_is_accepted():
     assert images.decode(encode(Image.new("RGB", (32, 32)), "PNG")).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("size", [(65_536, 40), (40, 65_536), (1_000_000, 60)])
+@pytest.mark.parametrize("size", [(65_536, 40), (40, 65_536), (1_000_000, 60), (1, 60_000_000)])
 def test_a_side_that_no_jpeg_could_have_is_refused(size):
     with pytest.raises(InputError, match="longer than 65,535 pixels"):
         images.decode(encode(Image.new("1", size), "PNG"))
