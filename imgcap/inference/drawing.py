@@ -1,0 +1,114 @@
+"""Captions drawn word by word from an engine, by the model's own probabilities. Deterministic: the seed is fixed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.inference.engine import Engine
+from imgcap.inference.search import Hypothesis
+
+
+@dataclass(frozen=True)
+class DrawingOptions:
+    """How captions are drawn.
+
+    temperatures: one a caption; each divides the log-probabilities before they are normalised again.
+    max_words: tokens after which a caption is broken off, the end token among them.
+    min_words: tokens before a caption may end.
+    suppress_tokens: ids that no caption holds.
+    start, end: ids of the tokens a caption begins and ends with.
+    seed: of the generator; each picture has its own, so what else is in the batch changes nothing.
+    """
+
+    temperatures: tuple[float, ...]
+    max_words: int
+    start: int
+    end: int
+    min_words: int = 0
+    suppress_tokens: tuple[int, ...] = ()
+    seed: int = 0
+
+
+def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions) -> list[list[Hypothesis]]:
+    """Draw captions of pictures.
+
+    Args:
+        engine: computes the probabilities.
+        grid: (B, P, C) of that engine.
+        pictures: B.
+        options: how to draw; as many captions a picture as there are temperatures.
+
+    Returns:
+        For each picture its captions in the order of the temperatures, those that were broken off among them. Their
+        log-probability is under the model as it is, without temperature or suppression, and so is their score.
+    """
+    count = len(options.temperatures)
+    # The same numbers for every picture, drawn before any is used: a caption never depends on its neighbours.
+    uniform = np.random.default_rng(options.seed).random((options.max_words, count), np.float32)
+    tokens = np.full((pictures, count, options.max_words), options.end)
+    lengths = np.full((pictures, count), options.max_words)
+    totals = np.zeros((pictures, count))
+    temperature = np.array(options.temperatures, np.float32)
+    # (B', m): which captions the rows of the state are. Those that have ended stay only to keep the counts equal.
+    picture, caption = np.indices((pictures, count))
+    words = np.full(pictures * count, options.start)
+    state = engine.start(grid, count)
+    for place in range(options.max_words):
+        logarithms, state = engine.step(words, state)
+        rows = np.arange(len(words))
+        who, which = picture.ravel(), caption.ravel()
+        tempered = logarithms / temperature[which, None]
+        tempered[:, list(options.suppress_tokens)] = -np.inf
+        if place < options.min_words:
+            tempered[:, options.end] = -np.inf
+        words = _draw(tempered, uniform[place, which])
+        running = lengths[who, which] == options.max_words
+        tokens[who, which, place] = np.where(running, words, tokens[who, which, place])
+        totals[who, which] += np.where(running, logarithms[rows, words], 0)
+        ended = running & (words == options.end)
+        lengths[who[ended], which[ended]] = place + 1
+        if place + 1 == options.max_words:
+            break
+        state, words, picture, caption = _compact(engine, state, words, picture, caption, running & ~ended)
+        if not len(words):
+            break
+    return [
+        [
+            Hypothesis(tuple(tokens[p, c, : lengths[p, c]].tolist()), float(totals[p, c]), float(totals[p, c]))
+            for c in range(count)
+        ]
+        for p in range(pictures)
+    ]
+
+
+def _draw(logarithms: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Draw one word a row (N, V) by its probabilities, by inversion of uniform numbers in [0, 1), (N,)."""
+    likelihood = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    cumulative = likelihood.cumsum(1, dtype=np.float64)
+    # Strictly above the number times the whole: a word of probability zero is never drawn.
+    return np.asarray((cumulative > uniform[:, None] * cumulative[:, -1:]).argmax(1))
+
+
+def _compact(
+    engine: Engine[Any],
+    state: Any,
+    words: NDArray[np.int64],
+    picture: NDArray[np.int64],
+    caption: NDArray[np.int64],
+    going: NDArray[np.bool_],
+) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Drop what has ended: whole pictures, and of the others as many captions as each can spare."""
+    count = picture.shape[1]
+    going = going.reshape(picture.shape)
+    left = going.sum(1)
+    kept = np.flatnonzero(left)
+    if not len(kept):
+        return state, words[:0], picture, caption
+    if left.min() and left.max() == count:
+        return state, words, picture, caption
+    order = np.argsort(~going[kept], 1, kind="stable")[:, : left.max()]
+    rows = (kept[:, None] * count + order).ravel()
+    state = engine.select(state, rows, None if len(kept) == len(left) else kept)
+    return state, words[rows], picture[kept[:, None], order], caption[kept[:, None], order]

@@ -1,0 +1,153 @@
+"""Write a captioner's ONNX files into its folder: what `imgcap export` does.
+
+The int8 encoder is quantised statically: the range of each activation is measured on training pictures, weights have a
+scale a channel. The int8 decoder is quantised dynamically, its activations when they arise. `export.json` names what the
+files were made from and their digests, so that damaged ones and those of another checkpoint are noticed.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imgcap.errors import InputError
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.files import CONFIG, Description, describe
+from imgcap.inference.graphs import EncoderGraph, decoder_graphs
+from imgcap.inference.manifest import FOLDER, fingerprint, write_manifest
+from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, GRAPHS, OnnxEngine, file_name
+from imgcap.inference.preprocessing import preprocess
+from imgcap.inference.torch_engine import TorchEngine
+
+if TYPE_CHECKING:
+    import datasets
+
+OPSET = 18
+CALIBRATION_PICTURES = 128
+CHECK_PICTURES = 400
+logger = logging.getLogger(__name__)
+
+
+def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
+    """Export the captioner in `folder` to its subfolder `onnx`.
+
+    Args:
+        folder: of a captioner.
+        calibration: training pictures (H, W, 3), uint8 RGB; without any, only the float32 files are written.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        InputError: there is no captioner in `folder`, or the packages for exporting are not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime.quantization  # noqa: F401
+    except ImportError as error:
+        raise InputError("Exporting needs the package onnx: pip install -r requirements-dev.txt.") from error
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"There is no captioner in the folder {str(folder)!r}: give one that train.py wrote.")
+    model, _ = load_captioner(str(folder))
+    description = describe(folder, str(folder))
+    target = folder / FOLDER
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target) as draft:
+        _write_graphs(Path(draft), model)
+        if len(calibration):
+            _quantize_encoder(Path(draft), description, calibration)
+            _quantize_decoder(Path(draft))
+        written = [file_name(graph, quantized=q) for q in ([False, True] if len(calibration) else [False]) for graph in GRAPHS]
+        for old in target.glob("*.onnx"):
+            old.unlink()
+        for name in written:
+            (Path(draft) / name).replace(target / name)
+    write_manifest(target, fingerprint(folder), [target / name for name in written], len(calibration))
+    return target
+
+
+@torch.no_grad()
+def _write_graphs(draft: Path, model: Any) -> None:
+    side = model.config.image_size
+    encoder = EncoderGraph(model.encoder).eval()
+    start, step = decoder_graphs(model)
+    pixels = torch.zeros(2, 3, side, side)
+    grid = encoder(pixels)
+    memory = start(grid)
+    words = torch.ones(6, dtype=torch.long)
+    hidden = torch.zeros(step.layers, 6, model.config.hidden_size)
+    outputs = ["log_probabilities", "next_hidden", *(["attention"] if step.looks else [])]
+    pictures, rows = {0: "pictures"}, {0: "captions"}
+    _write(draft, ENCODER, encoder, (pixels,), ["pixel_values"], ["grid"], {"pixel_values": pictures, "grid": pictures})
+    axes: dict[str, dict[int, str]] = {"grid": pictures, **{name: pictures for name in start.names}}
+    _write(draft, DECODER_START, start, (grid,), ["grid"], start.names, axes)
+    axes = {"words": rows, "hidden": {1: "captions"}, "log_probabilities": rows, "next_hidden": {1: "captions"}}
+    axes |= {"attention": rows, **{name: pictures for name in start.names}}
+    axes = {name: axis for name, axis in axes.items() if name != "attention" or step.looks}
+    _write(draft, DECODER_STEP, step, (words, hidden, *memory), ["words", "hidden", *start.names], outputs, axes)
+
+
+def _write(
+    draft: Path,
+    graph: str,
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    axes: dict[str, dict[int, str]],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated; the new one needs onnxscript
+        torch.onnx.export(
+            module, example, str(draft / file_name(graph, quantized=False)), dynamo=False, opset_version=OPSET,
+            input_names=inputs, output_names=outputs, dynamic_axes=axes,
+        )  # fmt: skip
+
+
+def _quantize_encoder(draft: Path, description: Description, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._pictures = iter(pictures)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            picture = next(self._pictures, None)
+            return None if picture is None else {"pixel_values": preprocess([picture], description.preprocessing)}
+
+    prepared = draft / "prepared.onnx"
+    quant_pre_process(str(draft / file_name(ENCODER, quantized=False)), str(prepared))
+    quantize_static(
+        str(prepared), str(draft / file_name(ENCODER, quantized=True)), Reader(), quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
+        calibrate_method=CalibrationMethod.MinMax,
+    )  # fmt: skip
+
+
+def _quantize_decoder(draft: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    for graph in (DECODER_START, DECODER_STEP):
+        prepared = draft / "prepared.onnx"
+        # The number of captions a picture is only known when it runs, which symbolic inference does not take.
+        quant_pre_process(str(draft / file_name(graph, quantized=False)), str(prepared), skip_symbolic_shape=True)
+        quantize_dynamic(
+            str(prepared), str(draft / file_name(graph, quantized=True)), weight_type=QuantType.QInt8,
+            per_channel=True, op_types_to_quantize=["MatMul", "Gemm"],
+        )  # fmt: skip

@@ -1,0 +1,141 @@
+"""The small files of a checkpoint, read without PyTorch or transformers: what the captioner is, and its words."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from imgcap.errors import InputError
+from imgcap.inference.search import SearchOptions
+
+WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
+    "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB picture becomes the encoder's input, in the terms of processor_config.json.
+
+    side: pixels of a side of the square input.
+    mean, std: of the channels, after scaling to 0-1.
+    """
+
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Vocabulary:
+    """Captions to ids and back, with the checkpoint's own tokenizer.json."""
+
+    def __init__(self, tokenizer: Tokenizer, unknown: int) -> None:
+        self._tokenizer = tokenizer
+        self.unknown = unknown
+
+    def __len__(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, captions: Sequence[str]) -> list[list[int]]:
+        """Return each caption's ids, without start and end token."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(captions), add_special_tokens=False)]
+
+    def words(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Return captions in lower case with a space between words, without special tokens."""
+        return list(self._tokenizer.decode_batch([list(row) for row in tokens], skip_special_tokens=True))
+
+    def sentences(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Return captions as a person reads them: a capital and a full stop."""
+        return [as_sentence(text) for text in self.words(tokens)]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a captioner is, apart from its weights.
+
+    folder: where its files are.
+    preprocessing: how pictures are prepared for it.
+    vocabulary: its words.
+    search: how captions are searched for by default.
+    confidence: slope and intercept of the curve in `imgcap.inference.confidence`; None until it is calibrated.
+    """
+
+    folder: Path
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    search: SearchOptions
+    confidence: tuple[float, float] | None
+
+
+def as_sentence(text: str) -> str:
+    """Return 'A dog runs.' for 'a dog runs'; an empty text stays empty. `imgcap.model.decoding` has the same for the Hub."""
+    text = " ".join(text.split()).rstrip(" .")
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def find_folder(source: str) -> Path:
+    """Return the folder of a captioner: `source` itself, or where the Hub's cache keeps the model of that id.
+
+    Raises:
+        InputError: there is no such folder, and the Hub has no such model or cannot be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=[*FILES, "onnx/*", "*.json"]))
+    except Exception as error:
+        raise InputError(unloadable(source)) from error
+
+
+def describe(folder: Path, source: str) -> Description:
+    """Read what the captioner in `folder` is.
+
+    Raises:
+        InputError: there is no captioner that this version can read; `source` is what the user called it.
+    """
+    try:
+        config, generation, processor = (_read(folder / name) for name in (CONFIG, GENERATION, PROCESSOR))
+        if config["model_type"] != "imgcap":
+            raise ValueError(config["model_type"])
+        pictures = processor["image_processor"]
+        slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
+        return Description(
+            folder=folder,
+            preprocessing=Preprocessing(
+                side=int(pictures["size"]["height"]),
+                mean=tuple(pictures["image_mean"]),
+                std=tuple(pictures["image_std"]),
+            ),
+            vocabulary=Vocabulary(Tokenizer.from_file(str(folder / TOKENIZER)), int(config["unk_token_id"])),
+            search=SearchOptions.read(config | generation),
+            confidence=None if slope is None or intercept is None else (float(slope), float(intercept)),
+        )
+    except Exception as error:  # tokenizers raises a bare Exception
+        raise InputError(unloadable(source)) from error
+
+
+def unloadable(source: str) -> str:
+    """Return the sentence that says that there is no captioner at `source`."""
+    return f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
+
+
+def _read(path: Path) -> dict[str, Any]:
+    fields = json.loads(path.read_text())
+    if not isinstance(fields, dict):
+        raise TypeError(f"{path} holds no JSON object.")
+    return fields
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int64]:
+    """Return rows of ids as one array, filled up with `value` behind their ends."""
+    padded = np.full((len(rows), max(map(len, rows), default=0)), value)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded

@@ -1,0 +1,69 @@
+"""`onnx/export.json`: what the exported files were made from, and their digests."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from imgcap.errors import InputError
+from imgcap.inference.files import CONFIG, TOKENIZER, WEIGHTS
+
+FOLDER, MANIFEST = "onnx", "export.json"
+SHAPE = (
+    "encoder", "decoder", "decoders", "vocab_size", "hidden_size", "num_attention_heads", "image_size",
+)  # fmt: skip
+"""Fields of config.json that the graphs depend on; the others may change without a new export."""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """Return what identifies the captioner in `folder`: digests of weights and words, and the shape."""
+    config = json.loads((folder / CONFIG).read_text())
+    weights = folder / WEIGHTS
+    return {
+        "weights": digest(weights) if weights.is_file() else None,
+        "tokenizer": digest(folder / TOKENIZER),
+        **{name: config.get(name) for name in SHAPE},
+    }
+
+
+def write_manifest(target: Path, source: dict[str, Any], files: Iterable[Path], calibration: int) -> None:
+    """Write `export.json` into the folder of the exported files."""
+    fields = {
+        "source": source,
+        "calibration_pictures": calibration,
+        "files": {path.name: {"sha256": digest(path), "bytes": path.stat().st_size} for path in files},
+    }
+    (target / MANIFEST).write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def check_manifest(folder: Path, names: Iterable[str]) -> None:
+    """Check that the files of these names in `folder`/onnx are whole and were exported from the captioner in `folder`.
+
+    Raises:
+        InputError: a file is missing, damaged or of another captioner; the sentence says which.
+    """
+    target = folder / FOLDER
+    try:
+        manifest = json.loads((target / MANIFEST).read_text())
+        source, files = dict(manifest["source"]), dict(manifest["files"])
+    except FileNotFoundError:
+        raise InputError(f"{target} holds no exported model") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{target / MANIFEST} is damaged") from None
+    ours = fingerprint(folder)
+    # A folder that is only served from may lack the weights that the files were made from.
+    if any(source.get(name) != value for name, value in ours.items() if name != "weights" or value is not None):
+        raise InputError(f"{target} was exported from another captioner")
+    for name in names:
+        path = target / name
+        if name not in files or not path.is_file():
+            raise InputError(f"{path} is missing")
+        if path.stat().st_size != files[name]["bytes"] or digest(path) != files[name]["sha256"]:
+            raise InputError(f"{path} is damaged")

@@ -1,0 +1,92 @@
+"""The captioner in ONNX Runtime: what serves on CPUs. Imports neither PyTorch nor transformers.
+
+The three graphs are written by `imgcap.inference.export`: pixels -> grid; grid -> what the decoder reads from it once;
+one word -> log-probabilities. The names of the files are the Hub's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
+GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)
+
+
+def file_name(graph: str, *, quantized: bool) -> str:
+    """Return the name of a graph's file: 'encoder_model_quantized.onnx' for 'encoder_model'."""
+    return f"{graph}{'_quantized' if quantized else ''}.onnx"
+
+
+@dataclass(frozen=True)
+class OnnxState:
+    """The decoder's state between two words.
+
+    hidden: (L, N, D), the LSTMs' h and c.
+    memory: B rows each, computed once from the picture.
+    attention: (N, P) of the last step; None before it, or if the decoder has no attention.
+    """
+
+    hidden: NDArray[np.float32]
+    memory: tuple[NDArray[np.float32], ...]
+    attention: NDArray[np.float32] | None = None
+
+
+class OnnxEngine:
+    """Runs the graphs in a folder. Any thread may call.
+
+    Raises whatever onnxruntime raises where a graph is missing, damaged or not one of ours.
+    """
+
+    def __init__(self, folder: Path, *, quantized: bool, threads: int) -> None:
+        def open_session(graph: str) -> onnxruntime.InferenceSession:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            # Idle threads that spin would take the cores from each other, the decoder children and the web server.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options.log_severity_level = 3  # its warnings are about the export, which a user cannot change
+            path = folder / file_name(graph, quantized=quantized)
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        self._encoder, self._start, self._step = (open_session(graph) for graph in GRAPHS)
+        self._memory = [output.name for output in self._start.get_outputs()]
+        shapes = {value.name: value.shape for value in self._step.get_inputs()}
+        self._layers, _, self._width = shapes["hidden"]
+        self.description = f"ONNX Runtime, {'int8' if quantized else 'float32'}, {threads} threads"
+
+    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine.encode`."""
+        return np.asarray(self._encoder.run(None, {"pixel_values": pixels})[0])
+
+    def start(self, grid: NDArray[np.float32], captions: int) -> OnnxState:
+        """See `Engine.start`."""
+        hidden = np.zeros((self._layers, len(grid) * captions, self._width), np.float32)
+        return OnnxState(hidden, tuple(self._start.run(None, {"grid": grid})))
+
+    def step(self, words: NDArray[np.int64], state: OnnxState) -> tuple[NDArray[np.float32], OnnxState]:
+        """See `Engine.step`."""
+        memory = dict(zip(self._memory, state.memory, strict=True))
+        results = self._step.run(None, {"words": words, "hidden": state.hidden, **memory})
+        return results[0], OnnxState(results[1], state.memory, results[2] if len(results) > 2 else None)
+
+    def select(
+        self, state: OnnxState, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None
+    ) -> OnnxState:
+        """See `Engine.select`."""
+        memory = state.memory if pictures is None else tuple(array[pictures] for array in state.memory)
+        return OnnxState(state.hidden[:, rows], memory, None if state.attention is None else state.attention[rows])
+
+    def attention(self, state: OnnxState) -> NDArray[np.float32] | None:
+        """See `Engine.attention`."""
+        return state.attention
+
+    def as_array(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine.as_array`."""
+        return grid
+
+    def from_array(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine.from_array`."""
+        return np.ascontiguousarray(grid, np.float32)

@@ -1,0 +1,39 @@
+"""The log-probability of given captions under an engine's model, as it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.inference.engine import Engine
+from imgcap.inference.files import pad
+
+
+def score(
+    engine: Engine[Any], grid: Any, tokens: Sequence[Sequence[Sequence[int]]], start: int
+) -> list[NDArray[np.float64]]:
+    """Score captions in one pass over the longest.
+
+    Args:
+        engine: computes the probabilities.
+        grid: (B, P, C) of that engine.
+        tokens: for each of the B pictures its captions, without the start token, with the end token.
+        start: id of the start token.
+
+    Returns:
+        For each picture the sums of its captions' log-probabilities, natural logarithms, at most 0.
+    """
+    most = max(map(len, tokens))
+    # Equally many a picture, as the engine wants them; an empty caption has the probability 1.
+    padded = pad([row for rows in tokens for row in (*rows, *[()] * (most - len(rows)))], -1)
+    sums = np.zeros(len(padded))
+    words = np.full(len(padded), start)
+    state = engine.start(grid, most)
+    rows = np.arange(len(padded))
+    for column in padded.T:
+        logarithms, state = engine.step(words, state)
+        counts = column >= 0
+        words = np.where(counts, column, start)
+        sums += np.where(counts, logarithms[rows, words], 0)
+    return [sums[i * most : i * most + len(own)] for i, own in enumerate(tokens)]

@@ -1,0 +1,161 @@
+"""Beam search over any engine, in numpy, for many pictures at once.
+
+It finds what transformers' `generate()` finds with the same options, token for token: the same pruning, the same length
+normalisation (Wu et al., 2016, arXiv:1609.08144, with the length itself in place of their polynomial) and the same
+rule for when nothing better can come. It differs in that a picture whose search has ended is not computed on.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.inference.engine import Engine
+
+NEVER = np.float32(-1e9)
+"""The score of what is not there, as in transformers."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How captions are searched for; the fields are named as in transformers' GenerationConfig.
+
+    num_beams: hypotheses kept a picture.
+    length_penalty: a hypothesis's log-probability is divided by its number of words to this power.
+    no_repeat_ngram_size: no so many words occur twice in one caption; 0 allows all.
+    suppress_tokens: ids that no caption holds.
+    min_length, max_length: tokens of a caption, the start token among them.
+    start, end: ids of the tokens a caption begins and ends with.
+    """
+
+    num_beams: int
+    max_length: int
+    start: int
+    end: int
+    min_length: int = 0
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppress_tokens: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, generation: dict[str, Any]) -> "SearchOptions":
+        """Return the options in the fields of a generation_config.json."""
+
+        def get(name: str, default: Any) -> Any:
+            value = generation.get(name)
+            return default if value is None else value
+
+        return cls(
+            num_beams=get("num_beams", 1),
+            max_length=get("max_length", 20),
+            start=generation["decoder_start_token_id"],
+            end=generation["eos_token_id"],
+            min_length=get("min_length", 0),
+            length_penalty=get("length_penalty", 1.0),
+            no_repeat_ngram_size=get("no_repeat_ngram_size", 0),
+            suppress_tokens=tuple(get("suppress_tokens", ())),
+        )
+
+    def for_length(self, length: str) -> "SearchOptions":
+        """Return the options for a "short", "normal" or "long" caption, as `model.decoding.generation_options` has them."""
+        if length == "short":
+            return replace(self, length_penalty=-1.0)
+        if length == "long":
+            return replace(self, length_penalty=2.0, min_length=14, max_length=self.max_length + 8)
+        return self
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One caption that a search found.
+
+    tokens: ids, without the start token; the last is the end token unless the caption was broken off at max_length.
+    score: what the search ranks by, the log-probability over a power of the number of tokens.
+    log_probability: the sum over `tokens`, natural logarithm, under the model as it is.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_probability: float
+
+
+def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
+    """Search for captions of pictures.
+
+    Args:
+        engine: computes the probabilities.
+        grid: (B, P, C) of that engine.
+        pictures: B.
+        options: how to search.
+
+    Returns:
+        For each picture its `num_beams` best captions, the best first; fewer if there are no more that may be said.
+    """
+    beams = options.num_beams
+    going = np.arange(pictures)  # those whose search has not ended
+    # All beams of a picture would be alike before the first word, so one row computes it.
+    sequences = np.full((pictures, 1, 1), options.start)
+    scores = np.zeros((pictures, 1), np.float32)
+    found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
+    state = engine.start(grid, 1)
+    while True:
+        _, width, length = sequences.shape
+        logarithms, state = engine.step(sequences[..., -1].ravel(), state)
+        ban(logarithms, sequences.reshape(-1, length), options)
+        totals = (logarithms.reshape(len(going), width, -1) + scores[..., None]).reshape(len(going), -1)
+        best = _largest(totals, 2 * beams)
+        totals = np.take_along_axis(totals, best, 1)
+        origin, word = np.divmod(best, logarithms.shape[1])
+        candidates = np.concatenate((np.take_along_axis(sequences, origin[..., None], 1), word[..., None]), 2)
+        ended = (word == options.end) | (length + 1 >= options.max_length)
+        power = np.float32(length**options.length_penalty)
+        # Only the better half may be finished captions; the other is there to go on with where all of those end.
+        for place, beam in np.argwhere(ended[:, :beams] & (totals[:, :beams] > NEVER / 2)):
+            total = totals[place, beam]
+            tokens = tuple(candidates[place, beam, 1:].tolist())
+            hypotheses = found[going[place]]
+            hypotheses.append(Hypothesis(tokens, float(total / power), float(total)))
+            hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: of equals the earlier one stays
+            del hypotheses[beams:]
+        if length + 1 >= options.max_length:
+            return found
+
+        totals[ended] += NEVER
+        kept = _largest(totals, beams)
+        scores = np.take_along_axis(totals, kept, 1)
+        # A search goes on while its best open hypothesis, if it ended here, would be among the finished ones.
+        worst = [found[picture][-1].score if len(found[picture]) == beams else NEVER for picture in going]
+        on = np.flatnonzero(scores[:, 0] / power > np.array(worst, np.float32))
+        if not len(on):
+            return found
+        parents = on[:, None] * width + np.take_along_axis(origin, kept, 1)[on]
+        state = engine.select(state, parents.ravel(), None if len(on) == len(going) else on)
+        sequences = np.take_along_axis(candidates, kept[..., None], 1)[on]
+        scores, going = scores[on], going[on]
+
+
+def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: SearchOptions) -> None:
+    """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), start tokens included."""
+    length = sequences.shape[1]
+    if options.suppress_tokens:
+        logarithms[:, list(options.suppress_tokens)] = -np.inf
+    if length < options.min_length:
+        logarithms[:, options.end] = -np.inf
+    size = options.no_repeat_ngram_size
+    if size and length >= size:
+        windows = np.lib.stride_tricks.sliding_window_view(sequences, size, 1)  # (N, T - size + 1, size)
+        last = sequences[:, length - size + 1 :]
+        row, place = np.nonzero((windows[..., :-1] == last[:, None]).all(-1))
+        logarithms[row, windows[row, place, -1]] = -np.inf
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the places of each row's `count` largest values, the largest first; of all where there are fewer."""
+    if count >= values.shape[1]:
+        return np.argsort(-values, 1, kind="stable")
+    places = np.argpartition(-values, count - 1, 1)[:, :count]
+    places.sort(1)  # so that equals keep their order
+    order = np.argsort(-np.take_along_axis(values, places, 1), 1, kind="stable")
+    return np.take_along_axis(places, order, 1)

@@ -1,0 +1,86 @@
+"""The captioner in PyTorch: the reference, and what serves on GPUs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imgcap.inference.graphs import EncoderGraph, decoder_graphs
+from imgcap.model import ImgcapForImageCaptioning
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """The decoder's state between two words, as `imgcap.inference.onnx_engine.OnnxState` has it, on the device."""
+
+    hidden: Tensor
+    memory: tuple[Tensor, ...]
+    attention: Tensor | None = None
+
+
+class TorchEngine:
+    """Runs a captioner on a device.
+
+    The encoder runs in `encoder_dtype`, the decoder in float32: it takes little time, and small errors in it would
+    change words.
+    """
+
+    def __init__(
+        self,
+        model: ImgcapForImageCaptioning,
+        device: torch.device | str = "cpu",
+        encoder_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._device = torch.device(device)
+        model = model.eval().to(self._device)
+        self._encoder = EncoderGraph(model.encoder)
+        model.encoder.to(encoder_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._start, self._step = decoder_graphs(model)
+        self._width = model.config.hidden_size
+        precision = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[encoder_dtype]
+        self.description = f"PyTorch, {precision}, {self._device.type}"
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.float32]) -> Tensor:
+        """See `Engine.encode`."""
+        grid: Tensor = self._encoder(self.from_array(pixels))
+        return grid
+
+    @torch.inference_mode()
+    def start(self, grid: Tensor, captions: int) -> TorchState:
+        """See `Engine.start`."""
+        shape = (self._step.layers, len(grid) * captions, self._width)
+        return TorchState(torch.zeros(shape, device=self._device), self._start(grid))
+
+    @torch.inference_mode()
+    def step(self, words: NDArray[np.int64], state: TorchState) -> tuple[NDArray[np.float32], TorchState]:
+        """See `Engine.step`."""
+        logarithms, hidden, *looked = self._step(torch.from_numpy(words).to(self._device), state.hidden, *state.memory)
+        return logarithms.cpu().numpy(), TorchState(hidden, state.memory, looked[0] if looked else None)
+
+    @torch.inference_mode()
+    def select(
+        self, state: TorchState, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None
+    ) -> TorchState:
+        """See `Engine.select`."""
+        memory = state.memory
+        if pictures is not None:
+            chosen = torch.from_numpy(pictures).to(self._device)
+            memory = tuple(tensor.index_select(0, chosen) for tensor in memory)
+        places = torch.from_numpy(rows).to(self._device)
+        attention = None if state.attention is None else state.attention.index_select(0, places)
+        return TorchState(state.hidden.index_select(1, places), memory, attention)
+
+    def attention(self, state: TorchState) -> NDArray[np.float32] | None:
+        """See `Engine.attention`."""
+        return None if state.attention is None else state.attention.cpu().numpy()
+
+    def as_array(self, grid: Tensor) -> NDArray[np.float32]:
+        """See `Engine.as_array`."""
+        return grid.cpu().numpy()
+
+    def from_array(self, grid: NDArray[np.float32]) -> Tensor:
+        """See `Engine.from_array`."""
+        return torch.from_numpy(np.ascontiguousarray(grid, np.float32)).to(self._device)

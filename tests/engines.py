@@ -1,0 +1,23 @@
+"""Tiny captioners of every kind, and the engines that run them."""
+
+import torch
+
+from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
+
+SIDE = 64
+
+
+def make_model(decoder: str = "attention", encoder: str = "resnet18", vocab_size: int = 12, **fields: object):
+    """A model with random weights, in evaluation mode, that prefers some words and often ends a caption."""
+    torch.manual_seed(0)
+    options = {"hidden_size": 16, "num_attention_heads": 2, "image_size": SIDE, "tie_word_embeddings": False} | fields
+    config = ImgcapConfig(decoder=decoder, encoder=encoder, vocab_size=vocab_size, **options)
+    model = ImgcapForImageCaptioning(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(6)
+        model.lm_head.bias[model.config.eos_token_id] = 2.0
+    return model
+
+
+def make_pixels(pictures: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(pictures, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
