@@ -19,8 +19,13 @@ from imgcap.accounts.users import normalise_name
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
-Kind = Literal["sign_in", "registration", "caption"]
-VERBS: dict[Kind, str] = {"sign_in": "sign in", "registration": "register", "caption": "ask for captions"}
+Kind = Literal["sign_in", "registration", "picture", "caption"]
+VERBS: dict[Kind, str] = {
+    "sign_in": "sign in",
+    "registration": "register",
+    "picture": "open pictures",
+    "caption": "ask for captions",
+}
 UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 
 
@@ -46,6 +51,7 @@ class Throttle:
         self._limits: dict[Kind, tuple[list[RateLimitItem], list[RateLimitItem]]] = {
             "sign_in": (_parse(settings.sign_in_per_account), _parse(settings.sign_in_per_address)),
             "registration": (_parse(settings.registrations_per_account), _parse(settings.registrations_per_address)),
+            "picture": (_parse(settings.pictures_per_account), _parse(settings.pictures_per_address)),
             "caption": (_parse(settings.captions_per_account), _parse(settings.captions_per_address)),
         }
         self._lock = threading.Lock()

@@ -1,52 +1,94 @@
 """The session cookie: the one that Gradio reads, with the attributes that its own lacks."""
 
-from http.cookies import SimpleCookie
+import contextlib
+import re
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from imgcap.errors import InputError
 from imgcap.settings import Settings
 
-COOKIE_ID = "imgcap"
-"""Takes the place of Gradio's random `App.cookie_id`, so that sessions survive a restart."""
-SECURE_NAME = f"access-token-{COOKIE_ID}"
-PLAIN_NAME = f"access-token-unsecure-{COOKIE_ID}"
 
+def read_server_id(data_dir: Path) -> str:
+    """Return the id of the server whose data folder this is, made at its first start and then kept.
 
-def session_token(connection: HTTPConnection) -> str | None:
-    """The session's token as the request gives it, looked for where Gradio looks."""
-    return connection.cookies.get(SECURE_NAME) or connection.cookies.get(PLAIN_NAME)
+    Browsers send cookies to every port and path of a host. With the id in the cookie's name, signing in to one server
+    does not sign a person out of another on the same host.
 
-
-def set_session(response: Response, token: str, secure: bool, settings: Settings) -> None:
-    """Keep a browser signed in.
-
-    In another site's frame a cookie needs `SameSite=None; Secure; Partitioned` (CHIPS), or browsers that block
-    third-party cookies drop it without a word.
+    Raises:
+        InputError: the data folder cannot be written to.
     """
-    response.headers.append("set-cookie", _header(token, secure, settings, int(settings.session_days * 86_400)))
+    path = data_dir / "server-id"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            file.write(secrets.token_hex(4))
+        found = path.read_text(encoding="ascii", errors="replace")
+        if not re.fullmatch(r"[0-9a-f]{8}", found):  # the disk was full, or somebody wrote into it
+            found = secrets.token_hex(4)
+            path.write_text(found, encoding="ascii")
+    except OSError as error:
+        raise InputError("The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can.") from error
+    return found
 
 
-def clear_session(response: Response, secure: bool, settings: Settings) -> None:
-    """Make a browser forget the session. The attributes have to be those that the cookie was set with."""
-    response.headers.append("set-cookie", _header("", secure, settings, 0))
+class Cookies:
+    """Sets, reads and clears the session cookie of one server.
+
+    Args:
+        server_id: what `read_server_id` returned.
+        settings: for the cookie's age, and whether the page is shown in another site's frame.
+    """
+
+    def __init__(self, server_id: str, settings: Settings) -> None:
+        self.id = f"imgcap-{server_id}"
+        """Takes the place of Gradio's random `App.cookie_id`, so that sessions survive a restart."""
+        self.secure_name = f"access-token-{self.id}"
+        self.plain_name = f"access-token-unsecure-{self.id}"
+        self._embedded = settings.embedded
+        self._max_age = int(settings.session_days * 86_400)
+
+    def session_token(self, connection: HTTPConnection) -> str | None:
+        """Return the session's token from where Gradio looks for it; None if there is none."""
+        return connection.cookies.get(self.secure_name) or connection.cookies.get(self.plain_name)
+
+    def set_session(self, response: Response, token: str, secure: bool) -> None:
+        """Keep a browser signed in.
+
+        In another site's frame a cookie needs `SameSite=None; Secure; Partitioned` (CHIPS), or browsers that block
+        third-party cookies silently drop it.
+        """
+        response.headers.append("set-cookie", self._header(token, secure, self._max_age))
+
+    def clear_session(self, response: Response, secure: bool) -> None:
+        """Make a browser forget the session. The attributes have to be those that the cookie was set with."""
+        response.headers.append("set-cookie", self._header("", secure, 0))
+
+    def replace_gradios(self, headers: MutableHeaders, secure: bool) -> bool:
+        """Put our cookie in the place of the two that Gradio answers a sign-in with; return whether there were any."""
+        tokens = [value for cookie in headers.getlist("set-cookie") for value in _values(cookie)]
+        del headers["set-cookie"]
+        if tokens:
+            headers.append("set-cookie", self._header(tokens[0], secure, self._max_age))
+        return bool(tokens)
+
+    def _header(self, token: str, secure: bool, max_age: int) -> str:
+        if self._embedded:
+            name, attributes = self.secure_name, "SameSite=None; Secure; Partitioned"
+        elif secure:
+            name, attributes = self.secure_name, "SameSite=Lax; Secure"
+        else:
+            name, attributes = self.plain_name, "SameSite=Lax"
+        return f"{name}={token}; Path=/; Max-Age={max_age}; HttpOnly; {attributes}"
 
 
-def replace_gradio_cookies(headers: MutableHeaders, secure: bool, settings: Settings) -> None:
-    """Put ours in the place of the two cookies with which Gradio answers a sign-in."""
-    cookies = headers.getlist("set-cookie")
-    tokens = [morsel.value for cookie in cookies for morsel in SimpleCookie(cookie).values()]
-    del headers["set-cookie"]
-    if tokens:
-        headers.append("set-cookie", _header(tokens[0], secure, settings, int(settings.session_days * 86_400)))
-
-
-def _header(token: str, secure: bool, settings: Settings, max_age: int) -> str:
-    if settings.embedded:
-        name, attributes = SECURE_NAME, "SameSite=None; Secure; Partitioned"
-    elif secure:
-        name, attributes = SECURE_NAME, "SameSite=Lax; Secure"
-    else:
-        name, attributes = PLAIN_NAME, "SameSite=Lax"
-    return f"{name}={token}; Path=/; Max-Age={max_age}; HttpOnly; {attributes}"
+def _values(cookie: str) -> list[str]:
+    try:
+        return [morsel.value for morsel in SimpleCookie(cookie).values()]
+    except CookieError:
+        return []

@@ -1,26 +1,33 @@
-"""The guard before every request: what is not on its lists is not there.
+"""The guard before every request: a route that is not on its lists is answered 404.
 
-Gradio 6.31 answers strangers on some routes and other sites' pages on all; this middleware answers neither. It knows
-every route by name, so that one which a later Gradio adds stays shut until somebody has looked at it.
+Gradio 6.31 answers strangers on some routes, and the pages of other sites on all of them; this middleware answers
+neither. It knows every route by name, so a route that a later Gradio adds stays closed until somebody has read it.
+It decides by `scope["path"]`, the path that the router will use: `request.url` is put together from the Host header.
 """
 
 import json
+import logging
 import re
+import traceback
 from contextvars import ContextVar
-from typing import Literal
-from urllib.parse import urlencode, urlsplit
+from typing import Any, Literal
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcap.accounts.throttling import Throttled
-from imgcap.web.cookies import replace_gradio_cookies, session_token
+from imgcap.accounts.database import DatabaseUnavailable
+from imgcap.accounts.throttling import Kind, Throttled
+from imgcap.errors import InputError
+from imgcap.web.bodies import BodyLimit, parse_object, replay
+from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, place_of, sign_in_link
 from imgcap.web.services import Services
 from imgcap.web.uploads import Reservation, StorageFull
+
+logger = logging.getLogger(__name__)
 
 Access = Literal["public", "signed-in", "none"]
 
@@ -32,6 +39,8 @@ PAGES = re.compile(r"/|/login/?|/login/register|/privacy|/account|/history|/logo
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
 """Our pages without JavaScript; the rest is Gradio's."""
 ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
+NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
+PARAMETERS = {"caption": ("image", "url", "length"), "check": ("image", "url")}
 PUBLIC = {
     "GET": re.compile(STATIC.pattern + r"|/login/?|/login/register|/privacy|/gradio_api/healthz"),
     "POST": re.compile(r"/login/?|/login/form|/login/register"),
@@ -50,16 +59,25 @@ SIGNED_IN = {
 }
 BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|" + ENDPOINT + "/?")
 STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
+TAKES_JSON = re.compile(r"/gradio_api/(queue/join|cancel|reset/?)|" + ENDPOINT + "/?")
 LAUNCH = re.compile(r"/|/gradio_api/startup-events")
 """What `Blocks.launch` asks of its own server before it returns."""
 
-FORM_BYTES, JSON_BYTES, MULTIPART_OVERHEAD = 2**16, 2**20, 2**16
+FORM_BYTES, JSON_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**16
 GRADIO_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 OWN_CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'"
+
+STARTING = Refusal(503, "The server is starting; try again in a few seconds.", 2)
+STOPPING = Refusal(503, "The server is about to restart; try again in a minute.", 60)
+NOTHING_HERE = Refusal(404, "There is nothing at this address; check it.")
+NO_SUCH_EVENT = Refusal(404, "There is no such request of yours, or its answer was given already.")
+NO_SUCH_SESSION = Refusal(404, "That session belongs to somebody else; reload the page.")
+UNAVAILABLE = (DatabaseUnavailable, StorageFull)
+UNEXPECTED = Refusal(500, "Something went wrong on this server; try again, and tell its operator if it stays so.")
 
 client_address: ContextVar[str | None] = ContextVar("client_address", default=None)
 """The address of the client being answered, for Gradio's `auth` function, which is told only name and password."""
@@ -80,17 +98,52 @@ class Guard:
             await self._answer(Request(scope, receive), send)
 
     async def _answer(self, request: Request, send: Send) -> None:
-        send = self._with_headers(request, send)
+        """Answer a request in any case: an error that nobody expected becomes one sentence, and a line in the log."""
+        began = False
+        with_headers = self._with_headers(request, send)
+
+        async def noting_send(message: Message) -> None:
+            nonlocal began
+            began = True
+            await with_headers(message)
+
+        try:
+            await self._admit(request, noting_send)
+        except (ConnectionError, ClientDisconnect):
+            logger.debug("a client went away")
+        except (HTTPException, InputError) as error:
+            if not began:
+                await _as_refusal(error).respond(request)(request.scope, request.receive, noting_send)
+        except Exception as error:  # noqa: BLE001  whatever it is, it must not reach a user, nor its text the log
+            # Only where it happened: the text of an error may hold what a person gave.
+            where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+            logger.error("%s in %s\n%s", type(error).__name__, _name_route(request), where)  # noqa: TRY400
+            if not began:
+                await UNEXPECTED.respond(request)(request.scope, request.receive, noting_send)
+
+    async def _admit(self, request: Request, send: Send) -> None:
+        """Refuse a request, or hand it on with what it may send and what is noted of its answer."""
+        path = str(request.scope["path"])
+        body = BodyLimit(request.receive, self._body_limit(path))
+        request = Request(request.scope, body.receive)
         user = await self._user(request)
         refusal = await self._refusal(request, user)
         if refusal is not None:
             await refusal(request.scope, request.receive, send)
             return
-        path, receive = request.url.path, _limited(request, self._body_limit(request))
-        client_address.set(request.client.host if request.client else None)
+        receive: Receive = body.receive
+        if request.method == "POST" and path != "/gradio_api/upload":
+            content = await body.read_all()
+            if TAKES_JSON.fullmatch(path):
+                self._check_json(path, parse_object(content), user or "")
+            receive = replay(content, receive)
+        client_address.set(_address(request))
         if path == "/gradio_api/upload":
             await self._receive_upload(request, receive, send, int(user or 0))
             return
+        if path in {"/login", "/login/"} and request.method == "POST":
+            send = self._replacing_session(request, send)
+        _drop_several_ranges(request.scope)
         if not STREAMS_WORK.fullmatch(path):
             await self.app(request.scope, receive, send)
             return
@@ -101,51 +154,86 @@ class Guard:
             self.services.lifecycle.open_streams -= 1
 
     async def _user(self, request: Request) -> str | None:
-        token = session_token(request)
-        if token is None or STATIC.fullmatch(request.url.path):
+        token = self.services.cookies.session_token(request)
+        if token is None or STATIC.fullmatch(request.scope["path"]):
             return None
         return await run_in_threadpool(self.services.sessions.get, token)
 
     async def _refusal(self, request: Request, user: str | None) -> Response | None:
-        """Why the request is not answered; None where it is."""
-        path, lifecycle = request.url.path, self.services.lifecycle
+        """Return why the request is not answered; None if it is."""
+        path, lifecycle = str(request.scope["path"]), self.services.lifecycle
         if not lifecycle.ready:
-            return None if LAUNCH.fullmatch(path) else _busy("The server is starting; try again in a few seconds.", 2)
+            return None if LAUNCH.fullmatch(path) else STARTING.respond(request)
         if is_cross_site(request):
             return PlainTextResponse("Requests from other sites are refused.", 403)
+        if "\0" in path or b"%00" in request.scope["query_string"]:
+            return Refusal(400, "The address holds a character that no page has; check it.").respond(request)
         access = find_access(request.method, path)
         if access == "none":
-            return JSONResponse({"detail": "There is nothing here."}, 404)
+            return NOTHING_HERE.respond(request)
         if access == "signed-in" and user is None:
             return _ask_to_sign_in(request)
         if lifecycle.draining and BEGINS_WORK.fullmatch(path):
-            return _busy("The server is about to restart; try again in a minute.", 60)
+            return STOPPING.respond(request)
+        refusal = self._is_anothers(request, path, user or "") or await self._over_allowance(request, path, user)
+        return None if refusal is None else refusal.respond(request)
+
+    def _is_anothers(self, request: Request, path: str, user: str) -> Refusal | None:
+        """Return the refusal of what belongs to another user: an upload, an event, a session of Gradio's."""
         if path.startswith("/gradio_api/file="):
             owned = self.services.uploads.is_owned(path.removeprefix("/gradio_api/file="), int(user or 0))
-            return None if owned else JSONResponse({"detail": "That is not among your uploads."}, 403)
-        return await self._over_allowance(request, user)
-
-    async def _over_allowance(self, request: Request, user: str | None) -> Response | None:
-        """429 where captions are asked for over HTTP and the allowance is used up. The caption itself counts, later."""
-        match = re.fullmatch(ENDPOINT + "/?", request.url.path)
-        if request.method != "POST" or match is None or match[1] != "caption":
+            return None if owned else Refusal(403, "That is not among your uploads.")
+        queue = self.services.queue
+        if queue is None:
             return None
-        address = request.client.host if request.client else None
+        if request.method in {"GET", "HEAD"} and (event := re.fullmatch(ENDPOINT + r"/([^/]+)", path)):
+            return None if queue.may_read(user, event[2]) else NO_SUCH_EVENT
+        beat = re.fullmatch(r"/gradio_api/heartbeat/([^/]+)", path)
+        session = beat[1] if beat else request.query_params.get("session_hash")
+        return None if session is None or queue.may_use(user, session) else NO_SUCH_SESSION
+
+    def _check_json(self, path: str, content: dict[str, Any], user: str) -> None:
+        """Refuse a request of Gradio's API for what stands in its body.
+
+        Raises:
+            HTTPException: 404, the event or session is another user's; 422, a parameter is not one of the endpoint's.
+        """
+        queue, event, session = self.services.queue, content.get("event_id"), content.get("session_hash")
+        if queue is not None:
+            if path == "/gradio_api/cancel" and not (isinstance(event, str) and queue.may_read(user, event)):
+                raise HTTPException(404, NO_SUCH_EVENT.sentence)
+            if isinstance(session, str) and not queue.may_use(user, session):
+                raise HTTPException(404, NO_SUCH_SESSION.sentence)
+        named = re.fullmatch(NAMED_ENDPOINT + "/?", path)
+        if named is not None:
+            unknown = sorted(set(content) - set(PARAMETERS[named[1]]))
+            if unknown:
+                takes = f"it takes {', '.join(PARAMETERS[named[1]])}."
+                raise HTTPException(422, f"/{named[1]} has no parameter {unknown[0][:40]!r}; {takes}")
+
+    async def _over_allowance(self, request: Request, path: str, user: str | None) -> Refusal | None:
+        """Refuse where work is asked for over HTTP and its allowance is used up. The work itself counts, later."""
+        match = re.fullmatch(ENDPOINT + "/?", path)
+        if request.method != "POST" or match is None:
+            return None
+        kinds: tuple[Kind, ...] = ("picture", "caption") if match[1] == "caption" else ("picture",)
         try:
-            await run_in_threadpool(self.services.throttle.check, "caption", account=int(user or 0), address=address)
+            for kind in kinds:
+                await run_in_threadpool(
+                    self.services.throttle.check, kind, account=int(user or 0), address=_address(request)
+                )
         except Throttled as error:
-            return too_many(error)
+            return Refusal(429, str(error), error.retry_after)
         return None
 
-    def _body_limit(self, request: Request) -> int:
-        path = request.url.path
+    def _body_limit(self, path: str) -> int:
         if path == "/gradio_api/upload":
             return self.services.settings.max_bytes + MULTIPART_OVERHEAD
         return JSON_BYTES if path.startswith("/gradio_api/") else FORM_BYTES
 
     def _with_headers(self, request: Request, send: Send) -> Send:
-        settings, path = self.services.settings, request.url.path
-        secure = request.url.scheme == "https"
+        settings, path = self.services.settings, str(request.scope["path"])
+        secure = request.scope["scheme"] == "https"
         csp = OWN_CSP if OWN_PAGES.fullmatch(path) else GRADIO_CSP
 
         async def send_with_headers(message: Message) -> None:
@@ -160,27 +248,29 @@ class Guard:
                     headers["Strict-Transport-Security"] = "max-age=31536000"
                 if not STATIC.fullmatch(path):
                     headers["Cache-Control"] = "no-store"
-                if path in {"/login", "/login/"}:
-                    replace_gradio_cookies(headers, secure, settings)
             await send(message)
 
         return send_with_headers
 
+    def _replacing_session(self, request: Request, send: Send) -> Send:
+        """Answer a sign-in with our own cookie, and end the session that the client had before."""
+        cookies, old = self.services.cookies, self.services.cookies.session_token(request)
+
+        async def send_and_replace(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if cookies.replace_gradios(headers, request.scope["scheme"] == "https") and old is not None:
+                    await run_in_threadpool(self.services.sessions.end, old)
+            await send(message)
+
+        return send_and_replace
+
     async def _receive_upload(self, request: Request, receive: Receive, send: Send, user_id: int) -> None:
         """Receive files if there is room for them; those that arrive whole get their owner."""
-        length, limit = request.headers.get("content-length", ""), self._body_limit(request)
+        length, limit = request.headers.get("content-length", ""), self._body_limit(str(request.scope["path"]))
         size = min(int(length), limit) if length.isascii() and length.isdigit() and len(length) < 20 else limit
-        refusal: Response
-        try:
-            with self.services.uploads.receiving(user_id, size) as reservation:
-                await self.app(request.scope, receive, self._recording_uploads(user_id, reservation, send))
-        except Throttled as error:
-            refusal = too_many(error)
-        except StorageFull as error:
-            refusal = _busy(str(error), 120)
-        else:
-            return
-        await refusal(request.scope, receive, send)
+        with self.services.uploads.receiving(user_id, size) as reservation:
+            await self.app(request.scope, receive, self._recording_uploads(user_id, reservation, send))
 
     def _recording_uploads(self, user_id: int, reservation: Reservation, send: Send) -> Send:
         """Record the owner of the uploads before anybody learns their paths."""
@@ -216,48 +306,47 @@ def find_access(method: str, path: str) -> Access:
 
 
 def is_cross_site(request: Request) -> bool:
-    """Whether another site's page made the browser ask.
+    """Return whether another site's page made the browser ask.
 
-    Browsers say so in `Sec-Fetch-Site`, which no script can forge; of older ones the `Origin` is compared. A person
-    who follows a link or opens a frame comes from another site too, which is well for pages. Programs send neither.
+    Browsers say so in `Sec-Fetch-Site`, which no script can forge; older ones send `Origin`, which is compared. A
+    person who follows a link or opens a frame comes from another site too, which is allowed for pages. Programs send
+    neither.
     """
     site = request.headers.get("sec-fetch-site")
     if site is None:
         origin = request.headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        return origin is not None and origin.partition("://")[2] != request.headers.get("host")
     if site in {"same-origin", "none"}:
         return False
     arrives = request.method in {"GET", "HEAD"} and request.headers.get("sec-fetch-mode") == "navigate"
-    return not (arrives and PAGES.fullmatch(request.url.path))
-
-
-def too_many(error: Throttled) -> JSONResponse:
-    """The answer to one try too many."""
-    return JSONResponse({"detail": str(error)}, 429, {"Retry-After": str(error.retry_after)})
-
-
-def _busy(sentence: str, retry_after: int) -> JSONResponse:
-    return JSONResponse({"detail": sentence}, 503, {"Retry-After": str(retry_after)})
+    return not (arrives and PAGES.fullmatch(request.scope["path"]))
 
 
 def _ask_to_sign_in(request: Request) -> Response:
-    """A page to a person, 401 to a program. The query is kept: a Space's frame needs its own."""
-    if request.method in {"GET", "HEAD"} and PAGES.fullmatch(request.url.path):
-        query = f"?{urlencode(request.query_params.multi_items())}" if request.query_params else ""
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/login{query}", 303)
-    return JSONResponse({"detail": "Sign in first: POST username and password to /login and send its cookie."}, 401)
+    """Send a person who opens a page to the sign-in page; answer everything else 401."""
+    if request.method in {"GET", "HEAD"} and PAGES.fullmatch(request.scope["path"]):
+        return RedirectResponse(sign_in_link(request, place_of(request)), 303)
+    return Refusal(401, SIGN_IN_FIRST).respond(request)
 
 
-def _limited(request: Request, limit: int) -> Receive:
-    """The request's body, up to a limit; beyond it 413, whatever Content-Length said."""
-    received = 0
+def _as_refusal(error: HTTPException | InputError) -> Refusal:
+    if isinstance(error, Throttled):
+        return Refusal(429, str(error), error.retry_after)
+    if isinstance(error, InputError):
+        return Refusal(503, str(error), 60) if isinstance(error, UNAVAILABLE) else Refusal(400, str(error))
+    retry_after = (error.headers or {}).get("Retry-After", "")
+    return Refusal(error.status_code, str(error.detail), int(retry_after) if retry_after.isdigit() else None)
 
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise HTTPException(413, f"The request is larger than {limit / 2**20:.3g} MB; send less.")
-        return message
 
-    return receive
+def _name_route(request: Request) -> str:
+    """Return a request's method and the first two parts of its path, which name no person and no file."""
+    return f"{request.method} {'/'.join(str(request.scope['path']).partition('=')[0].split('/')[:3])}"
+
+
+def _drop_several_ranges(scope: Scope) -> None:
+    """Let a request for several parts of a file be one for all of it, as RFC 9110 allows: Gradio fails at several."""
+    scope["headers"] = [(name, value) for name, value in scope["headers"] if not (name == b"range" and b"," in value)]
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None

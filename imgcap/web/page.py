@@ -16,9 +16,9 @@ from imgcap.errors import InputError
 from imgcap.reading import LENGTHS, Reading, format_confidence
 from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
-from imgcap.web.routes import templates
+from imgcap.web.rendering import templates
 from imgcap.web.services import Services
-from imgcap.web.work import Work
+from imgcap.web.work import Work, explain
 
 TITLE = "imgcap: a caption for a sharp photo"
 
@@ -117,24 +117,24 @@ class Handlers:
             yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
             reading = self._work.describe(picture, reading, length, caller)
             yield render_reading(reading), gr.update(visible=True), ""
-        except InputError as error:
-            yield render_reading(reading, str(error)), gr.update(visible=reading is not None), ""
+        except Exception as error:  # noqa: BLE001  a page answers in any case
+            yield render_reading(reading, explain(error)), gr.update(visible=reading is not None), ""
 
     def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
         """Fetch a picture and put it where an uploaded one would be, from where it is described."""
         try:
-            if not link.strip():
+            if not isinstance(link, str) or not link.strip():
                 raise InputError("Type a link to a picture first.")
             return str(self._work.keep_link(link.strip(), caller_of(request))), gr.skip()
-        except InputError as error:
-            return gr.skip(), render_reading(error=str(error))
+        except Exception as error:  # noqa: BLE001  as above
+            return gr.skip(), render_reading(error=explain(error))
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
         """The photo under a map of where it is sharp."""
         try:
             return render_map(self._work.draw_map(self._work.open_upload(payload, caller_of(request))))
-        except InputError as error:
-            return render_reading(error=str(error))
+        except Exception as error:  # noqa: BLE001  as above
+            return render_reading(error=explain(error))
 
 
 def render_bar(user: str) -> str:

@@ -84,7 +84,7 @@ class FairQueue(queueing.Queue):
 
     def is_working(self) -> bool:
         """Return whether an event waits or runs."""
-        return bool(self.event_ids_to_events)
+        return bool(self.event_ids_to_events or self._asyncio_tasks)
 
     def has_fresh_answers(self) -> bool:
         """Return whether an answer was finished a moment ago and is not yet read."""

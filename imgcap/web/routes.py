@@ -2,10 +2,8 @@
 
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,18 +13,13 @@ from starlette.staticfiles import StaticFiles
 
 from imgcap.accounts.database import User
 from imgcap.accounts.throttling import Throttled
-from imgcap.blur.sharpness import format_variance
 from imgcap.errors import InputError
 from imgcap.web import gauge
-from imgcap.web.cookies import clear_session, session_token, set_session
-from imgcap.web.gauge import badge_html
+from imgcap.web.refusals import Refusal, safe_place
+from imgcap.web.rendering import HERE, templates
 from imgcap.web.services import Services
 
-HERE = Path(__file__).parent
 HISTORY_PAGE = 20
-
-templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-templates.globals |= {"badge": badge_html, "format_variance": format_variance}
 
 
 def build_routes(services: Services) -> list[BaseRoute]:
@@ -50,7 +43,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/history", pages.show_history),
         Route("/history.csv", pages.download_csv),
         Route("/history/delete", pages.delete_history, methods=["POST"]),
-        Route("/history/{entry:int}.jpg", pages.thumbnail),
+        Route("/history/{entry}.jpg", pages.thumbnail),
     ]
 
 
@@ -61,9 +54,9 @@ class Pages:
         self.services = services
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002  the signature is Starlette's
-        """Whether the server takes requests, for whoever watches it."""
-        draining = self.services.lifecycle.draining
-        return JSONResponse({"status": "stopping" if draining else "ok"}, 503 if draining else 200)
+        """Whether the server takes requests and captions pictures, for whoever watches it."""
+        problem = self.services.problem()
+        return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
         """The look of the badge."""
@@ -71,7 +64,7 @@ class Pages:
 
     async def show_sign_in(self, request: Request) -> Response:
         """The sign-in page."""
-        return self._sign_in_page(request)
+        return self._sign_in_page(request, _Form(request.query_params))
 
     async def sign_in(self, request: Request) -> Response:
         """Sign in from the page's own form; programs use Gradio's `POST /login`."""
@@ -79,15 +72,15 @@ class Pages:
         try:
             user = await self.services.sign_in(form["username"], form["password"], _address(request))
         except Throttled as error:
-            return self._sign_in_page(request, error, form["username"])
+            return self._sign_in_page(request, form, error)
         if user is None:
             wrong = InputError("Name and password do not go together; type both again.")
-            return self._sign_in_page(request, wrong, form["username"])
-        return await self._begin_session(request, user.name)
+            return self._sign_in_page(request, form, wrong)
+        return await self._begin_session(request, user.name, form["next"])
 
     async def show_registration(self, request: Request) -> Response:
         """The registration page."""
-        return self._registration_page(request)
+        return self._registration_page(request, _Form(request.query_params))
 
     async def register(self, request: Request) -> Response:
         """Make an account and sign in."""
@@ -96,8 +89,8 @@ class Pages:
             self.services.throttle.hit("registration", account=form["username"], address=_address(request))
             user = await self.services.accounts.aregister(form["username"], form["password"])
         except InputError as error:
-            return self._registration_page(request, error, form["username"])
-        return await self._begin_session(request, user.name)
+            return self._registration_page(request, form, error)
+        return await self._begin_session(request, user.name, form["next"])
 
     async def show_sign_out(self, request: Request) -> Response:
         """Ask where to sign out: a link alone must not do it."""
@@ -109,7 +102,7 @@ class Pages:
         if form["everywhere"]:
             await run_in_threadpool(self.services.sessions.end_all, (await self._user(request)).id)
         else:
-            await run_in_threadpool(self.services.sessions.end, session_token(request) or "")
+            await run_in_threadpool(self.services.sessions.end, self._token(request) or "")
         return self._leave(request, "sign_in.html", "You are signed out.")
 
     async def show_privacy(self, request: Request) -> Response:
@@ -125,7 +118,7 @@ class Pages:
         form, user = await _read_form(request), await self._user(request)
         try:
             self.services.throttle.hit("sign_in", account=user.name, address=_address(request))
-            await self.services.accounts.achange_password(user, form["current"], form["new"], session_token(request))
+            await self.services.accounts.achange_password(user, form["current"], form["new"], self._token(request))
         except InputError as error:
             return await self._account_page(request, error)
         return await self._account_page(request, done="Your password is changed.")
@@ -171,44 +164,52 @@ class Pages:
 
     async def thumbnail(self, request: Request) -> Response:
         """The small picture of one of the user's readings."""
-        user, entry = await self._user(request), request.path_params["entry"]
+        user, entry = await self._user(request), _read_number(request.path_params["entry"], -1)
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
-            return JSONResponse({"detail": str(error)}, 404)
+            return Refusal(404, str(error)).respond(request)
         return Response(jpeg, media_type="image/jpeg")
 
+    def _token(self, request: Request) -> str | None:
+        return self.services.cookies.session_token(request)
+
     async def _user(self, request: Request) -> User:
-        user = await run_in_threadpool(self.services.sessions.find, session_token(request) or "")
+        user = await run_in_threadpool(self.services.sessions.find, self._token(request) or "")
         if user is None:  # the session ended after the guard had looked
             raise HTTPException(401, "You are signed out; sign in again.")
         return user
 
-    async def _begin_session(self, request: Request, name: str) -> Response:
+    async def _begin_session(self, request: Request, name: str, place: str) -> Response:
         sessions, token = self.services.sessions, secrets.token_urlsafe(32)
-        if (old := session_token(request)) is not None:
+        if (old := self._token(request)) is not None:
             await run_in_threadpool(sessions.end, old)
         await run_in_threadpool(sessions.__setitem__, token, name)
-        response = RedirectResponse(f"{_root(request)}/", 303)
-        set_session(response, token, _is_secure(request), self.services.settings)
+        response = RedirectResponse(_root(request) + safe_place(place), 303)
+        self.services.cookies.set_session(response, token, _is_secure(request))
         return response
 
     def _leave(self, request: Request, template: str, done: str) -> Response:
-        settings = self.services.settings
-        response = self._page(request, template, done=done, name="", open_registration=settings.open_registration)
-        clear_session(response, _is_secure(request), settings)
+        open_registration = self.services.settings.open_registration
+        response = self._page(request, template, done=done, name="", next="/", open_registration=open_registration)
+        self.services.cookies.clear_session(response, _is_secure(request))
         return response
 
-    def _sign_in_page(self, request: Request, error: InputError | None = None, name: str = "") -> Response:
-        open_registration = self.services.settings.open_registration
-        return self._page(request, "sign_in.html", error, name=name, open_registration=open_registration)
+    def _sign_in_page(self, request: Request, form: Mapping[str, str], error: InputError | None = None) -> Response:
+        shown = {"name": form["username"] if error else "", "next": safe_place(form["next"])}
+        return self._page(
+            request, "sign_in.html", error, open_registration=self.services.settings.open_registration, **shown
+        )
 
-    def _registration_page(self, request: Request, error: InputError | None = None, name: str = "") -> Response:
+    def _registration_page(
+        self, request: Request, form: Mapping[str, str], error: InputError | None = None
+    ) -> Response:
         return self._page(
             request,
             "register.html",
             error,
-            name=name,
+            name=form["username"] if error else "",
+            next=safe_place(form["next"]),
             open_registration=self.services.settings.open_registration,
             min_password_length=self.services.settings.min_password_length,
         )

@@ -20,7 +20,7 @@ from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web import gauge, theme
-from imgcap.web.cookies import COOKIE_ID
+from imgcap.web.connections import Connections, bound_connections
 from imgcap.web.guard import Guard, client_address
 from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
@@ -29,7 +29,7 @@ from imgcap.web.services import Services, open_services
 
 logger = logging.getLogger(__name__)
 
-MAX_THREADS = 64
+MAX_THREADS = 200
 """Events that run at once. Any number but 40, for which Gradio shares its threads with sessions and static files."""
 MAX_OUTSTANDING = 2_000
 """Events of all users that wait, run, or are not yet read."""
@@ -44,6 +44,7 @@ class Server:
     demo: gr.Blocks
     services: Services
     queue: FairQueue
+    connections: Connections
     url: str
 
     def drain(self) -> bool:
@@ -112,9 +113,10 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         quiet=True,
         prevent_thread_lock=True,
     )
-    app.cookie_id, app.tokens = COOKIE_ID, services.sessions
+    connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
+    app.cookie_id, app.tokens = services.cookies.id, services.sessions
     services.lifecycle.ready = True
-    return Server(demo, services, queue, url)
+    return Server(demo, services, queue, connections, url)
 
 
 def _check_address(host: str, port: int) -> None:
@@ -151,20 +153,13 @@ def serve(settings: Settings, captioner: Captioner) -> None:
         raise SystemExit(str(error)) from None
     except OSError as error:
         raise SystemExit(f"The app cannot start: {error.strerror or error}.") from None
-    threading.Thread(target=_warm_up, args=[captioner], daemon=True).start()
+    threading.Thread(target=server.services.work.warm_up, daemon=True).start()
     print(f"imgcap is at {server.url}", flush=True)
     while not stopping:
         time.sleep(0.2)
     if not server.drain():
         logger.warning("stopped with captions unfinished after %g s", settings.shutdown_seconds)
     server.close()
-
-
-def _warm_up(captioner: Captioner) -> None:
-    try:
-        captioner.load()
-    except InputError as error:
-        logger.warning("%s", error)  # the badge works without a model, and each caption will say this again
 
 
 def _authenticator(services: Services) -> Callable[[str, str], Awaitable[bool]]:

@@ -13,6 +13,7 @@ from imgcap.accounts.throttling import Throttle
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
+from imgcap.web.cookies import Cookies, read_server_id
 from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
 from imgcap.web.work import Work
@@ -43,6 +44,7 @@ class Services:
     history: History
     uploads: Uploads
     work: Work
+    cookies: Cookies
     lock: IO[bytes]
     """Held on the data folder until the server closes."""
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -68,6 +70,14 @@ class Services:
         if self.queue is not None:
             await self.queue.drop_user(str(user_id))
         await run_in_threadpool(self.uploads.forget_user, user_id)
+
+    def problem(self) -> str | None:
+        """Return in a word or two why captions are not to be had just now; None if they are."""
+        if self.lifecycle.draining:
+            return "stopping"
+        if self.queue is not None and not self.queue.is_alive():
+            return "the queue is being restarted"
+        return self.work.problem
 
     def close(self) -> None:
         """Close the database and the data folder."""
@@ -107,5 +117,6 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         history=history,
         uploads=uploads,
         work=Work(captioner, throttle, history, uploads),
+        cookies=Cookies(read_server_id(settings.data_dir), settings),
         lock=lock,
     )

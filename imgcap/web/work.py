@@ -1,7 +1,13 @@
 """What a signed-in user does with pictures. The page, the API and every other interface of the server call this."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import logging
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +19,15 @@ from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
+from imgcap.images.sandbox import CHILDREN
 from imgcap.reading import Reading, check_length
 from imgcap.web.uploads import Source, Uploads
 
+logger = logging.getLogger(__name__)
+
 MAX_URL = 2_048
+RETRY_SECONDS = 60.0
+"""How long after a failure the model is not loaded again."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,9 @@ class Picture:
 class Work:
     """Pictures in, readings out. Every method may be called from several threads at once.
 
+    What takes long is done in turns: links, decoding and captions each have places of their own, and of each kind one
+    user has few, so that others wait for a user's links no longer than for anybody's.
+
     Args:
         captioner: measures and describes.
         throttle: counts what a caller asks for.
@@ -55,18 +69,42 @@ class Work:
         self._throttle = throttle
         self._history = history
         self._uploads = uploads
+        self._links = Turns(total=16, per_user=2)
+        self._decoders = Turns(total=CHILDREN, per_user=1)
+        self._captions = Turns(total=64, per_user=1)
+        self._model_lock = threading.Lock()
+        self._model_failed_at: float | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why captions are not to be had, in a word or two; None if nothing is known against them."""
+        return None if self._model_failed_at is None else "the model cannot be used"
+
+    def warm_up(self) -> None:
+        """Load the model, so that the first caption does not wait for it; a failure is logged."""
+        with contextlib.suppress(InputError):
+            self._load_model()
 
     def caption(self, image: Any, url: Any, length: str, caller: Caller) -> Reading:
-        """Return the Reading, with captions, of an upload or a link; a user's mistake stands in its `error`."""
+        """Return the Reading, with captions, of an upload or a link.
 
-        def describe(picture: Picture) -> Reading:
-            return self.describe(picture, self.measure(picture), length, caller)
-
-        return self._answer(image, url, caller, describe)
+        What went wrong stands in its `error`; the verdict on the sharpness stays where it was measured.
+        """
+        reading = None
+        try:
+            check_length(length)
+            picture = self._open(image, url, caller)
+            reading = self.measure(picture)
+            return self.describe(picture, reading, length, caller)
+        except Exception as error:  # noqa: BLE001  an API answers in any case
+            return self._failed(error, reading, image, url)
 
     def check(self, image: Any, url: Any, caller: Caller) -> Reading:
-        """Return the Reading, without captions, of an upload or a link; a user's mistake stands in its `error`."""
-        return self._answer(image, url, caller, self.measure)
+        """Return the Reading, without captions, of an upload or a link; what went wrong stands in its `error`."""
+        try:
+            return self.measure(self._open(image, url, caller))
+        except Exception as error:  # noqa: BLE001  as above
+            return self._failed(error, None, image, url)
 
     def measure(self, picture: Picture) -> Reading:
         """Return how sharp a picture is, without a caption."""
@@ -77,12 +115,14 @@ class Work:
 
         Raises:
             Throttled: the caller has used up the captions allowed.
-            InputError: there is no such length.
+            InputError: there is no such length, or captions are not to be had.
         """
         wanted = check_length(length)
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
-            reading = self._captioner.complete(reading, picture.pixels, wanted)
+            self._load_model()
+            with self._captions.turn(caller.user_id):
+                reading = self._captioner.complete(reading, picture.pixels, wanted)
         self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
         return reading
 
@@ -91,40 +131,68 @@ class Work:
         return blur.sharpness_overlay(picture.pixels, self._captioner.settings.blur_threshold)
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:
-        """Return the picture that a Gradio file payload names.
+        """Return the picture that a Gradio file payload names. Counted.
 
         Raises:
+            Throttled: the caller has used up the pictures allowed.
             InputError: the file is not an upload of the caller's, or no picture.
         """
         path = payload.get("path") if isinstance(payload, dict) else None
         if not isinstance(path, str):
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
-        pixels = self._images.decode(self._uploads.read(path, caller.user_id))
+        self._count(caller)
+        with self._decoders.turn(caller.user_id):  # read within it: a hundred files that wait should not be in memory
+            pixels = self._images.decode(self._uploads.read(path, caller.user_id))
         return Picture(pixels, Path(path).name, self._uploads.source_of(path))
 
-    def open_link(self, url: str) -> Picture:
-        """Return the picture at a link.
+    def open_link(self, url: str, caller: Caller) -> Picture:
+        """Return the picture at a link. Counted.
 
         Raises:
+            Throttled: the caller has used up the pictures allowed.
             InputError: the link cannot be followed, or does not lead to a picture.
         """
-        return Picture(self._images.decode(self._images.fetch(url)), url, "link")
+        return self._follow(url, caller)[1]
 
     def keep_link(self, url: str, caller: Caller) -> Path:
-        """Fetch the picture at a link, keep it as an upload of the caller's, and return its path.
+        """Fetch the picture at a link, keep it as an upload of the caller's, and return its path. Counted.
 
         Raises:
             InputError: as `open_link`.
         """
-        data = self._images.fetch(url)
-        self._images.decode(data)
-        return self._uploads.save_link(data, caller.user_id)
+        return self._uploads.save_link(self._follow(url, caller)[0], caller.user_id)
 
-    def _answer(self, image: Any, url: Any, caller: Caller, work: Callable[[Picture], Reading]) -> Reading:
-        try:
-            return work(self._open(image, url, caller))
-        except InputError as error:
-            return self._captioner.refuse(str(error), _name_source(image, url))
+    def _follow(self, url: str, caller: Caller) -> tuple[bytes, Picture]:
+        self._count(caller)
+        with self._links.turn(caller.user_id):
+            data = self._images.fetch(url)
+            with self._decoders.turn(caller.user_id):
+                return data, Picture(self._images.decode(data), url, "link")
+
+    def _count(self, caller: Caller) -> None:
+        self._throttle.hit("picture", account=caller.user_id, address=caller.address)
+
+    def _load_model(self) -> None:
+        """Load the model unless it is loaded. Raises InputError; after a failure it is tried again only after a while.
+
+        Which file is broken is for the operator alone to read, in the log.
+        """
+        with self._model_lock:
+            failed = self._model_failed_at
+            try:
+                if failed is None or time.monotonic() - failed > RETRY_SECONDS:
+                    self._captioner.load()
+                    self._model_failed_at = None
+            except Exception as error:  # noqa: BLE001  a broken file can make a library raise anything
+                logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
+                self._model_failed_at = time.monotonic()
+            if self._model_failed_at is not None:
+                raise InputError("No captions can be written at present; whoever runs this server can read why.")
+
+    def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
+        if reading is not None:
+            return replace(reading, error=explain(error))
+        return self._captioner.refuse(explain(error), _name_source(image, url))
 
     def _open(self, image: Any, url: Any, caller: Caller) -> Picture:
         if url is not None and not isinstance(url, str):
@@ -134,7 +202,49 @@ class Work:
             raise InputError("Give exactly one of image and url.")
         if image and (linked := _linked(image)):  # gradio_client's handle_file takes links too
             link = linked
-        return self.open_link(link) if link else self.open_upload(image, caller)
+        return self.open_link(link, caller) if link else self.open_upload(image, caller)
+
+
+class Turns:
+    """Places for work that takes long, of which one user never has all.
+
+    Args:
+        total: places in all.
+        per_user: places that one user may have at once.
+    """
+
+    def __init__(self, total: int, per_user: int) -> None:
+        self._free = total
+        self._per_user = per_user
+        self._taken: Counter[int] = Counter()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def turn(self, user: int) -> Iterator[None]:
+        """Wait for a place, and have it within the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 and self._taken[user] < self._per_user)
+            self._free -= 1
+            self._taken[user] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._taken[user] -= 1
+                if not self._taken[user]:
+                    del self._taken[user]
+                self._changed.notify_all()
+
+
+def explain(error: Exception) -> str:
+    """Return a sentence on an error for the person whose request it ended; what is no mistake of theirs is logged."""
+    if isinstance(error, InputError):
+        return str(error)
+    # Without its text, which may hold what a person gave.
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    logger.error("%s in a user's work\n%s", type(error).__name__, where)
+    return "Something went wrong on this server; try again, and tell its operator if it stays so."
 
 
 def _linked(image: Any) -> str | None:

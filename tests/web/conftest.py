@@ -1,9 +1,13 @@
 import contextlib
+import os
+import secrets
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
+import httpx
 import pytest
-from running import NO_LIMITS, SHARP, THRESHOLD, OneFileSite, Running, run_app, serve
+from running import NO_LIMITS, PASSWORD, SHARP, THRESHOLD, OneFileSite, Running, free_port, run_app, serve
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
@@ -12,7 +16,10 @@ from imgcap.captioner import Captioner
 from imgcap.settings import Settings
 from imgcap.web.guard import Guard
 from imgcap.web.routes import build_routes
+from imgcap.web.server import Server, launch
 from imgcap.web.services import Services, open_services
+
+_members = count(1)
 
 
 @pytest.fixture
@@ -32,6 +39,36 @@ def open_app(tmp_path: Path) -> Iterator[Callable[..., tuple[TestClient, Service
 
 
 @pytest.fixture(scope="session")
+def launched(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Server]:
+    """The app in this process, so that its parts can be looked at and changed."""
+    before = dict(os.environ)
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("launched"),
+        model=str(tiny_captioner),
+        port=free_port(),
+        blur_threshold=THRESHOLD,
+        trusted_proxies="",
+        **NO_LIMITS,
+    )
+    server = launch(settings, Captioner(settings))
+    os.environ.clear()
+    os.environ.update(before)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def member(launched: Server) -> Iterator[httpx.Client]:
+    """A client of the launched app that is signed in as a user of its own."""
+    name, token = f"member{next(_members)}", secrets.token_urlsafe(16)
+    launched.services.accounts.create(name, PASSWORD)
+    launched.services.sessions[token] = name
+    cookies = {launched.services.cookies.plain_name: token}
+    with httpx.Client(base_url=launched.url, cookies=cookies, timeout=60, headers={"x-name": name}) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
     """The app with limits that no test reaches, and links to this machine allowed."""
     folder = tmp_path_factory.mktemp("server")
@@ -42,8 +79,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> It
 
 @pytest.fixture(scope="session")
 def strict_server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
-    """The app as it is by default, except that few captions are allowed."""
-    with run_app(tmp_path_factory.mktemp("strict"), tiny_captioner, captions_per_account="2/hour") as running:
+    """The app as it is by default, except that few pictures and fewer captions are allowed."""
+    few = {"captions_per_account": "2/hour", "pictures_per_account": "4/hour"}
+    with run_app(tmp_path_factory.mktemp("strict"), tiny_captioner, **few) as running:
         yield running
 
 

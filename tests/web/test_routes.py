@@ -11,7 +11,6 @@ from running import PASSWORD
 
 from imgcap.accounts.history import make_thumbnail
 from imgcap.reading import Reading
-from imgcap.web.cookies import PLAIN_NAME, SECURE_NAME
 from imgcap.web.gauge import CSS
 
 OTHER = "another long password"
@@ -38,7 +37,7 @@ def errors(answer):
 class TestSigningIn:
     def test_a_newcomer_registers_and_is_signed_in(self, open_app):
         client, _ = open_app()
-        assert client.get("/account").headers["location"] == "/login"
+        assert client.get("/account").headers["location"] == "/login?next=%2Faccount"
         answer = register(client, " Ada ")
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "<strong>ada</strong>" in client.get("/account").text
@@ -87,10 +86,10 @@ class TestSigningIn:
     def test_signing_in_again_ends_the_session_before(self, open_app):
         client, services = open_app()
         register(client)
-        first = client.cookies[PLAIN_NAME]
+        first = client.cookies[services.cookies.plain_name]
         sign_in(client)
         assert first not in services.sessions
-        assert client.cookies[PLAIN_NAME] in services.sessions
+        assert client.cookies[services.cookies.plain_name] in services.sessions
 
     def test_the_pages_speak_the_language_of_password_managers(self, open_app):
         client, _ = open_app()
@@ -109,16 +108,16 @@ def errors_or_text(answer):
 
 class TestCookie:
     def test_over_http_it_is_lax_and_hidden_from_scripts(self, open_app):
-        client, _ = open_app()
+        client, services = open_app()
         cookie = register(client).headers["set-cookie"]
-        assert cookie.startswith(f"{PLAIN_NAME}=")
+        assert cookie.startswith(f"{services.cookies.plain_name}=")
         assert set(cookie.split("; ")[1:]) == {"Path=/", "Max-Age=2592000", "HttpOnly", "SameSite=Lax"}
 
     def test_over_https_it_is_secure(self, open_app):
-        client, _ = open_app()
+        client, services = open_app()
         client.base_url = "https://testserver"
         cookie = register(client).headers["set-cookie"]
-        assert cookie.startswith(f"{SECURE_NAME}=")
+        assert cookie.startswith(f"{services.cookies.secure_name}=")
         assert {"HttpOnly", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
 
     def test_embedded_it_is_partitioned(self, open_app):
@@ -131,7 +130,7 @@ class TestSigningOut:
     def test_here(self, open_app):
         client, services = open_app()
         register(client)
-        token, elsewhere = client.cookies[PLAIN_NAME], "another session's token"
+        token, elsewhere = client.cookies[services.cookies.plain_name], "another session's token"
         services.sessions[elsewhere] = "ada"
         answer = client.post("/logout")
         assert "You are signed out." in answer.text

@@ -258,14 +258,17 @@ class TestSessions:
         name = server.newcomer().headers["x-name"]
         answer = server.client().post("/login", data={"username": name, "password": PASSWORD})
         (cookie,) = answer.headers.get_list("set-cookie")
-        assert re.fullmatch(r"access-token-unsecure-imgcap=\S+; Path=/; Max-Age=\d+; HttpOnly; SameSite=Lax", cookie)
+        assert re.fullmatch(
+            r"access-token-unsecure-imgcap-[0-9a-f]{8}=\S+; Path=/; Max-Age=\d+; HttpOnly; SameSite=Lax", cookie
+        )
 
     def test_behind_a_proxy_with_https_it_is_secure_and_partitioned(self, proxied_server):
         client = proxied_server.client(**{"X-Forwarded-Proto": "https"})
         answer = client.post("/login/register", data={"username": "ada", "password": PASSWORD})
         (cookie,) = answer.headers.get_list("set-cookie")
         assert re.fullmatch(
-            r"access-token-imgcap=\S+; Path=/; Max-Age=\d+; HttpOnly; SameSite=None; Secure; Partitioned", cookie
+            r"access-token-imgcap-[0-9a-f]{8}=\S+; Path=/; Max-Age=\d+; HttpOnly; SameSite=None; Secure; Partitioned",
+            cookie,
         )
         assert "strict-transport-security" in answer.headers
 
@@ -317,7 +320,7 @@ class TestThrottling:
         # What a client writes into the header itself stands to the left of what the proxy adds.
         assert client.post("/login/form", data=data, headers=via("203.0.113.9, 192.0.2.1")).status_code == 429
 
-    def test_captions_are_counted_and_checks_are_not(self, strict_server):
+    def test_captions_have_an_allowance_and_checks_another(self, strict_server):
         client = strict_server.newcomer()
         image = {"path": upload(client), "meta": META}
         for _ in range(2):
@@ -330,6 +333,9 @@ class TestThrottling:
         _, later = ask_page(client, image, "normal")
         assert "Too many tries to ask for captions" in later
         assert "✓</span> Valid" in later
+        refused = client.post("/gradio_api/call/check", json={"data": [image]})  # the fifth picture
+        assert refused.status_code == 429
+        assert "Too many tries to open pictures" in refused.json()["detail"]
 
 
 def via(addresses):

@@ -1,0 +1,89 @@
+"""Refusals in one sentence: a page with a link back for people, JSON for programs."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from starlette.datastructures import URL
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from imgcap.web.rendering import templates
+
+TITLES = {
+    400: "That cannot be answered",
+    401: "You are signed out",
+    403: "That is not allowed",
+    404: "There is nothing here",
+    405: "There is nothing here",
+    408: "That took too long",
+    413: "That is too large",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "Try again in a moment",
+}
+SIGN_IN_FIRST = "Sign in first: POST username and password to /login and send its cookie."
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not answered: an HTTP status, and a sentence that says what is wrong and what to do."""
+
+    status: int
+    sentence: str
+    retry_after: int | None = None
+
+    def respond(self, request: Request) -> Response:
+        """Return the answer to whoever asked."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        back = place_of(request)
+        if not wants_page(request):
+            detail: dict[str, str] = {"detail": self.sentence}
+            if self.status == 401:
+                detail["sign_in"] = sign_in_link(request, "/")
+            return JSONResponse(detail, self.status, headers)
+        root = str(request.scope.get("root_path", ""))
+        link = sign_in_link(request, back) if self.status == 401 else root + back
+        html = templates.get_template("refusal.html").render(
+            root=root,
+            title=TITLES.get(self.status, TITLES[400]),
+            sentence="Sign in again to go on." if self.status == 401 else self.sentence,
+            link=link,
+            label="Sign in" if self.status == 401 else "Go back",
+        )
+        return HTMLResponse(html, self.status, headers)
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether a person's browser will show the answer as a page."""
+    mode = request.headers.get("sec-fetch-mode")
+    return mode == "navigate" if mode is not None else "text/html" in request.headers.get("accept", "")
+
+
+def place_of(request: Request) -> str:
+    """Return the page, of those a person can open, that a request came from or belongs to."""
+    path = str(request.scope["path"])
+    return next((page for page in ("/account", "/history") if path.startswith(page)), "/")
+
+
+def sign_in_link(request: Request, place: str) -> str:
+    """Return the address of the sign-in page from which a person comes back to `place`.
+
+    The query is kept, since a Space's frame needs its own.
+    """
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != "next"]
+    if place != "/":
+        query = [("next", place)]
+    return f"{request.scope.get('root_path', '')}/login" + (f"?{urlencode(query)}" if query else "")
+
+
+def safe_place(place: str) -> str:
+    """Return a place to go on to after signing in; "/" unless it is one of the pages of this server."""
+    if not place.isprintable() or "\\" in place:
+        return "/"
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        return "/"
+    if parts.scheme or parts.netloc or parts.path not in {"/", "/account", "/history"}:
+        return "/"
+    return str(URL(path=parts.path, query=parts.query))

@@ -1,0 +1,141 @@
+"""A signed-in user's work on a picture, without a server."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from running import SHARP
+
+from imgcap.accounts.throttling import Throttled
+from imgcap.errors import InputError
+from imgcap.web.work import RETRY_SECONDS, Caller, Turns, explain
+
+ADA = Caller("ada", "192.0.2.1")
+
+
+@pytest.fixture
+def work(open_app) -> Callable[..., SimpleNamespace]:
+    """The work object of an app with an account, one upload of it, and a captioner that may be made to fail."""
+
+    def build(**settings: object) -> SimpleNamespace:
+        _, services = open_app(**settings)
+        services.accounts.create("ada", "correct horse battery staple")
+        path = services.uploads.folder / "photo.jpg"
+        path.write_bytes(SHARP.read_bytes())
+        services.uploads.add(path, "ada")
+        return SimpleNamespace(services=services, work=services.work, upload={"path": str(path)})
+
+    return build
+
+
+def test_what_is_measured_is_kept_when_the_caption_fails(work, tiny_captioner, monkeypatch, caplog):
+    app = work(model=str(tiny_captioner))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a secret of the picture's")
+
+    monkeypatch.setattr(app.services.captioner, "complete", fail)
+    reading = app.work.caption(app.upload, None, "normal", ADA)
+    assert reading.valid is True
+    assert reading.blur_variance > reading.threshold
+    assert (reading.caption, reading.error) == (None, explain(ZeroDivisionError()))
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_model_that_cannot_be_loaded_is_told_to_users_without_its_path(work, tmp_path, caplog, monkeypatch):
+    app = work(model=str(tmp_path / "no-model-here"))
+    assert app.services.problem() is None
+    app.work.warm_up()
+    assert app.services.problem() == "the model cannot be used"  # which is what health tells
+    assert "no-model-here" in caplog.text  # the operator reads which
+    reading = app.work.caption(app.upload, None, "normal", ADA)
+    assert reading.valid is True
+    assert "No captions can be written" in reading.error
+    assert "no-model-here" not in reading.error
+    loads = []
+    monkeypatch.setattr(app.services.captioner, "load", lambda: loads.append(1))
+    app.work.warm_up()
+    assert loads == []  # a broken model is not read again at every request
+    app.work._model_failed_at -= RETRY_SECONDS + 1  # a minute later
+    app.work.warm_up()
+    assert loads == [1]
+    assert app.services.problem() is None
+
+
+@pytest.mark.parametrize("ask", ["caption", "check", "refused", "map", "link", "page link"])
+def test_everything_that_costs_is_counted(work, ask, tmp_path):
+    app = work(pictures_per_account="2/hour", model=str(tmp_path / "none"))
+    bad = app.services.uploads.folder / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    app.services.uploads.add(bad, "ada")
+    asks = {
+        "caption": lambda: app.work.caption(app.upload, None, "normal", ADA).error,
+        "check": lambda: app.work.check(app.upload, None, ADA).error,
+        "refused": lambda: app.work.check({"path": str(bad)}, None, ADA).error,
+        "map": lambda: app.work.draw_map(app.work.open_upload(app.upload, ADA)),
+        "link": lambda: app.work.check(None, "http://127.0.0.1:9/", ADA).error,
+        "page link": lambda: app.work.keep_link("http://127.0.0.1:9/", ADA),
+    }
+    said = []
+    for _ in range(3):
+        try:
+            said.append(str(asks[ask]()))
+        except InputError as error:
+            said.append(str(error))
+    assert ["Too many tries to open pictures" in sentence for sentence in said] == [False, False, True]
+    assert "Too many" not in str(app.work.check(app.upload, None, Caller("bob", None)).error)
+
+
+def test_a_caption_that_is_not_allowed_any_more_still_has_its_verdict(work, tiny_captioner):
+    app = work(captions_per_account="1/hour", model=str(tiny_captioner))
+    assert app.work.caption(app.upload, None, "normal", ADA).caption
+    reading = app.work.caption(app.upload, None, "normal", ADA)
+    assert reading.valid is True
+    assert "Too many tries to ask for captions" in reading.error
+
+
+class TestTurns:
+    def test_one_user_never_has_all_places(self):
+        turns, running, most = Turns(total=3, per_user=2), [], []
+        lock, go = threading.Lock(), threading.Event()
+
+        def work(user):
+            with turns.turn(user):
+                with lock:
+                    running.append(user)
+                    most.append((len(running), running.count(user)))
+                go.wait(30)
+                with lock:
+                    running.remove(user)
+
+        with ThreadPoolExecutor(12) as pool:
+            asked = [pool.submit(work, "ada") for _ in range(8)]
+            while len(running) < 2:
+                time.sleep(0.01)
+            asked.append(pool.submit(work, "bob"))
+            while "bob" not in running:
+                time.sleep(0.01)  # a place is left for him, although six of ada's wait
+            go.set()
+            for future in asked:
+                future.result(30)
+        assert max(total for total, _ in most) == 3
+        assert max(own for _, own in most) == 2
+        assert not turns._taken
+
+    def test_a_place_is_given_back_when_the_work_fails(self):
+        turns = Turns(total=1, per_user=1)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError), turns.turn("ada"):
+                raise ZeroDivisionError
+
+
+def test_errors_are_explained_in_a_sentence():
+    assert explain(InputError("The file is empty: choose a picture.")) == "The file is empty: choose a picture."
+    assert explain(Throttled("Too many.", 3)) == "Too many."
+    for error in (MemoryError(), RuntimeError("/srv/secret/path"), np.linalg.LinAlgError("x"), KeyError("user")):
+        assert explain(error).startswith("Something went wrong on this server")
