@@ -214,6 +214,40 @@ class TestOtherPeoplesFiles:
         assert answer.status_code == 413
 
 
+class TestOneAccountAlone:
+    def test_answers_that_nobody_reads_are_limited_and_keep_nobody_else_waiting(self, server):
+        greedy, other = server.newcomer(), server.newcomer()
+        answers = [greedy.post("/gradio_api/call/check", json={"data": [None, None]}) for _ in range(60)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert [answer.status_code for answer in answers[:40]] == [200] * 40
+        assert len(refused) == 20
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+        assert "waiting or unread" in refused[0].json()["detail"]
+        assert call(other, image={"path": upload(other)})["caption"]
+        # What is read makes room again.
+        assert "exactly one" in read_answer(greedy, "check", answers[0].json()["event_id"])["error"]
+        assert greedy.post("/gradio_api/call/check", json={"data": [None, None]}).status_code == 200
+        assert other.get("/gradio_api/healthz").json() == {"status": "ok"}
+
+    def test_an_event_is_read_and_cancelled_by_its_owner_alone(self, server):
+        owner, other = server.newcomer(), server.newcomer()
+        asked = owner.post("/gradio_api/call/check", json={"data": [None, None], "session_hash": "tab-of-the-owner"})
+        event = asked.json()["event_id"]
+        assert other.get(f"/gradio_api/call/check/{event}").status_code == 404
+        assert other.get("/gradio_api/queue/data", params={"session_hash": "tab-of-the-owner"}).status_code == 404
+        assert other.get("/gradio_api/heartbeat/tab-of-the-owner").status_code == 404
+        cancel = {"event_id": event, "session_hash": "tab-of-the-owner", "fn_index": 0}
+        assert other.post("/gradio_api/cancel", json=cancel).status_code == 404
+        into = {"data": [None, None], "session_hash": "tab-of-the-owner"}
+        assert other.post("/gradio_api/call/check", json=into).status_code == 404
+        assert "exactly one" in read_answer(owner, "check", event)["error"]
+
+    def test_an_unknown_parameter_is_named(self, signed_in):
+        answer = signed_in.post("/gradio_api/call/v2/caption", json={"image": None, "lenght": "short"})
+        assert answer.status_code == 422
+        assert answer.json()["detail"] == "/caption has no parameter 'lenght'; it takes image, url, length."
+
+
 class TestPageEvents:
     def test_the_badge_comes_before_the_caption(self, server):
         client = server.newcomer()
@@ -261,6 +295,14 @@ class TestSessions:
         assert re.fullmatch(
             r"access-token-unsecure-imgcap-[0-9a-f]{8}=\S+; Path=/; Max-Age=\d+; HttpOnly; SameSite=Lax", cookie
         )
+
+    def test_signing_in_again_by_the_api_ends_the_session_before(self, server):
+        client = server.newcomer()
+        old = dict(client.cookies)
+        assert client.post("/login", data={"username": client.headers["x-name"], "password": PASSWORD}).is_success
+        assert client.get("/config").status_code == 200
+        with httpx.Client(base_url=server.url, cookies=old) as thief:
+            assert thief.get("/config").status_code == 401
 
     def test_behind_a_proxy_with_https_it_is_secure_and_partitioned(self, proxied_server):
         client = proxied_server.client(**{"X-Forwarded-Proto": "https"})
@@ -368,6 +410,7 @@ class TestStopping:
             client = running.newcomer()
             asked = {"data": [None, None, "normal"]}
             held = client.post("/gradio_api/call/caption", json=asked).json()["event_id"]  # not fetched yet
+            client.post("/gradio_api/call/caption", json=asked)  # and this one never is
             running.process.send_signal(signal.SIGTERM)
             while client.get("/gradio_api/healthz").status_code == 200:
                 pass
@@ -377,3 +420,4 @@ class TestStopping:
             assert client.get("/history").status_code == 200
             assert "exactly one" in read_answer(client, "caption", held)["error"]
             assert running.process.wait(120) == 0
+            assert "unfinished" not in running.log.read_text()

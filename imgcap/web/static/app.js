@@ -49,6 +49,40 @@
     speechSynthesis.speak(words);
   };
 
+  // Gradio shows what the server refuses as it came, JSON and all. Say it as a sentence, with the way to sign in again.
+  const refuse = (sentence, signIn) => {
+    let notice = document.getElementById("imgcap-refusal");
+    if (!notice) {
+      notice = document.createElement("div");
+      notice.id = "imgcap-refusal";
+      notice.setAttribute("role", "alert");
+      document.body.prepend(notice);
+    }
+    notice.replaceChildren(sentence);
+    if (signIn) {
+      const link = document.createElement("a");
+      link.href = signIn;
+      link.textContent = "Sign in again";
+      notice.append(" ", link);
+    }
+    const close = document.createElement("button");
+    close.type = "button";
+    close.textContent = "Close";
+    close.addEventListener("click", () => notice.remove());
+    notice.append(" ", close);
+  };
+  const ask = window.fetch;
+  window.fetch = async (...request) => {
+    const answer = await ask(...request);
+    const isOurs = new URL(answer.url || location.href, location.href).origin === location.origin;
+    if (!isOurs || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
+    const { detail, sign_in } = await answer.clone().json().catch(() => ({}));
+    if (typeof detail !== "string") return answer;
+    const sentence = answer.status === 401 ? "You are signed out." : detail;
+    refuse(sentence, sign_in);
+    return new Response(answer.status === 401 ? sentence : JSON.stringify({ detail }), answer);
+  };
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-imgcap]");
     if (button?.dataset.imgcap === "copy") copy(button);
