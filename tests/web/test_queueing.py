@@ -200,7 +200,7 @@ async def test_an_event_that_is_cancelled_before_it_begins_frees_its_turn(bench)
     for task in list(bench.queue._asyncio_tasks):
         task.cancel()  # before it has run at all, as /cancel may
     await bench.ask("ada", "next")
-    await bench.until(lambda: bench.ran == ["next"])
+    await bench.until(lambda: bench.ran == ["next"] and not bench.queue.is_working())
     assert bench.queue.active_jobs == [None] * len(bench.queue.active_jobs)
 
 

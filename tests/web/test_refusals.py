@@ -103,8 +103,10 @@ def test_an_error_that_nobody_expected_is_a_sentence_and_its_text_is_not_logged(
     client, services = open_app()
     register(client)
 
+    typed = "a secret"
+
     def fail(*_: object) -> None:
-        raise RuntimeError("a secret that somebody typed")
+        raise RuntimeError(typed)
 
     monkeypatch.setattr(services.history, "search", fail)
     page, answer = client.get("/history", headers=PERSON), client.get("/history")

@@ -35,8 +35,10 @@ def work(open_app) -> Callable[..., SimpleNamespace]:
 def test_what_is_measured_is_kept_when_the_caption_fails(work, tiny_captioner, monkeypatch, caplog):
     app = work(model=str(tiny_captioner))
 
+    given = "a secret"
+
     def fail(*_: object) -> None:
-        raise ZeroDivisionError("a secret of the picture's")
+        raise ZeroDivisionError(given)
 
     monkeypatch.setattr(app.services.captioner, "complete", fail)
     reading = app.work.caption(app.upload, None, "normal", ADA)

@@ -1,0 +1,354 @@
+"""Load and attack a server of our own on this machine: `python -m benchmarks.server PHOTO [--seconds 10] [--scale 3]`.
+
+Starts the app in a process of its own with a folder of its own, sends requests to 127.0.0.1 alone, and ends by itself.
+
+- Load: clients x kinds of request (page, check, caption); rate, p50, p95 and p99 in milliseconds, errors, and the
+  server's memory before, at its peak and after. Limits on how often are off; each client has an account of its own.
+- Attacks, with default settings: one account does what once stopped or starved the server, `--scale` times over, while
+  a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest.
+- Growth: `--calls` calls without a picture, and what the server's memory grew by.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import open_database
+from imgcap.accounts.sessions import SessionStore
+from imgcap.settings import ROOT, Settings
+from imgcap.web.cookies import Cookies, read_server_id
+
+ATTACKER, USER = "127.0.0.2", "127.0.0.3"  # addresses of their own, or they would share one allowance
+LIMITS = [f"{kind}_per_{who}" for kind in ("captions", "pictures", "sign_in") for who in ("account", "address")]
+
+
+@dataclass
+class Server:
+    """A server in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    settings: Settings
+    peak: float = 0.0
+
+    def memory(self) -> float:
+        """Return the MB that the server's own process takes, without its decoders."""
+        return psutil.Process(self.process.pid).memory_info().rss / 2**20
+
+    def client(self, address: str = USER) -> httpx.AsyncClient:
+        """Return a client that is signed in as a user of its own, calling from an address of loopback's."""
+        database = open_database(self.settings)
+        accounts, name, token = Accounts(database, self.settings), secrets.token_hex(8), secrets.token_urlsafe(16)
+        accounts.create(f"u{name}", "correct horse battery staple")
+        SessionStore(database, self.settings)[token] = f"u{name}"
+        accounts.close()
+        database.close()
+        cookies = Cookies(read_server_id(self.settings.data_dir), self.settings)
+        transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=90))
+        jar = {cookies.plain_name: token}
+        return httpx.AsyncClient(base_url=self.url, transport=transport, cookies=jar, timeout=120)
+
+
+@contextlib.contextmanager
+def serving(**chosen: object) -> Iterator[Server]:
+    """Run a server until the block ends."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        settings = Settings(data_dir=Path(folder), port=port, host="127.0.0.1", **chosen)
+        given = {"data_dir": folder, "port": port, "host": "127.0.0.1", **chosen}
+        environment = os.environ | {f"IMGCAP_{name.upper()}": str(value) for name, value in given.items()}
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+            server = Server(f"http://127.0.0.1:{port}", process, settings)
+            try:
+                wait_for(server, Path(folder) / "log")
+                yield server
+            finally:
+                process.terminate()
+                process.wait(60)
+
+
+def wait_for(server: Server, log: Path) -> None:
+    """Return once the server answers; SystemExit with its log if it ends before."""
+    while True:
+        if server.process.poll() is not None:
+            raise SystemExit(log.read_text())
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{server.url}/gradio_api/healthz").status_code == 200:
+                return
+        time.sleep(0.2)
+
+
+async def upload(client: httpx.AsyncClient, data: bytes) -> dict[str, str]:
+    """Return a payload that names an upload of the client's."""
+    answer = await client.post("/gradio_api/upload", files={"files": ("photo.jpg", data)})
+    answer.raise_for_status()
+    return {"path": answer.json()[0]}
+
+
+async def call(client: httpx.AsyncClient, endpoint: str, *data: object) -> dict[str, object]:
+    """Return the reading of a call of the API."""
+    asked = await client.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
+    asked.raise_for_status()
+    told = (await client.get(f"/gradio_api/call/{endpoint}/{asked.json()['event_id']}")).text
+    reading: dict[str, object] = json.loads(told.partition("event: complete\ndata: ")[2].splitlines()[0])[0]
+    return reading
+
+
+async def open_page(client: httpx.AsyncClient) -> None:
+    """Ask for what a browser asks for first."""
+    for path in ("/", "/config", "/pages/app.js", "/history"):
+        (await client.get(path)).raise_for_status()
+
+
+@dataclass
+class Times:
+    """Seconds of one kind of request, and how many failed."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    async def take(self, work: Awaitable[object]) -> None:
+        """Note how long some work takes, or that it failed."""
+        began = time.perf_counter()
+        try:
+            await work
+        except (httpx.HTTPError, IndexError, ValueError):
+            self.errors += 1
+        else:
+            self.seconds.append(time.perf_counter() - began)
+
+    def at(self, share: float) -> float:
+        """Return the milliseconds within which a share of the requests was answered; NaN if there was none."""
+        return 1000 * float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
+
+
+@contextlib.asynccontextmanager
+async def watched(server: Server) -> AsyncIterator[None]:
+    """Note the peak of the server's memory within the block."""
+
+    async def watch() -> None:
+        while True:
+            server.peak = max(server.peak, server.memory())
+            await asyncio.sleep(0.1)
+
+    server.peak = server.memory()
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def load(server: Server, photo: bytes, kind: str, clients: int, seconds: float) -> str:
+    """Return the table's row of one kind of request from so many clients at once."""
+    people = [server.client() for _ in range(clients)]
+    images = [await upload(person, photo) for person in people]
+    work: dict[str, Callable[[int], Awaitable[object]]] = {
+        "page": lambda n: open_page(people[n]),
+        "check": lambda n: call(people[n], "check", images[n], None),
+        "caption": lambda n: call(people[n], "caption", images[n], None, "normal"),
+    }
+    times, before, end = Times(), server.memory(), time.perf_counter() + seconds
+
+    async def repeat(n: int) -> None:
+        while time.perf_counter() < end:
+            await times.take(work[kind](n))
+
+    began = time.perf_counter()
+    async with watched(server):
+        await asyncio.gather(*map(repeat, range(clients)))
+    took = time.perf_counter() - began
+    for person in people:
+        await person.aclose()
+    rates = f"{len(times.seconds) / took:.1f} | " + " | ".join(f"{times.at(q):.0f}" for q in (0.5, 0.95, 0.99))
+    memory = f"{before:.0f} | {server.peak:.0f} | {server.memory():.0f}"
+    return f"| {kind} | {clients} | {rates} | {times.errors} | {memory} |"
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a small PNG of many pixels."""
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((height, width), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+Attack = Callable[[Server, httpx.AsyncClient, bytes, int], Awaitable[None]]
+
+
+async def all_at_once(works: list[Awaitable[object]]) -> None:
+    """Wait for all, whatever becomes of each: an attacker does not mind refusals."""
+    await asyncio.gather(*works, return_exceptions=True)
+
+
+async def leave_answers_unread(_: Server, attacker: httpx.AsyncClient, __: bytes, scale: int) -> None:
+    """Have a large picture checked again and again, and ask thousands of calls whose answers nobody reads."""
+    image = await upload(attacker, png(8000, 8000))
+    checks = [attacker.post("/gradio_api/call/check", json={"data": [image, None]}) for _ in range(30 * scale)]
+    await all_at_once(checks)
+    await all_at_once(
+        [attacker.post("/gradio_api/call/check", json={"data": [None, None]}) for _ in range(2100 * scale)]
+    )
+
+
+async def send_narrow_pictures(_: Server, attacker: httpx.AsyncClient, __: bytes, scale: int) -> None:
+    """Have pictures of one pixel by 64 million checked, and the largest allowed."""
+    images = [await upload(attacker, data) for data in (png(1, 64_000_000), png(64, 1_000_000), png(8000, 8000))]
+    await all_at_once([call(attacker, "check", image, None) for image in images for _ in range(8 * scale)])
+
+
+async def cost_without_counting(_: Server, attacker: httpx.AsyncClient, photo: bytes, scale: int) -> None:
+    """Follow links to a server that never answers, and have one picture checked again and again."""
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
+    link = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
+    image = await upload(attacker, photo)
+    asked = [call(attacker, "check", None, link) for _ in range(192 * scale)]
+    asked += [call(attacker, "check", image, None) for _ in range(110 * scale)]
+    await all_at_once(asked)
+    silent.close()
+
+
+async def fill_the_queue(_: Server, attacker: httpx.AsyncClient, photo: bytes, scale: int) -> None:
+    """Ask for a hundred captions at once."""
+    image = await upload(attacker, photo)
+    await all_at_once([call(attacker, "caption", image, None, "long") for _ in range(100 * scale)])
+
+
+async def hold_connections(server: Server, _: httpx.AsyncClient, __: bytes, scale: int) -> None:
+    """Open connections that send a byte a second."""
+    port = server.settings.port
+    opened = []
+    for _n in range(200 * scale):
+        with contextlib.suppress(OSError):
+            opened.append(await asyncio.open_connection("127.0.0.1", port, local_addr=(ATTACKER, 0)))
+    for _n in range(15):
+        for _reader, writer in opened:
+            writer.write(b"G")
+        await asyncio.sleep(1)
+    for _reader, writer in opened:
+        writer.close()
+
+
+ATTACKS: dict[str, Attack] = {
+    "unread answers": leave_answers_unread,
+    "narrow pictures": send_narrow_pictures,
+    "links and checks": cost_without_counting,
+    "a full queue": fill_the_queue,
+    "slow connections": hold_connections,
+}
+
+
+async def use(client: httpx.AsyncClient, photo: bytes, is_over: Callable[[], bool], least: int) -> tuple[Times, Times]:
+    """Open the page and have a photo captioned in turns, until it is over and at least so many times."""
+    pages, captions = Times(), Times()
+    image = await upload(client, photo)
+    while not is_over() or len(captions.seconds) + captions.errors < least:
+        await pages.take(open_page(client))
+        if len(captions.seconds) < 50:  # of the 60 a minute that are allowed
+            await captions.take(call(client, "caption", image, None, "normal"))
+        await asyncio.sleep(0.2)
+    return pages, captions
+
+
+async def attack(name: str, photo: bytes, scale: int, limit: float) -> str:
+    """Return the table's row of one attack."""
+    with serving(allow_private_links=name == "links and checks") as server:
+        async with server.client(ATTACKER) as attacker, server.client(USER) as user:
+            await call(user, "caption", await upload(user, photo), None, "normal")  # the model is loaded
+            at_rest = await use(user, photo, lambda: True, 5)
+            async with watched(server):
+                attacking = asyncio.create_task(ATTACKS[name](server, attacker, photo, scale))
+                end = time.monotonic() + limit
+                pages, captions = await use(user, photo, lambda: attacking.done() or time.monotonic() > end, 5)
+                attacking.cancel()
+            health = (await user.get("/gradio_api/healthz")).json()["status"]
+            ratio = captions.at(0.5) / at_rest[1].at(0.5)
+            errors = pages.errors + captions.errors
+            times = f"{at_rest[0].at(0.95):.0f} | {pages.at(0.95):.0f} | {at_rest[1].at(0.5):.0f} | "
+            times += f"{captions.at(0.5):.0f} | {captions.at(0.95):.0f} | {ratio:.1f}"
+            return f"| {name} x {scale} | {times} | {errors} | {server.peak:.0f} | {health} |"
+
+
+async def grow(calls: int) -> str:
+    """Return what so many calls leave in the server's memory."""
+    with serving(**dict.fromkeys(LIMITS, "1000000/second")) as server:
+        people = [server.client() for _ in range(8)]
+
+        async def ask(n: int, times: int) -> None:
+            for _ in range(times):
+                await call(people[n], "check", None, None)
+
+        await asyncio.gather(*(ask(n, calls // 40) for n in range(8)))  # what every server keeps
+        await asyncio.sleep(15)
+        before = server.memory()
+        async with watched(server):
+            await asyncio.gather(*(ask(n, calls // 8) for n in range(8)))
+        await asyncio.sleep(15)  # what was delivered is let go of after some seconds
+        grown = server.memory() - before
+        for person in people:
+            await person.aclose()
+        return f"{calls} calls: {before:.0f} MB before, {server.peak:.0f} at the peak, {grown:+.1f} after"
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """Print the tables."""
+    photo = Path(options.photo).read_bytes()  # noqa: ASYNC240  nothing else runs yet
+    if "load" in options.only:
+        print("| request | clients | a second | p50 ms | p95 | p99 | errors | MB before | peak | after |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
+        with serving(**dict.fromkeys(LIMITS, "1000000/second")) as server:
+            async with server.client() as first:
+                await call(first, "caption", await upload(first, photo), None, "normal")
+            for kind in ("page", "check", "caption"):
+                for clients in options.clients:
+                    print(await load(server, photo, kind, clients, options.seconds), flush=True)
+    if "attacks" in options.only:
+        print(
+            "\n| attack | page p95 ms at rest | under attack | caption p50 at rest | under attack | p95 | ratio |",
+            end="",
+        )
+        print(" errors | peak MB | health |\n|---|---|---|---|---|---|---|---|---|---|")
+        for name in options.attacks or ATTACKS:
+            print(await attack(name, photo, options.scale, options.limit), flush=True)
+    if "growth" in options.only:
+        print(f"\n{await grow(options.calls)}")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", help="a sharp photograph")
+    parser.add_argument(
+        "--only", nargs="+", choices=["load", "attacks", "growth"], default=["load", "attacks", "growth"]
+    )
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32], help="clients at once")
+    parser.add_argument("--seconds", type=float, default=10, help="seconds of load a row")
+    parser.add_argument("--attacks", nargs="+", choices=list(ATTACKS), help="which attacks; all by default")
+    parser.add_argument("--scale", type=int, default=3, help="times the size that first stopped or starved the server")
+    parser.add_argument("--limit", type=float, default=60, help="seconds after which an attack is broken off")
+    parser.add_argument("--calls", type=int, default=10_000, help="calls whose memory is watched")
+    asyncio.run(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
