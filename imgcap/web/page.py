@@ -54,6 +54,7 @@ def build_page(services: Services) -> gr.Blocks:
                     type="filepath",
                     image_mode=None,
                     sources=["upload", "webcam", "clipboard"],
+                    webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror what is stored, too
                     buttons=["fullscreen"],
                     height=380,
                     elem_id="imgcap-photo",
