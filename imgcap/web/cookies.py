@@ -3,10 +3,8 @@
 import contextlib
 import re
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
@@ -69,14 +67,6 @@ class Cookies:
         """Make a browser forget the session. The attributes have to be those that the cookie was set with."""
         response.headers.append("set-cookie", self._header("", secure, 0))
 
-    def replace_gradios(self, headers: MutableHeaders, secure: bool) -> bool:
-        """Put our cookie in the place of the two that Gradio answers a sign-in with; return whether there were any."""
-        tokens = [value for cookie in headers.getlist("set-cookie") for value in _values(cookie)]
-        del headers["set-cookie"]
-        if tokens:
-            headers.append("set-cookie", self._header(tokens[0], secure, self._max_age))
-        return bool(tokens)
-
     def _header(self, token: str, secure: bool, max_age: int) -> str:
         if self._embedded:
             name, attributes = self.secure_name, "SameSite=None; Secure; Partitioned"
@@ -85,10 +75,3 @@ class Cookies:
         else:
             name, attributes = self.plain_name, "SameSite=Lax"
         return f"{name}={token}; Path=/; Max-Age={max_age}; HttpOnly; {attributes}"
-
-
-def _values(cookie: str) -> list[str]:
-    try:
-        return [morsel.value for morsel in SimpleCookie(cookie).values()]
-    except CookieError:
-        return []

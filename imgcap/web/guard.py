@@ -9,7 +9,6 @@ import json
 import logging
 import re
 import traceback
-from contextvars import ContextVar
 from typing import Any, Literal
 
 from starlette.concurrency import run_in_threadpool
@@ -79,9 +78,6 @@ NO_SUCH_SESSION = Refusal(404, "That session belongs to somebody else; reload th
 UNAVAILABLE = (DatabaseUnavailable, StorageFull)
 UNEXPECTED = Refusal(500, "Something went wrong on this server; try again, and tell its operator if it stays so.")
 
-client_address: ContextVar[str | None] = ContextVar("client_address", default=None)
-"""The address of the client being answered, for Gradio's `auth` function, which is told only name and password."""
-
 
 class Guard:
     """ASGI middleware; the innermost around Gradio's routes and ours."""
@@ -137,12 +133,9 @@ class Guard:
             if TAKES_JSON.fullmatch(path):
                 self._check_json(path, parse_object(content), user or "")
             receive = replay(content, receive)
-        client_address.set(_address(request))
         if path == "/gradio_api/upload":
             await self._receive_upload(request, receive, send, int(user or 0))
             return
-        if path in {"/login", "/login/"} and request.method == "POST":
-            send = self._replacing_session(request, send)
         _drop_several_ranges(request.scope)
         if not STREAMS_WORK.fullmatch(path):
             await self.app(request.scope, receive, send)
@@ -251,19 +244,6 @@ class Guard:
             await send(message)
 
         return send_with_headers
-
-    def _replacing_session(self, request: Request, send: Send) -> Send:
-        """Answer a sign-in with our own cookie, and end the session that the client had before."""
-        cookies, old = self.services.cookies, self.services.cookies.session_token(request)
-
-        async def send_and_replace(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if cookies.replace_gradios(headers, request.scope["scheme"] == "https") and old is not None:
-                    await run_in_threadpool(self.services.sessions.end, old)
-            await send(message)
-
-        return send_and_replace
 
     async def _receive_upload(self, request: Request, receive: Receive, send: Send, user_id: int) -> None:
         """Receive files if there is room for them; those that arrive whole get their owner."""

@@ -30,6 +30,8 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Mount("/pages", StaticFiles(directory=HERE / "static")),
         Route("/gradio_api/healthz", pages.health),
         Route("/login", pages.show_sign_in),
+        Route("/login", pages.sign_in_program, methods=["POST"]),
+        Route("/login/", pages.sign_in_program, methods=["POST"]),
         Route("/login/form", pages.sign_in, methods=["POST"]),
         Route("/login/register", pages.show_registration),
         Route("/login/register", pages.register, methods=["POST"]),
@@ -67,7 +69,7 @@ class Pages:
         return self._sign_in_page(request, _Form(request.query_params))
 
     async def sign_in(self, request: Request) -> Response:
-        """Sign in from the page's own form; programs use Gradio's `POST /login`."""
+        """Sign in from the page's own form; programs use `POST /login`."""
         form = await _read_form(request)
         try:
             user = await self.services.sign_in(form["username"], form["password"], _address(request))
@@ -77,6 +79,23 @@ class Pages:
             wrong = InputError("Name and password do not go together; type both again.")
             return self._sign_in_page(request, form, wrong)
         return await self._begin_session(request, user.name, form["next"])
+
+    async def sign_in_program(self, request: Request) -> Response:
+        """Sign in as gradio_client does, and answer in JSON.
+
+        Gradio has a route of the same form. It writes the session on the event loop, where a locked database would hold
+        up every other request.
+        """
+        form = await _read_form(request)
+        try:
+            user = await self.services.sign_in(form["username"], form["password"], _address(request))
+        except Throttled as error:
+            return Refusal(429, str(error), error.retry_after).respond(request)
+        if user is None:
+            return Refusal(400, "Name and password do not go together.").respond(request)
+        response = JSONResponse({"success": True})
+        await self._set_session(request, response, user.name)
+        return response
 
     async def show_registration(self, request: Request) -> Response:
         """The registration page."""
@@ -181,13 +200,17 @@ class Pages:
         return user
 
     async def _begin_session(self, request: Request, name: str, place: str) -> Response:
+        response = RedirectResponse(_root(request) + safe_place(place), 303)
+        await self._set_session(request, response, name)
+        return response
+
+    async def _set_session(self, request: Request, response: Response, name: str) -> None:
+        """Begin a session in the place of the one that the client had before."""
         sessions, token = self.services.sessions, secrets.token_urlsafe(32)
         if (old := self._token(request)) is not None:
             await run_in_threadpool(sessions.end, old)
         await run_in_threadpool(sessions.__setitem__, token, name)
-        response = RedirectResponse(_root(request) + safe_place(place), 303)
         self.services.cookies.set_session(response, token, _is_secure(request))
-        return response
 
     def _leave(self, request: Request, template: str, done: str) -> Response:
         open_registration = self.services.settings.open_registration

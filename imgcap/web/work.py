@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.history import History, make_thumbnail
 from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
@@ -26,6 +27,7 @@ from imgcap.web.uploads import Source, Uploads
 logger = logging.getLogger(__name__)
 
 MAX_URL = 2_048
+NOT_KEPT = "This reading is not in your history, because the server cannot reach its storage just now."
 RETRY_SECONDS = 60.0
 """How long after a failure the model is not loaded again."""
 
@@ -123,7 +125,10 @@ class Work:
             self._load_model()
             with self._captions.turn(caller.user_id):
                 reading = self._captioner.complete(reading, picture.pixels, wanted)
-        self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
+        try:
+            self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
+        except DatabaseUnavailable:
+            return replace(reading, error=NOT_KEPT)
         return reading
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
@@ -167,7 +172,7 @@ class Work:
         with self._links.turn(caller.user_id):
             data = self._images.fetch(url)
             with self._decoders.turn(caller.user_id):
-                return data, Picture(self._images.decode(data), url, "link")
+                return data, Picture(self._images.decode(data), url[:MAX_URL], "link")
 
     def _count(self, caller: Caller) -> None:
         self._throttle.hit("picture", account=caller.user_id, address=caller.address)

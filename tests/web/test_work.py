@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from running import SHARP
 
+from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.work import RETRY_SECONDS, Caller, Turns, explain
+from imgcap.web.work import NOT_KEPT, RETRY_SECONDS, Caller, Turns, explain
 
-ADA = Caller("ada", "192.0.2.1")
+ADA = Caller(1, "192.0.2.1")
 
 
 @pytest.fixture
@@ -23,10 +24,10 @@ def work(open_app) -> Callable[..., SimpleNamespace]:
 
     def build(**settings: object) -> SimpleNamespace:
         _, services = open_app(**settings)
-        services.accounts.create("ada", "correct horse battery staple")
+        assert services.accounts.create("ada", "correct horse battery staple").id == ADA.user_id
         path = services.uploads.folder / "photo.jpg"
         path.write_bytes(SHARP.read_bytes())
-        services.uploads.add(path, "ada")
+        services.uploads.add(path, ADA.user_id)
         return SimpleNamespace(services=services, work=services.work, upload={"path": str(path)})
 
     return build
@@ -74,7 +75,7 @@ def test_everything_that_costs_is_counted(work, ask, tmp_path):
     app = work(pictures_per_account="2/hour", model=str(tmp_path / "none"))
     bad = app.services.uploads.folder / "bad.jpg"
     bad.write_bytes(b"no picture")
-    app.services.uploads.add(bad, "ada")
+    app.services.uploads.add(bad, ADA.user_id)
     asks = {
         "caption": lambda: app.work.caption(app.upload, None, "normal", ADA).error,
         "check": lambda: app.work.check(app.upload, None, ADA).error,
@@ -90,7 +91,7 @@ def test_everything_that_costs_is_counted(work, ask, tmp_path):
         except InputError as error:
             said.append(str(error))
     assert ["Too many tries to open pictures" in sentence for sentence in said] == [False, False, True]
-    assert "Too many" not in str(app.work.check(app.upload, None, Caller("bob", None)).error)
+    assert "Too many" not in str(app.work.check(app.upload, None, Caller(2, None)).error)
 
 
 def test_a_caption_that_is_not_allowed_any_more_still_has_its_verdict(work, tiny_captioner):
@@ -132,7 +133,7 @@ class TestTurns:
     def test_a_place_is_given_back_when_the_work_fails(self):
         turns = Turns(total=1, per_user=1)
         for _ in range(3):
-            with pytest.raises(ZeroDivisionError), turns.turn("ada"):
+            with pytest.raises(ZeroDivisionError), turns.turn(1):
                 raise ZeroDivisionError
 
 
@@ -141,3 +142,16 @@ def test_errors_are_explained_in_a_sentence():
     assert explain(Throttled("Too many.", 3)) == "Too many."
     for error in (MemoryError(), RuntimeError("/srv/secret/path"), np.linalg.LinAlgError("x"), KeyError("user")):
         assert explain(error).startswith("Something went wrong on this server")
+
+
+def test_a_reading_that_cannot_be_kept_is_shown_and_says_so(work, tiny_captioner, monkeypatch):
+    app = work(model=str(tiny_captioner))
+
+    def refuse(*_: object) -> None:
+        raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.")
+
+    monkeypatch.setattr(app.services.history, "add", refuse)
+    reading = app.work.caption(app.upload, None, "normal", ADA)
+    assert reading.valid is True
+    assert reading.caption
+    assert reading.error == NOT_KEPT
