@@ -59,9 +59,8 @@ class FairQueue(queueing.Queue):
             blocks=blocks,
             default_concurrency_limit=None,
         )
-        self.pending_messages_per_session: dict[
-            str, Any
-        ] = {}  # not the LRU of 2,000 that loses the oldest session with its events
+        # A plain dictionary: Gradio's LRU of 2,000 loses the oldest session, and with it the events that wait there.
+        self.pending_messages_per_session: dict[str, Any] = {}
         self.ANALYTICS_MAX_EVENTS = 1
         self.restarts = 0
         """How often a task of the queue ended and was started again."""

@@ -8,6 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,12 @@ from imgcap.blur import sharpness as blur
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
-from imgcap.reading import Reading, check_length
+from imgcap.reading import Length, Reading, check_length
 from imgcap.web.uploads import Source, Uploads
 
 logger = logging.getLogger(__name__)
 
 MAX_URL = 2_048
-NOT_KEPT = "This reading is not in your history, because the server cannot reach its storage just now."
 RETRY_SECONDS = 60.0
 """How long after a failure the model is not loaded again."""
 
@@ -123,12 +123,11 @@ class Work:
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             self._load_model()
-            with self._captions.turn(caller.user_id):
-                reading = self._captioner.complete(reading, picture.pixels, wanted)
+            reading = self._complete(reading, picture, wanted, caller)
         try:
             self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
-        except DatabaseUnavailable:
-            return replace(reading, error=NOT_KEPT)
+        except DatabaseUnavailable as error:  # what was computed is shown all the same
+            return replace(reading, error=f"This reading is not in your history. {error}")
         return reading
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
@@ -193,6 +192,13 @@ class Work:
                 self._model_failed_at = time.monotonic()
             if self._model_failed_at is not None:
                 raise InputError("No captions can be written at present; whoever runs this server can read why.")
+
+    def _complete(self, reading: Reading, picture: Picture, length: Length, caller: Caller) -> Reading:
+        if "user" in signature(self._captioner.complete).parameters:  # it has users take turns itself
+            whose: Any = {"user": caller.user_id}
+            return self._captioner.complete(reading, picture.pixels, length, **whose)
+        with self._captions.turn(caller.user_id):
+            return self._captioner.complete(reading, picture.pixels, length)
 
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:

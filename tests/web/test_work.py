@@ -13,7 +13,7 @@ from running import SHARP
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.work import NOT_KEPT, RETRY_SECONDS, Caller, Turns, explain
+from imgcap.web.work import RETRY_SECONDS, Caller, Turns, explain
 
 ADA = Caller(1, "192.0.2.1")
 
@@ -102,6 +102,18 @@ def test_a_caption_that_is_not_allowed_any_more_still_has_its_verdict(work, tiny
     assert "Too many tries to ask for captions" in reading.error
 
 
+def test_a_caption_that_cannot_be_kept_is_shown_all_the_same(work, tiny_captioner, monkeypatch):
+    app = work(model=str(tiny_captioner))
+
+    def fail(*_: object) -> None:
+        raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.")
+
+    monkeypatch.setattr(app.services.history, "add", fail)
+    reading = app.work.caption(app.upload, None, "normal", ADA)
+    assert reading.caption
+    assert reading.error.startswith("This reading is not in your history. The server cannot reach")
+
+
 class TestTurns:
     def test_one_user_never_has_all_places(self):
         turns, running, most = Turns(total=3, per_user=2), [], []
@@ -142,16 +154,3 @@ def test_errors_are_explained_in_a_sentence():
     assert explain(Throttled("Too many.", 3)) == "Too many."
     for error in (MemoryError(), RuntimeError("/srv/secret/path"), np.linalg.LinAlgError("x"), KeyError("user")):
         assert explain(error).startswith("Something went wrong on this server")
-
-
-def test_a_reading_that_cannot_be_kept_is_shown_and_says_so(work, tiny_captioner, monkeypatch):
-    app = work(model=str(tiny_captioner))
-
-    def refuse(*_: object) -> None:
-        raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.")
-
-    monkeypatch.setattr(app.services.history, "add", refuse)
-    reading = app.work.caption(app.upload, None, "normal", ADA)
-    assert reading.valid is True
-    assert reading.caption
-    assert reading.error == NOT_KEPT
