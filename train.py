@@ -3,8 +3,10 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 from imgcap.errors import InputError
+from imgcap.training.recipe import load_recipe
 
 
 def main() -> None:
@@ -12,13 +14,17 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in {"-h", "--help"}:
         sys.exit("usage: python train.py CONFIG.yaml [key=value ...]    e.g. python train.py configs/attention.yaml")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    from imgcap.training.run import load_recipe, train
-
     try:
-        scores = train(load_recipe(sys.argv[1], sys.argv[2:]))
+        recipe = load_recipe(sys.argv[1], sys.argv[2:])
+        from imgcap.hub.card import write_card  # these take seconds to import; a wrong recipe is refused before
+        from imgcap.training.run import train
+
+        scores = train(recipe)
     except InputError as error:
         sys.exit(str(error))
-    print(json.dumps(scores, indent=2))
+    if scores is not None:
+        write_card(Path(recipe.output))
+        print(json.dumps(scores, indent=2))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -144,9 +144,8 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: training failed, or what it would read is not there.
     """
-    from imgcap.data.loading import references
     from imgcap.evaluation import metrics
-    from imgcap.training.run import load_recipe
+    from imgcap.training.recipe import in_effect, load_recipe
 
     if row.config:
         train(row, folder, settings)
@@ -154,14 +153,14 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"There is no finished run in {str(folder)!r}.")
     recipe = load_recipe(str(folder / "recipe.yaml"), settings)
     captions = write(row, folder, recipe)
-    raw = references(validation(recipe.data, recipe.validation_pictures))
+    raw = validation(recipe.data, recipe.validation_pictures).captions
     scores = metrics.score(captions, raw, bootstrap=0)
     pictures = metrics.cider_of_each(captions, raw)
     return {
         "row": asdict(row),
-        "recipe": {key: value for key, value in asdict(recipe).items() if key not in MACHINE_KEYS},
+        "recipe": {key: value for key, value in in_effect(recipe).items() if key not in MACHINE_KEYS},
         "epochs": by_epoch(folder / "log.jsonl"),
-        "scores": {name: scores[name] and round(scores[name], 4) for name in metrics.METRICS},
+        "scores": {name: scores[name] for name in metrics.METRICS},
         "words": round(float(np.mean([len(caption.split()) for caption in captions])), 2),
         "pictures": [round(float(value), 4) for value in pictures],
     }
@@ -169,11 +168,11 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
 
 def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
     """Run the row's stage in a process of its own, or what is left of it."""
-    from imgcap.training.run import load_recipe
+    from imgcap.training.recipe import in_effect, load_recipe
 
     arguments = [row.config, *row.overrides, *settings, f"output={folder}"]
     recipe, logged = load_recipe(arguments[0], arguments[1:]), folder / "recipe.yaml"
-    begun = logged.is_file() and replace(load_recipe(str(logged)), resume=False) == recipe
+    begun = logged.is_file() and in_effect(load_recipe(str(logged))) == in_effect(recipe)
     if begun and (folder / "scores.json").is_file():
         return
     if folder.is_dir() and not begun:
@@ -198,38 +197,38 @@ def by_epoch(log: Path) -> list[float]:
 def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     """The row's captions: those that training left, or new ones from grids, as training itself validates."""
     import torch
-    from transformers.modeling_outputs import BaseModelOutput
 
+    from imgcap.data.collator import CaptionCollator
     from imgcap.data.grids import cached_views
-    from imgcap.data.loading import CaptionCollator
     from imgcap.evaluation.run import write_captions
-    from imgcap.inference import checkpoint
+    from imgcap.inference.checkpoint import load_captioner
+    from imgcap.inference.device import device
+    from imgcap.training.averaging import average, last_checkpoints
 
     left = folder / "captions.json"
     if left.is_file() and not row.generate and not row.average:
         captions: list[str] = json.loads(left.read_text())
         return captions
-    model, processor = checkpoint.load_captioner(str(folder))
+    model, processor = load_captioner(str(folder))
     if row.average:
-        last = checkpoint.last_checkpoints(folder, row.average)
+        last = last_checkpoints(folder, row.average)
         if len(last) < row.average:
             raise InputError(f"{str(folder)!r} keeps {len(last)} checkpoints, too few for a mean of {row.average}.")
-        model.load_state_dict(checkpoint.average(last))
+        model.load_state_dict(average(last))
+    model.to(device())
     rows = validation(recipe.data, recipe.validation_pictures)
     collator = CaptionCollator(processor.tokenizer, processor.image_processor)
     grids = cached_views(Path(recipe.cache), model, rows, collator, recipe.augmentation, 1)[0]
     parts = (torch.from_numpy(grids[i : i + 64].astype(np.float32)) for i in range(0, len(grids), 64))
-    batches = ({"encoder_outputs": BaseModelOutput(last_hidden_state=part)} for part in parts)
-    return write_captions(model, processor, batches, **row.generate)
+    return write_captions(model, processor, parts, **row.generate)
 
 
 @lru_cache(maxsize=1)
 def validation(source: str, limit: int) -> Any:
-    """The validation split."""
-    from imgcap.data import loading as data
+    """Return the validation split."""
+    from imgcap.data.loading import load_rows
 
-    split = data.drop_unusable(data.load_split(source, "validation"), f"{source} validation")
-    return split.select(range(min(limit, len(split)))) if limit else split
+    return load_rows(source, "validation", limit or None)
 
 
 # The table
@@ -325,7 +324,9 @@ def main() -> None:
     """Run rows, or make the table of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="of imgcap.training.run.Recipe, for all rows")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="of imgcap.training.recipe.Recipe, for all rows"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="this row alone; may be repeated")
     parser.add_argument("--list", type=Path, default=ROOT / "benchmarks" / "ablations.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="where rows are trained")

@@ -17,7 +17,8 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.captioner import NUM_ALTERNATIVES
-from imgcap.data import loading as data
+from imgcap.data import FLICKR8K
+from imgcap.data.loading import load_rows
 from imgcap.evaluation.cider import CiderD
 from imgcap.evaluation.confidence import GOOD
 from imgcap.evaluation.ptb import tokenize
@@ -42,16 +43,16 @@ def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[
 def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     """Write both kinds of captions for the pictures and print what they are worth."""
     model, processor = load_captioner(model_name)
-    split = data.load_split(source, "validation")
-    references = [[tokenize(text) for text in texts] for texts in data.references(split)]
+    rows = load_rows(source, "validation")
+    references = [[tokenize(text) for text in texts] for texts in rows.captions]
     scorer = CiderD(references)
-    chosen = np.unique(np.linspace(0, len(split) - 1, pictures).astype(int))
+    chosen = np.unique(np.linspace(0, len(rows) - 1, pictures).astype(int))
     seconds = {"beams": 0.0, "sampled": 0.0}
     captions: dict[str, list[list[str]]] = {kind: [] for kind in seconds}
     scores: dict[str, list[list[float]]] = {kind: [] for kind in seconds}
     sure: dict[str, list[tuple[float, bool]]] = {"captions": [], "alternatives": []}
     for place in chosen:
-        image = split[int(place)]["image"].convert("RGB")
+        image = rows.images[int(place)].convert("RGB")
         with torch.inference_mode():
             grid = model.encoder(processor.image_processor(image, return_tensors="pt")["pixel_values"])[0]
             started = time.process_time()
@@ -86,7 +87,7 @@ def main(model_name: str, source: str, pictures: int, length: Length) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=get_settings().model)
-    parser.add_argument("--data", default=data.FLICKR8K)
+    parser.add_argument("--data", default=FLICKR8K)
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--length", choices=LENGTHS, default="normal")
     arguments = parser.parse_args()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imgcap.training.run import Recipe
+from imgcap.training.recipe import Recipe
 
 
 def small(folder: Path, source: Path, **options) -> Recipe:

@@ -7,6 +7,8 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from imgcap.data.loading import CaptionedImages
+
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200)}
 TEMPLATES = (
     "A {c} {s} on a grey ground .",
@@ -35,6 +37,12 @@ def caption_split(rows: int, first: int = 0) -> datasets.Dataset:
     for column, template in enumerate(TEMPLATES):
         columns[f"caption_{column}"] = [template.format(c=colour, s=shape) for colour, shape, _ in drawn]
     return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+
+def captioned_images(rows: int, first: int = 0) -> CaptionedImages:
+    split = caption_split(rows, first)
+    captions = [[row[f"caption_{i}"] for i in range(len(TEMPLATES))] for row in split.remove_columns("image")]
+    return CaptionedImages("shapes", split, captions)
 
 
 def save_caption_dataset(folder: Path, train: int = 12, validation: int = 6, test: int = 6) -> None:

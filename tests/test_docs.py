@@ -18,7 +18,8 @@ from running import free_port
 
 from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
-from imgcap.training.run import load_recipe, train
+from imgcap.training.recipe import load_recipe
+from imgcap.training.run import train
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}

@@ -42,12 +42,13 @@ def calibrate_confidence(
     data: DataSource = FLICKR8K,
 ) -> None:
     """Calibrate a captioner's confidence on the validation split, and print as JSON how reliable it is."""
+    from imgcap.data.loading import load_rows
     from imgcap.evaluation.confidence import calibrate_captioner
     from imgcap.evaluation.run import caption_split
     from imgcap.hub.card import write_confidence
 
     if not (model / "config.json").is_file():
         raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
-    report = calibrate_captioner(model, *caption_split(str(model), data, "validation"))
+    report = calibrate_captioner(model, caption_split(str(model), load_rows(data, "validation")))
     write_confidence(model, report)
     typer.echo(json.dumps(report))

@@ -1,69 +1,89 @@
-"""Flickr8k through `datasets`: loading, caption cleaning, vocabulary, augmentation and batches."""
+"""Load images with captions from a folder or the Hub, in the forms in which people keep them."""
 
-from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before datasets finds torchvision
 
 import io
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import datasets
-import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
-from torchvision.transforms import v2
-from transformers import PreTrainedTokenizerFast
-from transformers.modeling_outputs import BaseModelOutput
 
+from imgcap.data.vocabulary import clean_caption, lost_letters
 from imgcap.errors import InputError
-from imgcap.model import ImgcapImageProcessor
-from imgcap.model.modeling_imgcap import shift_right
 
 logger = logging.getLogger(__name__)
 
-FLICKR8K = "jxie/flickr8k"
-CAPTIONS_PER_PICTURE = 5
-CAPTION_COLUMNS = tuple(f"caption_{i}" for i in range(CAPTIONS_PER_PICTURE))
-PAD, START, END, UNK = "<pad>", "<start>", "<end>", "<unk>"
-SPECIAL_TOKENS = (PAD, START, END, UNK)  # their ids are their places, and ImgcapConfig's defaults
-
-# Cleaning is the tokenizer's own normaliser, so that what is trained on, what tokenizer.json does elsewhere and what
-# clean_caption says are one thing. Apostrophes and hyphens stay inside words ("man's", "t-shirt") and go elsewhere.
-CLEANER = normalizers.Sequence(
-    [
-        normalizers.NFKD(),
-        normalizers.StripAccents(),
-        normalizers.Lowercase(),
-        normalizers.Replace(Regex("[\u2018\u2019\u0060\u00b4]"), "'"),
-        normalizers.Replace(Regex("[^a-z0-9'-]+"), " "),
-        normalizers.Replace(Regex("(?<![a-z0-9])['-]+|['-]+(?![a-z0-9])"), " "),
-        normalizers.Replace(Regex(" +"), " "),
-        normalizers.Strip(),
-    ]
-)
+_NUMBERED = re.compile(r"captions?_?(\d+)")
+_CAPTIONS = ("captions", "caption", "text", "sentences", "sentence")  # the first one found is taken
+_FOREIGN_SHARE = 0.01  # of a column's captions; a rare sign in another script must not refuse a data set
 
 
-def clean_caption(text: str) -> str:
-    """Lower case, without accents, punctuation and noise, one space between words."""
-    return str(CLEANER.normalize_str(text))
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Images, each with at least one caption that has a word in it.
+
+    name: of the data set and split, for messages.
+    dataset: the rows, with the column "image"; images are decoded when they are read.
+    captions: the raw captions of each row, empty ones left out.
+    """
+
+    name: str
+    dataset: datasets.Dataset
+    captions: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @cached_property
+    def images(self) -> Sequence[Image.Image]:
+        """The images in the order of the captions."""
+        images: Sequence[Image.Image] = self.dataset["image"]
+        return images
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the rows."""
+        return str(self.dataset._fingerprint)
 
 
-def load_split(source: str, split: str) -> datasets.Dataset:
-    """One split of a caption data set, from a Hub id or a folder alike.
+def load_rows(
+    source: str, split: str, limit: int | None = None, *, image_column: str = "", caption_columns: Sequence[str] = ()
+) -> CaptionedImages:
+    """Load the usable rows of one split of a caption data set.
+
+    Rows whose image cannot be decoded or that have no caption are left out, and one warning counts them. What is left
+    is then limited. So a limit gives the same rows to everybody who asks for it.
 
     Args:
-        source: Hub id or folder in the layout of `jxie/flickr8k`: columns `image` and `caption_0`..`caption_4`.
+        source: Hub id, or folder of parquet files or of images with metadata.jsonl.
         split: "train", "validation" or "test".
+        limit: the most rows; None for all.
+        image_column: holds the images; by default "image", or the only column of images.
+        caption_columns: each holds a caption or a list of captions; by default the columns caption_0, caption_1 and so
+            on, or the first that exists of captions, caption, text, sentences and sentence.
 
     Raises:
-        InputError: no such data set or split, no way to the Hub, or a column is missing.
+        InputError: the data set, the split or a column does not exist or has the wrong type, the captions are in a
+            script that the captioner cannot write, or no row can be used.
     """
+    dataset = _load_split(source, split)
+    image = _image_column(dataset, source, image_column)
+    columns = _caption_columns(dataset, source, caption_columns)
+    captions = _captions(dataset, source, columns)
+    if image != "image":
+        taken = dataset.remove_columns("image") if "image" in dataset.column_names else dataset
+        dataset = taken.rename_column(image, "image")
+    return _usable(dataset, captions, f"{source} {split}", limit)
+
+
+def _load_split(source: str, split: str) -> datasets.Dataset:
     try:
-        dataset = datasets.load_dataset(source, split=split)
+        return datasets.load_dataset(source, split=split)
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
         raise InputError(
             f"No data set at {source!r}: give a folder of parquet files or the id of one on the Hub."
@@ -73,165 +93,125 @@ def load_split(source: str, split: str) -> datasets.Dataset:
             f"There is no folder {source!r}, and the Hub cannot be reached: give a folder of parquet files, or connect."
         ) from error
     except ValueError as error:
+        if "Unknown split" in str(error):
+            raise InputError(f"The data set {source!r} has no split {split!r}: {str(error).split('. ')[-1]}") from error
         raise InputError(
-            f"The data set {source!r} has no split {split!r}, or cannot be read as images and captions."
+            f"The data set {source!r} cannot be read as images and captions: {str(error).splitlines()[0]}"
         ) from error
-    missing = [name for name in ("image", *CAPTION_COLUMNS) if name not in dataset.column_names]
-    if missing:
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__ or error
+        raise InputError(f"The data set {source!r} cannot be read: {str(cause).splitlines()[0]}") from error
+
+
+def _image_column(dataset: datasets.Dataset, source: str, name: str) -> str:
+    found = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if name:
+        if name not in dataset.column_names:
+            raise InputError(_lacks(dataset, source, name))
+    elif "image" in dataset.column_names:
+        name = "image"
+    elif len(found) == 1:
+        name = found[0]
+    elif found:
         raise InputError(
-            f"The data set {source!r} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: "
-            f"it needs image and {CAPTION_COLUMNS[0]} to {CAPTION_COLUMNS[-1]}."
+            f"The data set {source!r} has several columns of images ({', '.join(found)}): choose one as image_column."
         )
-    if not isinstance(dataset.features["image"], datasets.Image):
-        raise InputError(f"The column image of {source!r} does not hold pictures.")
-    return dataset
+    else:
+        raise InputError(_lacks(dataset, source, "image"))
+    if name not in found:
+        raise InputError(f"The column {name} of {source!r} does not hold images but {_kind(dataset.features[name])}.")
+    return name
 
 
-def references(dataset: datasets.Dataset) -> list[list[str]]:
-    """The raw captions of each picture, empty ones left out."""
-    columns = [dataset[name] for name in CAPTION_COLUMNS]
-    return [[text for text in row if text and text.strip()] for row in zip(*columns, strict=True)]
+def _caption_columns(dataset: datasets.Dataset, source: str, names: Sequence[str]) -> list[str]:
+    if names:
+        for name in names:
+            if name not in dataset.column_names:
+                raise InputError(_lacks(dataset, source, name))
+        return list(names)
+    numbered = [name for name in dataset.column_names if _NUMBERED.fullmatch(name)]
+    if numbered:
+        return sorted(numbered, key=lambda name: int(_NUMBERED.fullmatch(name)[1]))  # type: ignore[index]
+    for name in _CAPTIONS:
+        if name in dataset.column_names:
+            return [name]
+    raise InputError(
+        f"The data set {source!r} has no column of captions, only {', '.join(dataset.column_names)}: name their "
+        "columns as caption_columns, or call them caption_0 to caption_4, captions, caption or text."
+    )
 
 
-def drop_unusable(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
-    """Leave out rows whose picture cannot be decoded or that lack a caption, with one warning that counts them.
+def _lacks(dataset: datasets.Dataset, source: str, name: str) -> str:
+    return f"The data set {source!r} has no column {name}, only {', '.join(dataset.column_names)}."
 
-    Args:
-        dataset: a split from `load_split`.
-        name: what to call it in the warning.
 
-    Raises:
-        InputError: nothing is left.
-    """
+def _kind(feature: Any) -> str:
+    """Name a column's type for a person."""
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return f"lists of {_kind(feature.feature)}"
+    if isinstance(feature, datasets.Value):
+        if feature.dtype.startswith(("int", "uint", "float", "double", "decimal")):
+            return "numbers"
+        names = {"string": "text", "large_string": "text", "null": "nothing", "bool": "truth values"}
+        return names.get(feature.dtype, str(feature.dtype))
+    return {"ClassLabel": "class labels", "Image": "images"}.get(type(feature).__name__, "nested fields")
+
+
+def _captions(dataset: datasets.Dataset, source: str, columns: Sequence[str]) -> list[list[str]]:
+    """Read the raw captions of each row, empty ones left out."""
+    rows: list[list[str]] = [[] for _ in range(len(dataset))]
+    for name in columns:
+        kind = _kind(dataset.features[name])
+        if kind not in ("text", "lists of text", "nothing", "lists of nothing"):
+            raise InputError(f"The column {name} of {source!r} must hold text or lists of text, not {kind}.")
+        values = [[value] if isinstance(value, str) else value or [] for value in dataset[name]]
+        texts = [[text for text in row if text and text.strip()] for row in values]
+        foreign = [text for row in texts for text in row if lost_letters(text)]
+        if len(foreign) > _FOREIGN_SHARE * sum(map(len, texts)):
+            raise InputError(
+                f"The column {name} of {source!r} holds captions in a script that the captioner cannot write, such as "
+                f"{foreign[0][:40]!r}: it knows the letters a to z, accents apart. Choose another column as "
+                "caption_columns."
+            )
+        for row, found in zip(rows, texts, strict=True):
+            row.extend(found)
+    return rows
+
+
+def _usable(dataset: datasets.Dataset, captions: list[list[str]], name: str, limit: int | None) -> CaptionedImages:
+    """Leave out unusable rows, then limit; a limit also spares decoding the images behind it."""
+    good: list[int] = []
     undecodable: list[int] = []
     uncaptioned: list[int] = []
-    captions = references(dataset)
-    for row, picture in enumerate(dataset.cast_column("image", datasets.Image(decode=False))["image"]):
+    looked_at = 0
+    for row, encoded in enumerate(dataset.cast_column("image", datasets.Image(decode=False))["image"]):
+        if len(good) == limit:
+            break
+        looked_at += 1
         if not any(clean_caption(text) for text in captions[row]):
             uncaptioned.append(row)
-        elif not _decodes(picture):
+        elif not _decodes(encoded):
             undecodable.append(row)
+        else:
+            good.append(row)
     if undecodable or uncaptioned:
         logger.warning(
-            "%s: left out %d pictures that cannot be decoded and %d without a caption, of %d (rows %s).",
-            name, len(undecodable), len(uncaptioned), len(dataset), (undecodable + uncaptioned)[:10],
+            "%s: left out %d images that cannot be decoded and %d without a caption, of %d (rows %s).",
+            name, len(undecodable), len(uncaptioned), looked_at, sorted(undecodable + uncaptioned)[:10],
         )  # fmt: skip
-    bad = {*undecodable, *uncaptioned}
-    if len(bad) == len(dataset):
-        raise InputError(f"{name} has no picture that can be decoded and has a caption.")
-    return dataset.select([row for row in range(len(dataset)) if row not in bad]) if bad else dataset
+    if not good:
+        raise InputError(f"{name} has no image that can be decoded and has a caption.")
+    if len(good) == len(dataset):
+        return CaptionedImages(name, dataset, captions)
+    return CaptionedImages(name, dataset.select(good), [captions[row] for row in good])
 
 
-def _decodes(picture: dict[str, Any] | None) -> bool:
-    if picture is None:
+def _decodes(encoded: dict[str, Any] | None) -> bool:
+    if encoded is None:
         return False
     try:
-        with Image.open(io.BytesIO(picture["bytes"]) if picture.get("bytes") else picture["path"]) as image:
+        with Image.open(io.BytesIO(encoded["bytes"]) if encoded.get("bytes") else encoded["path"]) as image:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return False
     return True
-
-
-def build_tokenizer(captions: Iterable[str], min_count: int = 5) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over the words that occur at least `min_count` times, the most frequent first.
-
-    Encoding puts the start token in front and no end token behind, as generation wants it; the collator adds the end.
-    """
-    counts = Counter(word for caption in captions for word in clean_caption(caption).split())
-    words = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
-    vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *words))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
-    tokenizer.normalizer = CLEANER
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)  # joins words by one space
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A", special_tokens=[(START, vocabulary[START])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END, unk_token=UNK,
-        clean_up_tokenization_spaces=False,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """The random changes a training picture goes through; zero switches one off."""
-
-    size: float = 0.3  # a random crop keeps at least 1 - size of the picture's area
-    flip: float = 0.5  # probability of a mirror image
-    rotation: float = 5.0  # degrees, either way
-    brightness: float = 0.2  # factors of torchvision's ColorJitter
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.0
-    perspective: float = 0.15  # distortion scale, on every third picture
-
-
-def augmentation(config: AugmentationConfig, size: int) -> v2.Compose:
-    """(3, H, W) uint8 -> (3, size, size) uint8, randomly changed in size, orientation, perspective, colour, light."""
-    steps: list[torch.nn.Module] = []
-    if config.size:
-        steps.append(v2.RandomResizedCrop(size, scale=(1 - config.size, 1.0), ratio=(0.85, 1.18), antialias=True))
-    else:
-        steps.append(v2.Resize((size, size), antialias=True))
-    if config.flip:
-        steps.append(v2.RandomHorizontalFlip(config.flip))
-    if config.rotation:
-        steps.append(v2.RandomApply([v2.RandomRotation(config.rotation, v2.InterpolationMode.BILINEAR)], p=0.5))
-    if config.perspective:
-        steps.append(v2.RandomPerspective(config.perspective, p=0.33))
-    if config.brightness or config.contrast or config.saturation or config.hue:
-        steps.append(v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue))
-    return v2.Compose(steps)
-
-
-@dataclass
-class CaptionCollator:
-    """Rows of the data set -> a batch; the captions of a picture are neighbours, so that they share its encoding.
-
-    tokenizer: encodes a caption as start token and words.
-    processor: makes pixel_values; None where the rows bring cached features.
-    augment: applied to each picture first; None outside training.
-    max_words: captions are cut after so many tokens; one in ten of Flickr8k's is longer than 16.
-    captions: how many of a picture's captions to take; all where they are fewer, then repeated to keep batches even.
-    """
-
-    tokenizer: PreTrainedTokenizerFast
-    processor: ImgcapImageProcessor | None = None
-    augment: Callable[[Tensor], Tensor] | None = None
-    max_words: int = 16
-    captions: int = CAPTIONS_PER_PICTURE
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What the model's forward takes, for rows with `captions` and either `image` or `features`."""
-        labels = self.labels([row["captions"] for row in rows])
-        start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
-        # Given here although the model could make them: the Trainer takes the labels away to smooth them.
-        return self.pictures(rows) | {"labels": labels, "decoder_input_ids": shift_right(labels, start, pad)}
-
-    def pictures(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What the model's forward takes for the pictures: pixel_values, or encoder_outputs where grids are cached."""
-        if self.processor is None:
-            grid = torch.from_numpy(np.stack([row["features"] for row in rows])).float()
-            return {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)}
-        return {"pixel_values": self.pixels([row["image"] for row in rows])}
-
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures -> pixel_values (B, 3, S, S) float32."""
-        if self.processor is None:
-            raise ValueError("A collator of cached features has no processor for pictures.")
-        tensors = [v2.functional.pil_to_tensor(image.convert("RGB")) for image in images]
-        if self.augment is not None:
-            tensors = [self.augment(tensor) for tensor in tensors]
-        pixels: Tensor = self.processor(tensors, return_tensors="pt")["pixel_values"]
-        return pixels
-
-    def labels(self, captions: Sequence[Sequence[str]]) -> Tensor:
-        """B lists of captions -> (B * captions, T) int64: words, the end token, then -100."""
-        texts = [row[i % len(row)] for row in captions for i in range(self.captions)]
-        encoded = self.tokenizer(texts, return_attention_mask=False)["input_ids"]
-        # The end token stands behind whole captions only: a cut one must not teach the decoder to stop there.
-        whole = [torch.tensor([*ids[1:], self.tokenizer.eos_token_id]) for ids in encoded]
-        rows = [ids[: self.max_words] for ids in whole]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)

@@ -9,23 +9,18 @@ with equally many captions.
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from imgcap.data import loading as data
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import cider_of_each
-from imgcap.evaluation.run import picture_batches
-from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import logistic, mean_log_probabilities
+from imgcap.evaluation.run import CaptionedSplit
+from imgcap.inference.confidence import logistic
 
 GOOD = 0.5  # least CIDEr-D of a good caption
 BINS = 10
@@ -109,29 +104,21 @@ def calibrate(log_probabilities: NDArray[np.float64], good: NDArray[np.bool_]) -
     }  # fmt: skip
 
 
-def calibrate_captioner(folder: Path, dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
+def calibrate_captioner(folder: Path, captioned: CaptionedSplit) -> dict[str, Any]:
     """Calibrate the captioner in a folder, and write the result into its config.json and confidence.json.
 
     Args:
         folder: of a finished captioner.
-        dataset: the validation split.
-        captions: the captioner's default caption for each row.
+        captioned: the validation split, captioned by it.
 
     Returns:
         What `calibrate` returns; `confidence.json` holds the same.
 
     Raises:
-        InputError: the folder holds no captioner, or there are fewer than MIN_IMAGES rows.
+        InputError: there are fewer than MIN_IMAGES images.
     """
-    model, processor = load_captioner(str(folder))
-    scores: list[NDArray[np.float64]] = []
-    with torch.inference_mode():
-        for batch in picture_batches(dataset, processor):
-            grid = model.encoder(batch["pixel_values"]).last_hidden_state
-            first = sum(map(len, scores))
-            scores.append(mean_log_probabilities(model, processor, grid, captions[first : first + len(grid)]))
-    good = cider_of_each(captions, data.references(dataset)) >= GOOD
-    report = calibrate(np.concatenate(scores), good)
+    good = cider_of_each(captioned.captions, captioned.rows.captions) >= GOOD
+    report = calibrate(captioned.log_probabilities, good)
     save_calibration(folder, report)
     return report
 

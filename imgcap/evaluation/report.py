@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from imgcap.data import loading as data
+from imgcap.data.loading import CaptionedImages
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import METRICS, cider_of_each
 from imgcap.evaluation.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
@@ -64,7 +63,7 @@ def check_place(path: Path) -> None:
         raise InputError(f"The report cannot be written: the folder {str(path.parent)!r} is read-only.")
 
 
-def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Dataset, captions: Sequence[str]) -> None:
+def write_report(path: Path, summary: Mapping[str, Any], rows: CaptionedImages, captions: Sequence[str]) -> None:
     """Write the page; it appears whole or not at all.
 
     It holds the scores, a histogram of the pictures' CIDEr-D, the mistakes by kind with examples, and the best, the
@@ -74,14 +73,14 @@ def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Datas
     Args:
         path: the file; one that is there is replaced.
         summary: what `imgcap.evaluation.run.summarize` says of the captions.
-        dataset: the split's rows.
-        captions: one for each.
+        rows: the split's images with their references.
+        captions: one for each image.
 
     Raises:
         InputError: the file cannot be written.
     """
     check_place(path)
-    page = _PAGE.render(**_content(summary, dataset, captions))
+    page = _PAGE.render(**_content(summary, rows, captions))
     partial = path.with_name(f"{path.name}.partial")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -92,14 +91,14 @@ def write_report(path: Path, summary: Mapping[str, Any], dataset: datasets.Datas
         raise InputError(f"The report {str(path)!r} cannot be written: {error.strerror}.") from error
 
 
-def _content(summary: Mapping[str, Any], dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
-    references = data.references(dataset)
+def _content(summary: Mapping[str, Any], split: CaptionedImages, captions: Sequence[str]) -> dict[str, Any]:
+    references = split.captions
     cider = cider_of_each(captions, references)
 
     def pictures(rows: Iterable[int], kind: Kind | None = None) -> list[Picture]:
         return [
             Picture(
-                row, *_embed(dataset[row]["image"]), captions[row], float(cider[row]), references[row],
+                row, *_embed(split.images[row]), captions[row], float(cider[row]), references[row],
                 contradictions(kind, captions[row], references[row]) if kind else [],
             )
             for row in rows

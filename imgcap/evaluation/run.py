@@ -1,93 +1,126 @@
-"""Captions for a whole split, and their scores: what `python -m imgcap evaluate` prints."""
+"""Write captions for a whole split, and score them: what `imgcap evaluate` prints."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
+from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.data import loading as data
+from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.report import check_place, write_report
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.confidence import mean_log_probabilities
+from imgcap.inference.device import device
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+
+
+@dataclass(frozen=True)
+class CaptionedSplit:
+    """The default captions of a split's images.
+
+    rows: the images with their references.
+    captions: one sentence for each image, as a person reads it.
+    log_probabilities: mean log-probability per token of each caption, shape (len(rows),).
+    """
+
+    rows: CaptionedImages
+    captions: list[str]
+    log_probabilities: NDArray[np.float64]
+
+
+@torch.inference_mode()
+def encode(
+    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, rows: CaptionedImages, batch_size: int = 32
+) -> Iterator[Tensor]:
+    """Yield the encoder's grids (B, P, C) of the images in order, on the model's device.
+
+    Args:
+        model: in evaluation mode.
+        processor: makes pixel_values.
+        rows: the images.
+        batch_size: images encoded together.
+    """
+    for start in tqdm(range(0, len(rows), batch_size), desc="captions", mininterval=5):
+        images = [image.convert("RGB") for image in rows.images[start : start + batch_size]]
+        pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.device)
+        yield model.encoder(pixels).last_hidden_state
 
 
 @torch.inference_mode()
 def write_captions(
-    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, batches: Iterable[dict[str, Any]], **generation: Any
+    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, grids: Iterable[Tensor], **generation: Any
 ) -> list[str]:
-    """One caption a picture, as a person reads it, by the model's default beam.
+    """Return one caption for each image, as a person reads it.
 
     Args:
-        model: in evaluation mode or not; it is left in the mode it came in.
+        model: in evaluation or training mode; it is left in the same mode.
         processor: turns ids into sentences.
-        batches: keyword arguments of `generate`, either pixel_values (B, 3, S, S) or encoder_outputs.
+        grids: the encoder's output for batches of images, (B, P, C) each, on any device.
         generation: overrides of the model's generation configuration.
     """
     was_training = model.training
     model.eval()
     captions: list[str] = []
-    for batch in batches:
-        captions += processor.sentences(model.generate(**batch, **generation))
+    for grid in grids:
+        encoded = BaseModelOutput(last_hidden_state=grid.to(model.device))
+        captions += processor.sentences(model.generate(encoder_outputs=encoded, **generation))
     model.train(was_training)
     return captions
 
 
-def picture_batches(
-    dataset: datasets.Dataset, processor: ImgcapProcessor, batch_size: int = 32
-) -> Iterator[dict[str, Any]]:
-    """The pictures of a split as pixel_values, in order."""
-    for start in tqdm(range(0, len(dataset), batch_size), desc="captions", mininterval=5):
-        images = [image.convert("RGB") for image in dataset[start : start + batch_size]["image"]]
-        yield {"pixel_values": processor.image_processor(images, return_tensors="pt")["pixel_values"]}
-
-
-def caption_split(model: str, source: str, split: str, limit: int | None = None) -> tuple[datasets.Dataset, list[str]]:
-    """Write a split's captions: no blur gate, the default beam, captions as shown.
+def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
+    """Write the default captions of a split: without the blur check, as shown to a user.
 
     Args:
         model: folder or Hub id of the captioner.
-        source: folder or Hub id of the data set.
-        split: its split.
-        limit: only the first so many pictures.
-
-    Returns:
-        The rows captioned, and one caption for each in their order.
+        rows: the images.
 
     Raises:
-        InputError: model, data set or split cannot be read.
+        InputError: the captioner cannot be loaded.
     """
     captioner, processor = load_captioner(model)
-    dataset = data.drop_unusable(data.load_split(source, split), f"{source} {split}")
-    if limit is not None:
-        dataset = dataset.select(range(min(limit, len(dataset))))
-    return dataset, write_captions(captioner, processor, picture_batches(dataset, processor))
+    captioner.to(device())
+    captions: list[str] = []
+    scores: list[NDArray[np.float64]] = []
+    for grid in encode(captioner, processor, rows):
+        texts = write_captions(captioner, processor, [grid])
+        captions += texts
+        scores.append(mean_log_probabilities(captioner, processor, grid, texts))
+    return CaptionedSplit(rows, captions, np.concatenate(scores))
 
 
-def summarize(model: str, split: str, dataset: datasets.Dataset, captions: Sequence[str]) -> dict[str, Any]:
-    """Return model, split, n and the scores of a split's captions against the raw references."""
-    return {"model": model, "split": split, "n": len(dataset), **score(captions, data.references(dataset))}
+def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, Any]:
+    """Return "model", "split", "n" and the scores of `imgcap.evaluation.metrics.score` against the raw references."""
+    scores = score(captioned.captions, captioned.rows.captions)
+    return {"model": model, "split": split, "n": len(captioned.rows), **scores}
 
 
 def evaluate(
     model: str, source: str, split: str, limit: int | None = None, report: Path | None = None
 ) -> dict[str, Any]:
-    """What `summarize` says of the captions that `caption_split` writes, with its arguments and errors.
+    """Caption a split and return what `summarize` says of it.
 
     Args:
-        model: as there.
-        source: as there.
-        split: as there.
-        limit: as there.
-        report: file for a page that shows the pictures, their captions and references; see `imgcap.evaluation.report`.
+        model: folder or Hub id of the captioner.
+        source: folder or Hub id of the data set.
+        split: its split.
+        limit: the most images.
+        report: file for a page that shows the images, their captions and references; see `imgcap.evaluation.report`.
+
+    Raises:
+        InputError: model, data set or split cannot be read, or the report cannot be written.
     """
     if report is not None:
         check_place(report)
-    dataset, captions = caption_split(model, source, split, limit)
-    summary = summarize(model, split, dataset, captions)
+    captioned = caption_split(model, load_rows(source, split, limit))
+    summary = summarize(model, split, captioned)
     if report is not None:
-        write_report(report, summary, dataset, captions)
+        write_report(report, summary, captioned.rows, captioned.captions)
     return summary

@@ -1,5 +1,6 @@
-"""The model card that train.py writes beside a checkpoint: measured numbers, recipe, provenance, terms."""
+"""Write the model card beside a checkpoint: measured numbers, recipe, provenance and terms."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,6 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from imgcap.model import ImgcapConfig
 
-METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-
 TEMPLATE = """---
 {{ card_data }}
 ---
@@ -19,7 +18,7 @@ TEMPLATE = """---
 
 Writes an English sentence for a photograph: a torchvision {{ config.encoder }} without its classifier, and an LSTM
 decoder of kind `{{ config.decoder }}` with {{ config.vocab_size }} words. Trained on Flickr8k with
-imgcap, whose app refuses blurred pictures before they reach this model.
+imgcap, whose app refuses blurred images before they reach this model.
 
 ## Use
 
@@ -30,16 +29,20 @@ captioner = pipeline("image-text-to-text", model="<this model>", trust_remote_co
 captioner("photo.jpg", text="")
 ```
 
+It needs transformers 5 or newer, and a torchvision of the same release as torch (`pip install -U transformers torch
+torchvision`): transformers 4 cannot load it, and a torchvision that does not fit torch stops with `operator
+torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files beside the weights; read them first.
+
 ## Measured
 
-Validation split of Flickr8k ({{ scores.n }} pictures), beam {{ beams }}, raw references, PTB tokens, CIDEr-D with the
-split's own document frequencies; 95% bootstrap intervals over pictures.
+Validation split of Flickr8k ({{ scores.n }} images), beam {{ beams }}, raw references, PTB tokens, CIDEr-D with the
+split's own document frequencies; 95% bootstrap intervals over images.
 
 | metric | value | 95% interval |
 |---|---|---|
 {{ rows }}
 
-The test split is touched only by `python -m imgcap evaluate --model <this model> --split test --json`.
+`python -m imgcap evaluate --model <this model> --split test --json` gives the same numbers of the test split.
 
 ## How it was made
 
@@ -54,30 +57,31 @@ The whole log is in `log.jsonl`, the scores in `scores.json`.
 
 ## Limits
 
-It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. Elsewhere it says
-the nearest thing it knows, with the same assurance. It must not be relied on where a wrong description can do harm.
+It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. For other subjects
+it writes the nearest thing that it knows, just as fluently. Do not rely on it where a wrong description can do harm.
 
-Of its captions of these validation pictures, {{ share(mistakes["sex"].captions) }} of those that name somebody's sex
-are contradicted by the references: some of them name a sex, but never this one. Of those that say how many people or
-dogs there are it is {{ share(mistakes["count"].captions) }}; of those that name a colour
-{{ share(mistakes["colour"].captions) }}, colours that people only leave out among them, and
-{{ share(mistakes["colour of the same thing"].captions) }} where the references give the very thing another colour.
-Words are compared, not pictures, so some of this is noise. How much, people tell: the last two columns hold the
-model's captions and people's own against a picture's other references, by the same rules.
+Of its captions of these validation images, {{ share(mistakes["sex"].captions) }} of those that name somebody's sex are
+contradicted by the references: some of them name a sex, but none this one. Of those that say how many people or dogs
+there are, {{ share(mistakes["count"].captions) }} are contradicted; of those that name a colour,
+{{ share(mistakes["colour"].captions) }}, which includes colours that people merely leave out, and
+{{ share(mistakes["colour of the same thing"].captions) }} if only other colours of the very same thing count. The rules
+compare words and do not look at the image, so some of this is noise. The last two columns measure the noise: they
+compare the model's captions, and people's own, with the image's other references by the same rules.
 
-| kind | captions that name it | contradicted | share | the same, one reference less | people |
+| kind | captions that name it | contradicted | share | against one reference fewer | people |
 |---|---|---|---|---|---|
 {%- for kind, groups in mistakes.items() %}
 | {{ kind }} | {{ groups.captions.named }} | {{ groups.captions.contradicted }} | {{ share(groups.captions) }} |
 {{- " " }}{{ share(groups.captions_left_out) }} | {{ share(groups.people_left_out) }} |
 {%- endfor %}
 
-In brackets, Wilson's 95% intervals. The rules stand in `imgcap/evaluation/mistakes.py`, all counts in `mistakes.json`.
+In brackets are Wilson's 95% intervals. The rules are in `imgcap/evaluation/mistakes.py`, all counts in `mistakes.json`.
 
 ## Terms
 
 Flickr8k (M. Hodosh, P. Young, J. Hockenmaier, 2013, Framing Image Description as a Ranking Task, JAIR 47) is for
-research and education only, and so is this checkpoint. The photographs belong to their Flickr owners; none is here.
+research and education only, and so is this checkpoint. The photographs belong to their Flickr owners and are not part
+of it.
 """
 
 
@@ -120,39 +124,41 @@ def write_confidence(folder: Path, report: Mapping[str, Any]) -> None:
         path.write_text(with_confidence(path.read_text(), report))
 
 
-def write_card(
-    folder: Path, *, recipe: str, scores: Mapping[str, Any], config: ImgcapConfig, beams: int, provenance: str,
-    mistakes: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Write `README.md`, the card, into `folder`.
+def write_card(folder: Path) -> None:
+    """Write `README.md`, the card, into the folder of a finished captioner.
+
+    It is made of the files that training left there: recipe.yaml, scores.json, mistakes.json, provenance.md, the
+    configuration, and confidence.json if the captioner is calibrated.
 
     Args:
-        folder: where the checkpoint is.
-        recipe: the recipe as YAML.
-        scores: what `imgcap.evaluation.metrics.score` returned on the validation split, with `n`.
-        config: the model's configuration.
-        beams: the default beam's width.
-        provenance: where the encoder's weights come from, as Markdown.
-        mistakes: what `imgcap.evaluation.mistakes.count_mistakes` said of the same captions.
+        folder: of the captioner.
     """
+    config = ImgcapConfig.from_pretrained(folder)
+    scores, mistakes = (json.loads((folder / name).read_text()) for name in ("scores.json", "mistakes.json"))
+    beams = json.loads((folder / "generation_config.json").read_text())["num_beams"]
+    metrics = list(scores["intervals"])
     results = [
         EvalResult(
             task_type="image-to-text", dataset_type="jxie/flickr8k", dataset_name="Flickr8k",
-            dataset_split="validation", metric_type=name.lower(), metric_name=name, metric_value=round(scores[name], 4),
+            dataset_split="validation", metric_type=name.lower(), metric_name=name, metric_value=scores[name],
         )
-        for name in METRICS
+        for name in metrics
         if scores[name] is not None
     ]  # fmt: skip
-    data = ModelCardData(
+    metadata = ModelCardData(
         language="en", license="other", license_name="flickr8k-research-only", library_name="transformers",
         pipeline_tag="image-text-to-text", tags=["image-captioning", "lstm", config.encoder],
         datasets=["jxie/flickr8k"], model_name=f"imgcap {config.decoder}", eval_results=results,
     )  # fmt: skip
     card = ModelCard.from_template(
-        data, template_str=TEMPLATE, config=config, scores=scores, beams=beams, provenance=provenance, recipe=recipe,
-        rows="\n".join(_row(name, scores) for name in METRICS), mistakes=mistakes, share=_share,
+        metadata, template_str=TEMPLATE, config=config, scores=scores, beams=beams, mistakes=mistakes, share=_share,
+        provenance=(folder / "provenance.md").read_text().rstrip(), recipe=(folder / "recipe.yaml").read_text(),
+        rows="\n".join(_row(name, scores) for name in metrics),
     )  # fmt: skip
-    card.save(folder / "README.md")
+    text, confidence = str(card), folder / "confidence.json"
+    if confidence.is_file():
+        text = with_confidence(text, json.loads(confidence.read_text()))
+    (folder / "README.md").write_text(text.rstrip("\n") + "\n")
 
 
 def _row(name: str, scores: Mapping[str, Any]) -> str:
@@ -167,29 +173,3 @@ def _share(tally: Mapping[str, Any]) -> str:
         return "none named"
     low, high = tally["interval"]
     return f"{tally['share']:.1%} ({low:.1%} to {high:.1%})"
-
-
-def read_provenance(init_from: str, encoder_weights: str) -> str:
-    """Where the weights came from, for the card: a stage names the one before it, whose own card says the rest.
-
-    A file of `encoder_weights` may have a README.md beside it; its text is quoted, since a file's name says nothing.
-    """
-    if init_from:
-        return f"{_origin(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`.\n"
-    weights = Path(encoder_weights)
-    if weights.is_dir():
-        return f"{_origin(weights)}Then the encoder alone was taken from the checkpoint `{weights.name}`.\n"
-    if not weights.is_file():
-        return (
-            f"Encoder weights: torchvision's `{encoder_weights}`.\n"
-            if encoder_weights != "none"
-            else ("Encoder: random weights, no ImageNet.\n")
-        )
-    readme = weights.parent / "README.md"
-    quoted = "".join(f"> {line}\n" for line in readme.read_text().splitlines()) if readme.is_file() else ""
-    return f"Encoder weights: the file `{weights.name}`.\n\n{quoted}\n"
-
-
-def _origin(captioner: Path) -> str:
-    path = captioner / "provenance.md"
-    return path.read_text() if path.is_file() else ""

@@ -1,10 +1,15 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from shapes import captioned_images
 
-from imgcap.data import grids as features
-from imgcap.data import loading as data
-from imgcap.data.loading import AugmentationConfig, CaptionCollator
+from imgcap.data import grids
+from imgcap.data.augmentation import AugmentationConfig
+from imgcap.data.collator import CaptionCollator
+from imgcap.data.grids import cached_views
+from imgcap.data.vocabulary import build_tokenizer
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor
 
 
@@ -18,45 +23,46 @@ def model():
 
 @pytest.fixture
 def collator():
-    tokenizer = data.build_tokenizer(["a dog"], 1)
+    tokenizer = build_tokenizer(["a dog"], 1)
     return CaptionCollator(tokenizer, ImgcapImageProcessor(size={"height": 64, "width": 64}))
 
 
 @pytest.fixture
-def split(caption_folder):
-    return data.load_split(str(caption_folder), "train")
+def rows():
+    return captioned_images(12)
 
 
-def test_the_first_view_is_the_encoders_output_and_the_others_differ(tmp_path, model, collator, split):
-    plain, changed = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2, batch_size=5)
+def test_the_first_view_is_the_encoders_output_and_the_others_differ(tmp_path, model, collator, rows):
+    plain, changed = cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 2, batch_size=5)
     assert plain.shape == changed.shape == (12, 4, 512)
     assert plain.dtype == np.float16
-    collator.augment = None
+    assert collator.augment is None  # the caller's own stays as it was
     with torch.inference_mode():
-        exact = model.eval().encoder(collator.pixels(split["image"][:12])).last_hidden_state.numpy()
+        exact = model.eval().encoder(collator.pixels(rows.images[:12])).last_hidden_state.numpy()
     error = np.linalg.norm(plain.astype(np.float32) - exact) / np.linalg.norm(exact)
     assert error < 0.02  # bfloat16
     assert np.linalg.norm(changed.astype(np.float32) - exact) / np.linalg.norm(exact) > 0.05
 
 
-def test_what_is_there_is_read_and_what_broke_off_is_made_anew(tmp_path, model, collator, split, monkeypatch):
-    made = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2)
+def test_what_is_there_is_read_and_what_broke_off_is_made_anew(tmp_path, model, collator, rows, monkeypatch):
+    made = cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 2)
     first, second = sorted(tmp_path.glob("*.npy"))
     second.rename(second.with_suffix(".partial"))
     calls = []
-    extract = features._extract
-    monkeypatch.setattr(features, "_extract", lambda path, *rest: (calls.append(path), extract(path, *rest)))
-    again = features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 2)
+    extract = grids._extract
+    monkeypatch.setattr(grids, "_extract", lambda path, *rest: (calls.append(path), extract(path, *rest)))
+    again = cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 2)
     assert calls == [second]
     assert all(np.array_equal(one, two) for one, two in zip(made, again, strict=True))
     assert sorted(tmp_path.iterdir()) == [first, second]
 
 
-def test_other_weights_pictures_or_augmentation_make_other_files(tmp_path, model, collator, split):
-    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 1)
-    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(flip=0), 1)
-    features.cached_views(tmp_path, model, split.select(range(5)), collator, AugmentationConfig(), 1)
+def test_other_weights_images_or_augmentation_make_other_files(tmp_path, model, collator, rows):
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1)
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(flip=0), 1)
+    cached_views(tmp_path, model, captioned_images(5), collator, AugmentationConfig(), 1)
+    model = copy.deepcopy(model)
     with torch.no_grad():
         model.encoder.trunk.conv1.weight.add_(0.01)
-    features.cached_views(tmp_path, model, split, collator, AugmentationConfig(), 1)
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1)
     assert len(list(tmp_path.glob("*.npy"))) == 4

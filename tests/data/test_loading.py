@@ -2,183 +2,184 @@ import io
 import logging
 
 import datasets
-import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from shapes import caption_split
-from transformers import AutoTokenizer
+from shapes import TEMPLATES, caption_split
 
-from imgcap.data import loading as data
+from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
-from imgcap.model import ImgcapImageProcessor
 
-CAPTIONS = ["A dog runs .", "a dog swims", "The dog 's t-shirt", "a cat"]
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("A black dog is running , through the water .", "a black dog is running through the water"),
-        ('The man\'s T-shirt says "hello" !', "the man's t-shirt says hello"),
-        ("  Two\tgirls;  'laughing' -- outside...", "two girls laughing outside"),
-        ("Caf\u00e9 in M\u00fcnchen & Z\u00fcrich", "cafe in munchen zurich"),
-        ("the dog \u2019s ball #12", "the dog s ball 12"),
-        (" .,!? ", ""),
-        ("", ""),
-    ],
-)
-def test_cleaning(raw, clean):
-    assert data.clean_caption(raw) == clean
+COLUMNS = [f"caption_{i}" for i in range(5)]
 
 
-@given(st.text(max_size=80))
-def test_cleaning_is_idempotent_and_leaves_only_words(text):
-    clean = data.clean_caption(text)
-    assert data.clean_caption(clean) == clean
-    assert set(clean) <= set("abcdefghijklmnopqrstuvwxyz0123456789'- ")
-    assert "  " not in clean
-    assert clean == clean.strip()
-    assert not any(word.startswith(("'", "-")) or word.endswith(("'", "-")) for word in clean.split())
+@pytest.fixture
+def stored(tmp_path):
+    """Write a split of other columns, and return its folder as a string."""
 
+    def stored(rows=3, split="train", **columns):
+        table = caption_split(rows).remove_columns(COLUMNS)
+        for name, values in columns.items():
+            table = table.add_column(name, values)
+        table.to_parquet(str(tmp_path / f"{split}.parquet"))
+        return str(tmp_path)
 
-def test_rare_words_become_unk_and_special_tokens_come_first():
-    tokenizer = data.build_tokenizer(CAPTIONS, min_count=2)
-    assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == [*data.SPECIAL_TOKENS, "a", "dog"]
-    ids = tokenizer("A DOG barks!").input_ids
-    assert tokenizer.convert_ids_to_tokens(ids) == [data.START, "a", "dog", data.UNK]
-    assert tokenizer("").input_ids == [tokenizer.bos_token_id]
-
-
-def test_the_vocabulary_does_not_depend_on_the_order_of_captions():
-    assert data.build_tokenizer(CAPTIONS, 1).get_vocab() == data.build_tokenizer(reversed(CAPTIONS), 1).get_vocab()
-
-
-def test_a_saved_tokenizer_cleans_and_encodes_alike(tmp_path):
-    tokenizer = data.build_tokenizer(CAPTIONS, min_count=1)
-    tokenizer.save_pretrained(tmp_path)
-    assert (tmp_path / "tokenizer.json").is_file()
-    again = AutoTokenizer.from_pretrained(tmp_path)
-    text = "The DOG's  t-shirt, swims!"
-    assert again(text).input_ids == tokenizer(text).input_ids
-    assert again.decode(tokenizer("A dog runs.").input_ids, skip_special_tokens=True) == "a dog runs"
+    return stored
 
 
 def test_a_folder_is_loaded_split_by_split(caption_folder):
-    assert len(data.load_split(str(caption_folder), "train")) == 12
-    validation = data.load_split(str(caption_folder), "validation")
-    assert len(validation) == 6
-    assert len(data.references(validation)[0]) == data.CAPTIONS_PER_PICTURE
-
-
-def test_a_missing_column_is_named(tmp_path):
-    caption_split(3).remove_columns(["caption_1", "caption_4"]).to_parquet(str(tmp_path / "train.parquet"))
-    with pytest.raises(InputError, match="lacks the columns caption_1, caption_4"):
-        data.load_split(str(tmp_path), "train")
-
-
-def test_a_column_without_pictures_is_named(tmp_path):
-    table = {"image": ["a.jpg"], **{name: ["a dog"] for name in data.CAPTION_COLUMNS}}
-    datasets.Dataset.from_dict(table).to_parquet(str(tmp_path / "train.parquet"))
-    with pytest.raises(InputError, match=r"column image .* does not hold pictures"):
-        data.load_split(str(tmp_path), "train")
+    assert len(load_rows(str(caption_folder), "train")) == 12
+    validation = load_rows(str(caption_folder), "validation")
+    assert len(validation) == len(validation.images) == 6
+    assert all(len(captions) == len(TEMPLATES) for captions in validation.captions)
+    split = datasets.load_dataset(str(caption_folder), split="validation")
+    assert validation.captions[2] == [split[2][name] for name in COLUMNS]
+    assert validation.images[2] == split[2]["image"]
 
 
 def test_an_absent_split_is_named(tmp_path):
     caption_split(3).to_parquet(str(tmp_path / "train.parquet"))
-    with pytest.raises(InputError, match="has no split 'test'"):
-        data.load_split(str(tmp_path), "test")
+    with pytest.raises(InputError, match=r"has no split 'test'.*train"):
+        load_rows(str(tmp_path), "test")
 
 
 def test_an_absent_or_empty_folder_is_named(tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match="No data set at"):
-            data.load_split(str(place), "train")
+            load_rows(str(place), "train")
 
 
-def test_unusable_rows_are_left_out_and_counted(caplog):
-    good = caption_split(4)
-    rows = [{name: good[i][name] for name in data.CAPTION_COLUMNS} for i in range(4)]
-    buffer = io.BytesIO()
-    good[0]["image"].save(buffer, "PNG")
-    pictures = [buffer.getvalue(), buffer.getvalue()[:60], b"no picture", buffer.getvalue()]
-    rows[3] = dict.fromkeys(data.CAPTION_COLUMNS, " . ")
-    table = {"image": [{"bytes": picture, "path": None} for picture in pictures]}
-    table |= {name: [row[name] for row in rows] for name in data.CAPTION_COLUMNS}
-    damaged = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
-    with caplog.at_level(logging.WARNING):
-        kept = data.drop_unusable(damaged, "the damaged set")
-    assert len(kept) == 1
-    assert "left out 2 pictures that cannot be decoded and 1 without a caption, of 4" in caplog.text
-    with pytest.raises(InputError, match="no picture that can be decoded"):
-        data.drop_unusable(damaged.select([1, 2, 3]), "the damaged set")
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 nonsense PAR1")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_rows(str(tmp_path), "train")
 
 
-def test_a_sound_data_set_stays_as_it_is(caplog):
-    sound = caption_split(3)
-    assert data.drop_unusable(sound, "sound") is sound
-    assert not caplog.records
+# The forms in which people keep captions
+
+
+@pytest.mark.parametrize(
+    ("columns", "captions"),
+    [
+        ({"caption": ["one", "two", "three"]}, [["one"], ["two"], ["three"]]),
+        ({"text": ["one", "two", "three"]}, [["one"], ["two"], ["three"]]),
+        ({"captions": [["one", "1"], ["two"], ["three", " "]]}, [["one", "1"], ["two"], ["three"]]),
+        ({"text": [["one", "1"], ["two"], ["three"]]}, [["one", "1"], ["two"], ["three"]]),
+        ({"caption_0": [["one"], ["two"], ["three"]]}, [["one"], ["two"], ["three"]]),
+        (
+            {"caption_10": ["b", "b", "b"], "caption_9": ["a", "a", None], "url": ["x", "y", "z"]},
+            [["a", "b"], ["a", "b"], ["b"]],
+        ),
+        ({"title": ["no", "no", "no"], "sentences": [["one"], ["two"], ["three"]]}, [["one"], ["two"], ["three"]]),
+    ],
+)
+def test_captions_are_found_in_columns_of_text_and_of_lists(stored, columns, captions):
+    assert load_rows(stored(**columns), "train").captions == captions
+
+
+def test_named_columns_are_taken(stored):
+    folder = stored(caption=["no", "no", "no"], alt=["one", "two", "three"], titles=[["1"], ["2"], ["3"]])
+    rows = load_rows(folder, "train", caption_columns=["alt", "titles"])
+    assert rows.captions == [["one", "1"], ["two", "2"], ["three", "3"]]
+
+
+def test_a_folder_of_images_with_metadata_is_a_data_set(tmp_path):
+    lines = []
+    for number, image in enumerate(caption_split(4)["image"]):
+        image.save(tmp_path / f"{number}.png")
+        lines.append(f'{{"file_name": "{number}.png", "captions": ["number {number}", "a shape"]}}')
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    rows = load_rows(str(tmp_path), "train")
+    assert rows.captions[3] == ["number 3", "a shape"]
+    assert rows.images[3].size == (64, 64)
+
+
+@pytest.mark.parametrize("stored_as", ["img", "picture"])
+def test_the_only_column_of_images_is_taken(tmp_path, stored_as):
+    caption_split(3).rename_column("image", stored_as).to_parquet(str(tmp_path / "train.parquet"))
+    rows = load_rows(str(tmp_path), "train")
+    assert rows.images[0].size == (64, 64)
+    assert load_rows(str(tmp_path), "train", image_column=stored_as).captions == rows.captions
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        ({"caption_0": [1, 2, 3]}, {}, "column caption_0 of .* must hold text or lists of text, not numbers"),
+        ({"captions": [[1.5], [2.0], [3.0]]}, {}, "column captions of .* not lists of numbers"),
+        ({"text": [{"en": "a"}] * 3}, {}, "column text of .* not nested fields"),
+        ({"url": ["x", "y", "z"]}, {}, "no column of captions, only image, url: name .* as caption_columns"),
+        ({"text": ["a", "b", "c"]}, {"caption_columns": ["alt"]}, "has no column alt, only image, text"),
+        ({"text": ["a", "b", "c"]}, {"image_column": "photo"}, "has no column photo, only image, text"),
+        ({"text": ["a", "b", "c"]}, {"image_column": "text"}, "column text of .* does not hold images but text"),
+        ({"caption": ["\u4e00\u53ea\u72d7"] * 3}, {}, "column caption of .* script .* '\u4e00\u53ea\u72d7'"),
+        ({"caption_1": ["\u0441\u043e\u0431\u0430\u043a\u0430"] * 3}, {}, "column caption_1 of .* script"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence_that_names_the_column(stored, columns, options, message):
+    with pytest.raises(InputError, match=message):
+        load_rows(stored(**columns), "train", **options)
+
+
+def test_two_columns_of_images_need_a_choice(tmp_path):
+    split = caption_split(2)
+    split = split.rename_column("image", "left").add_column(
+        "right", split.cast_column("image", datasets.Image(decode=False))["image"][:]
+    )
+    split.cast_column("right", datasets.Image()).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(InputError, match=r"several columns of images \(left, right\).*image_column"):
+        load_rows(str(tmp_path), "train")
+    assert len(load_rows(str(tmp_path), "train", image_column="right")) == 2
+
+
+def test_other_latin_letters_are_kept_and_a_rare_sign_refuses_nothing(stored):
+    captions = ["ein gro\u00dfer Hund", "en r\u00f8d bold", *["a dog"] * 298, "a sign that says \u72d7"]
+    assert len(load_rows(stored(rows=301, caption=captions), "train")) == 301
+
+
+# Rows that cannot be used
 
 
 @pytest.fixture
-def collator():
-    tokenizer = data.build_tokenizer(CAPTIONS, min_count=1)
-    return data.CaptionCollator(tokenizer, ImgcapImageProcessor(size={"height": 64, "width": 64}), captions=2)
+def damaged(tmp_path):
+    """Rows 1 and 2 have no image that can be decoded, row 3 has no caption."""
+    good = caption_split(6)
+    rows = [{name: good[i][name] for name in COLUMNS} for i in range(6)]
+    rows[3] = dict.fromkeys(COLUMNS, " . ")
+    buffer = io.BytesIO()
+    good[0]["image"].save(buffer, "PNG")
+    images = [buffer.getvalue()] * 6
+    images[1:3] = [buffer.getvalue()[:60], b"no image"]
+    table = {"image": [{"bytes": image, "path": None} for image in images]}
+    table |= {name: [row[name] for row in rows] for name in COLUMNS}
+    dataset = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
+    dataset.to_parquet(str(tmp_path / "train.parquet"))
+    dataset.select([1, 2, 3]).to_parquet(str(tmp_path / "test.parquet"))
+    return str(tmp_path), [[row[name] for name in COLUMNS] for row in rows]
 
 
-def test_a_batch_holds_each_pictures_captions_side_by_side(collator):
-    rows = [
-        {"image": Image.new("L", (9, 5)), "captions": ["a dog runs", "a cat"]},
-        {"image": Image.new("RGBA", (70, 80)), "captions": ["a dog"]},
-    ]
-    batch = collator(rows)
-    assert batch["pixel_values"].shape == (2, 3, 64, 64)
-    assert batch["pixel_values"].dtype == torch.float32
-    end = collator.tokenizer.eos_token_id
-    encode = {text: collator.tokenizer(text).input_ids[1:] for text in ("a dog runs", "a cat", "a dog")}
-    expected = [
-        [*encode["a dog runs"], end],
-        [*encode["a cat"], end, -100],
-        [*encode["a dog"], end, -100],
-        [*encode["a dog"], end, -100],  # one caption serves twice, so that every picture has as many rows
-    ]
-    assert batch["labels"].tolist() == expected
-    start, pad = collator.tokenizer.bos_token_id, collator.tokenizer.pad_token_id
-    assert batch["decoder_input_ids"].tolist()[1] == [start, *encode["a cat"], end]
-    assert batch["decoder_input_ids"].tolist()[0] == [start, *encode["a dog runs"]]
-    assert pad not in batch["labels"].flatten().tolist()
+def test_unusable_rows_are_left_out_and_counted(damaged, caplog):
+    folder, captions = damaged
+    with caplog.at_level(logging.WARNING):
+        rows = load_rows(folder, "train")
+    assert rows.captions == [captions[0], captions[4], captions[5]]
+    assert all(isinstance(image, Image.Image) for image in rows.images)
+    assert "left out 2 images that cannot be decoded and 1 without a caption, of 6 (rows [1, 2, 3])" in caplog.text
+    with pytest.raises(InputError, match="no image that can be decoded"):
+        load_rows(folder, "test")
 
 
-def test_a_cut_caption_has_no_end(collator):
-    collator.max_words = 2
-    labels = collator.labels([["a dog runs", "a cat"], ["a dog swims", "a dog"]])
-    assert labels.shape == (4, 2)
-    assert collator.tokenizer.eos_token_id not in labels.tolist()[0]
+def test_a_limit_counts_usable_rows(damaged):
+    folder, captions = damaged
+    assert load_rows(folder, "train", 2).captions == [captions[0], captions[4]]
+    assert load_rows(folder, "train", 1).captions == [captions[0]]
+    assert len(load_rows(folder, "train", 99)) == 3
 
 
-def test_cached_features_take_the_pictures_place(collator):
-    collator.processor = None
-    grid = np.ones((4, 8), np.float16)
-    batch = collator([{"features": grid, "captions": ["a dog"]}] * 3)
-    assert batch["encoder_outputs"].last_hidden_state.shape == (3, 4, 8)
-    assert batch["encoder_outputs"].last_hidden_state.dtype == torch.float32
-    with pytest.raises(ValueError, match="no processor"):
-        collator.pixels([])
+def test_a_sound_data_set_gives_no_warning(caption_folder, caplog):
+    load_rows(str(caption_folder), "test")
+    assert not caplog.records
 
 
-OFF = {"size": 0, "flip": 0, "rotation": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "perspective": 0}
-
-
-@pytest.mark.parametrize("name", OFF)
-def test_every_augmentation_changes_the_picture_and_can_be_switched_off(name):
-    picture = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
-    plain = data.augmentation(data.AugmentationConfig(**OFF), 32)
-    assert torch.equal(plain(picture), plain(picture))
-    strength = {"flip": 1.0, "rotation": 30.0, "size": 0.8}.get(name, 0.4)
-    changing = data.augmentation(data.AugmentationConfig(**(OFF | {name: strength})), 32)
-    torch.manual_seed(0)
-    changed = [changing(picture) for _ in range(8)]
-    assert all(result.shape == (3, 32, 32) and result.dtype == torch.uint8 for result in changed)
-    assert any(not torch.equal(result, plain(picture)) for result in changed)
+def test_the_fingerprint_changes_with_the_rows(caption_folder):
+    whole, again, part = (load_rows(str(caption_folder), "train", limit) for limit in (None, 12, 5))
+    assert whole.fingerprint == again.fingerprint != part.fingerprint

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from shapes import caption_split
+from shapes import caption_split, captioned_images
 
 from imgcap.cli.main import main
 from imgcap.errors import InputError
 from imgcap.evaluation.confidence import MIN_IMAGES, calibrate, calibrate_captioner, fit, reliability
+from imgcap.evaluation.run import CaptionedSplit
 from imgcap.hub.card import write_confidence
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import confidence, logistic
@@ -124,15 +125,16 @@ def test_too_few_pictures_are_refused():
 
 def test_a_calibration_lives_with_the_model(calibrated):
     before = json.loads((calibrated / "config.json").read_text())
-    split = caption_split(MIN_IMAGES)
-    captions = [text if row % 3 else "A cat." for row, text in enumerate(split["caption_2"])]
-    report = calibrate_captioner(calibrated, split, captions)
+    rows = captioned_images(MIN_IMAGES)
+    captions = [texts[2] if row % 3 else "A cat." for row, texts in enumerate(rows.captions)]
+    scores = np.random.default_rng(0).normal(-1, 0.5, MIN_IMAGES)
+    report = calibrate_captioner(calibrated, CaptionedSplit(rows, captions, scores))
     after = json.loads((calibrated / "config.json").read_text())
     assert after == before | {"confidence_slope": report["slope"], "confidence_intercept": report["intercept"]}
     assert json.loads((calibrated / "confidence.json").read_text()) == report
     assert report["share"] == pytest.approx(2 / 3, abs=0.05)  # those whose caption is one of the references
     config = load_captioner(str(calibrated))[0].config
-    assert 0 < confidence(config, -2.0) < 1
+    assert confidence(config, -2.0) == logistic(np.array(-2.0), report["slope"], report["intercept"])
     assert not list(calibrated.glob("*.tmp"))
 
 

@@ -3,7 +3,6 @@ import io
 import re
 from html.parser import HTMLParser
 
-import datasets
 import numpy as np
 import pytest
 import shapes
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgcap.data import loading as data
+from imgcap.data.loading import CaptionedImages
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import cider_of_each, score
 from imgcap.evaluation.mistakes import KINDS
@@ -62,7 +61,7 @@ class Page(HTMLParser):
 
 def summarize(model, split, captions):
     """As `imgcap.evaluation.run.summarize`, without Java."""
-    scores = score(captions, data.references(split), bootstrap=20, with_meteor=False)
+    scores = score(captions, split.captions, bootstrap=20, with_meteor=False)
     return {"model": model, "split": "test", "n": len(split), **scores}
 
 
@@ -75,15 +74,15 @@ def write(folder, split, captions):
 @pytest.fixture(scope="module")
 def seventy(tmp_path_factory):
     """Seventy pictures, the captions of every third wrong and of every third right."""
-    split = shapes.caption_split(70)
-    references = data.references(split)
+    split = shapes.captioned_images(70)
+    references = split.captions
     captions = [(row[0], row[2], "a man and two dogs")[number % 3] for number, row in enumerate(references)]
     return split, captions, Page(write(tmp_path_factory.mktemp("report"), split, captions))
 
 
 def test_best_median_and_worst_stand_in_order_beside_their_references(seventy):
     split, captions, page = seventy
-    references = data.references(split)
+    references = split.captions
     cider = cider_of_each(captions, references)
     for name, rows in ranked(cider).items():
         cards = page.cards[name]
@@ -103,8 +102,8 @@ def test_the_pictures_are_in_the_page_and_nothing_is_fetched(seventy):
     scheme, payload = card["image"]["src"].split(",")
     assert scheme == "data:image/jpeg;base64"
     shown = Image.open(io.BytesIO(base64.b64decode(payload)))
-    assert shown.size == (int(card["image"]["width"]), int(card["image"]["height"])) == split[row]["image"].size
-    assert np.abs(np.asarray(shown, float) - np.asarray(split[row]["image"], float)).mean() < 8
+    assert shown.size == (int(card["image"]["width"]), int(card["image"]["height"])) == split.images[row].size
+    assert np.abs(np.asarray(shown, float) - np.asarray(split.images[row], float)).mean() < 8
     assert card["image"]["alt"] == f"Photograph: {card['references'][0]}"
     addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
     assert all(address.startswith(("data:image/jpeg", "#")) for address in addresses)
@@ -113,7 +112,7 @@ def test_the_pictures_are_in_the_page_and_nothing_is_fetched(seventy):
     assert {address[1:] for address in addresses if address.startswith("#")} == targets
 
 
-def test_scores_and_mistakes_are_told(seventy):
+def test_scores_and_mistakes_are_shown(seventy):
     split, captions, page = seventy
     text = " ".join(page.text.split())
     summary = summarize("a/model", split, captions)
@@ -127,7 +126,7 @@ def test_scores_and_mistakes_are_told(seventy):
 
 
 def test_contradicted_captions_are_shown_with_what_contradicts_them(tmp_path):
-    split = shapes.caption_split(9)
+    split = shapes.captioned_images(9)
     colours = ("red", "green", "blue")
     captions = [f"A {colours[(number // 2 + 1) % 3]} thing" for number in range(9)]  # always the next one
     page = Page(write(tmp_path, split, captions))
@@ -137,10 +136,8 @@ def test_contradicted_captions_are_shown_with_what_contradicts_them(tmp_path):
 
 
 def test_hostile_text_is_shown_and_does_nothing(tmp_path):
-    split = shapes.caption_split(3)
-    split = datasets.Dataset.from_dict(
-        {"image": split["image"], **{name: [HOSTILE] * 3 for name in data.CAPTION_COLUMNS}}
-    ).cast_column("image", datasets.Image())
+    split = shapes.captioned_images(3)
+    split = CaptionedImages("hostile", split.dataset, [[HOSTILE] * 5] * 3)
     place = tmp_path / "<b>&.html"
     summary = summarize("</title><script>evil()</script>", split, [HOSTILE] * 3)
     write_report(place, summary, split, [HOSTILE] * 3)
@@ -161,7 +158,7 @@ def test_a_picture_stands_once_in_a_section_and_in_one_section(pictures, shown):
 
 @pytest.mark.parametrize("pictures", [1, 4])
 def test_a_few_pictures_are_enough(tmp_path, pictures):
-    split = shapes.caption_split(pictures)
+    split = shapes.captioned_images(pictures)
     page = Page(write(tmp_path, split, ["a red disc"] * pictures))
     assert [len(page.cards[name]) for name in ("best", "median", "worst")] == [1, 1, 1]
 
@@ -194,7 +191,7 @@ def test_a_report_that_cannot_be_written_is_refused_in_a_sentence(tmp_path):
         check_place(tmp_path / "nowhere" / "report.html")
     with pytest.raises(InputError, match="is a folder: give the name of a file"):
         check_place(tmp_path)
-    split = shapes.caption_split(1)
+    split = shapes.captioned_images(1)
     for length in (250, 300):  # the first is too long only for the file that is written beside it
         with pytest.raises(InputError, match="cannot be written: File name too long"):
             write_report(tmp_path / ("a" * length), summarize("m", split, ["a"]), split, ["a"])
@@ -203,5 +200,5 @@ def test_a_report_that_cannot_be_written_is_refused_in_a_sentence(tmp_path):
 
 def test_a_report_replaces_the_one_before_and_leaves_nothing_beside_it(tmp_path):
     (tmp_path / "report.html").write_text("yesterday's")
-    assert "yesterday's" not in Page(write(tmp_path, shapes.caption_split(3), ["a red disc"] * 3)).text
+    assert "yesterday's" not in Page(write(tmp_path, shapes.captioned_images(3), ["a red disc"] * 3)).text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import CAPTIONS
 
-from imgcap.data.loading import build_tokenizer
+from imgcap.data.vocabulary import build_tokenizer
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, torchvision_ops
 from imgcap.model.decoding import as_sentence, generation_options

@@ -17,7 +17,7 @@ def save_tiny_captioner(folder: Path) -> None:
     import torch
 
     from imgcap.inference.checkpoint import save_captioner
-    from imgcap.data.loading import build_tokenizer
+    from imgcap.data.vocabulary import build_tokenizer
     from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
 
     torch.manual_seed(0)

@@ -1,0 +1,27 @@
+"""Say where a captioner's weights came from."""
+
+from pathlib import Path
+
+
+def provenance_text(init_from: str, encoder_weights: str) -> str:
+    """Return as Markdown where the weights came from: the text of the stage before, if any, and one sentence more.
+
+    If a file of encoder weights has a README.md beside it, its text is quoted, since a file's name says little.
+    """
+    if init_from:
+        return f"{_earlier(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`.\n"
+    weights = Path(encoder_weights)
+    if weights.is_dir():
+        return f"{_earlier(weights)}Then the encoder alone was taken from the checkpoint `{weights.name}`.\n"
+    if encoder_weights == "none":
+        return "Encoder: random weights, no ImageNet.\n"
+    if not weights.is_file():
+        return f"Encoder weights: torchvision's `{encoder_weights}`.\n"
+    readme = weights.parent / "README.md"
+    quoted = "".join(f"> {line}\n" for line in readme.read_text().splitlines()) if readme.is_file() else ""
+    return f"Encoder weights: the file `{weights.name}`.\n\n{quoted}\n"
+
+
+def _earlier(captioner: Path) -> str:
+    path = captioner / "provenance.md"
+    return path.read_text() if path.is_file() else ""

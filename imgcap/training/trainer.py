@@ -1,0 +1,222 @@
+"""transformers' Trainer for captioners: two learning rates, two objectives, and an evaluation that writes captions."""
+
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Trainer, TrainerControl, TrainingArguments
+
+from imgcap.data.augmentation import augmentation
+from imgcap.data.collator import CaptionCollator, ImageCollator
+from imgcap.data.grids import cached_views
+from imgcap.data.loading import CaptionedImages
+from imgcap.errors import InputError
+from imgcap.evaluation.metrics import score
+from imgcap.evaluation.run import encode, write_captions
+from imgcap.inference.alternatives import breaks_off
+from imgcap.inference.device import device
+from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+from imgcap.training.recipe import Recipe
+from imgcap.training.self_critical import SelfCriticalLoss
+
+_GRIDS_TOGETHER = 64  # cached grids that are decoded in one batch
+
+
+class TrainingRows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Images or their cached grids, each with its captions; one of several views is drawn each time."""
+
+    def __init__(self, rows: CaptionedImages, views: list[NDArray[np.float16]] | None = None) -> None:
+        self.rows = rows
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        captions = self.rows.captions[row]
+        if self.views is None:
+            return {"image": self.rows.images[row], "captions": captions}
+        view = self.views[int(torch.randint(len(self.views), ()))]
+        return {"features": view[row], "captions": captions}
+
+
+class CaptionTrainer(Trainer):
+    """Train a captioner, and score the captions that it writes of the validation split."""
+
+    control: TrainerControl
+
+    def __init__(
+        self,
+        *args: Any,
+        encoder_learning_rate: float,
+        validation: CaptionedImages,
+        validation_grids: NDArray[np.float16] | None,
+        processor: ImgcapProcessor,
+        self_critical: SelfCriticalLoss | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.self_critical = self_critical
+        self.encoder_learning_rate = encoder_learning_rate
+        self.validation = validation
+        self.validation_grids = validation_grids
+        self.processor = processor
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002 - the Trainer's signature
+        """Return AdamW; the encoder has its own rate, and no weight decay that would pull it from ImageNet to zero."""
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        decayed = set(self.get_decay_parameter_names(self.model))
+        groups: list[dict[str, Any]] = [
+            {"params": [p for n, p in named if n.startswith("encoder.")], "lr": self.encoder_learning_rate,
+             "weight_decay": 0.0},
+            {"params": [p for n, p in named if not n.startswith("encoder.") and n in decayed]},
+            {"params": [p for n, p in named if not n.startswith("encoder.") and n not in decayed],
+             "weight_decay": 0.0},
+        ]  # fmt: skip
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.args.learning_rate, betas=(0.9, 0.98), weight_decay=self.args.weight_decay,
+        )  # fmt: skip
+        return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the self-critical loss if the stage has one, otherwise cross-entropy, smoothed by the Trainer."""
+        if self.self_critical is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return self.self_critical(model, **inputs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log; with a self-critical loss also the last batch's mean reward and the share of its captions that ended."""
+        if self.self_critical is not None and "loss" in logs:
+            logs |= {"reward": self.self_critical.reward, "ended": self.self_critical.ended}
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Return BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` does.
+
+        Also the share of captions that break off ("a man in a"), which a wrong reward would make common.
+        """
+        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
+            captions = write_captions(self.model, self.processor, self._validation_grids())
+        scores = score(captions, self.validation.captions, bootstrap=0, with_meteor=False)
+        metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
+        metrics["eval_broken_off"] = float(np.mean([breaks_off(caption) for caption in captions]))
+        self.log(metrics)
+
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def adopt(self, name: str, weights: Mapping[str, Tensor]) -> None:
+        """Load `weights` into the model unless the best checkpoint scores higher; log the outcome under `name`."""
+        best = copy.deepcopy(self.model.state_dict())
+        self.model.load_state_dict(weights)
+        cider = self.evaluate()["eval_CIDEr"]
+        kept = cider >= cast("float", self.state.best_metric)
+        if not kept:
+            self.model.load_state_dict(best)
+        self.log({f"{name}_CIDEr": cider, f"{name}_kept": kept})
+
+    def _validation_grids(self) -> Iterator[Tensor]:
+        if self.validation_grids is None:
+            yield from encode(self.model, self.processor, self.validation)
+            return
+        for start in range(0, len(self.validation_grids), _GRIDS_TOGETHER):
+            yield torch.from_numpy(self.validation_grids[start : start + _GRIDS_TOGETHER].astype(np.float32))
+
+
+def training_arguments(recipe: Recipe) -> TrainingArguments:
+    """Return the Trainer's arguments; under `accelerate launch` the processes share the recipe's batch.
+
+    Raises:
+        InputError: the batch cannot be shared equally, or the objective cannot be trained in several processes.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(Path(recipe.output) / "checkpoints"),
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        warmup_steps=recipe.warmup_steps,
+        lr_scheduler_type="cosine",
+        label_smoothing_factor=0.0 if recipe.self_critical else recipe.label_smoothing,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=recipe.bf16,
+        use_cpu=device().type == "cpu",
+        seed=recipe.seed,
+        dataloader_num_workers=0 if recipe.frozen else recipe.workers,
+        remove_unused_columns=False,
+        logging_steps=20,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=max(2, recipe.average_last + 1),  # the best one may be older than those averaged
+        load_best_model_at_end=True,
+        metric_for_best_model="CIDEr",
+        greater_is_better=True,
+        report_to="none",
+    )
+    processes = arguments.world_size
+    if recipe.self_critical and processes > 1:
+        raise InputError("Self-critical training draws captions word by word and runs in one process: leave accelerate "
+                         "launch out for this stage.")  # fmt: skip
+    if recipe.batch_size % processes:
+        raise InputError(f"batch_size is {recipe.batch_size} and cannot be shared equally by {processes} processes.")
+    arguments.per_device_train_batch_size = recipe.batch_size // processes
+    return arguments
+
+
+def make_trainer(
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    model: ImgcapForImageCaptioning,
+    processor: ImgcapProcessor,
+    training: CaptionedImages,
+    validation: CaptionedImages,
+) -> CaptionTrainer:
+    """Return the stage's trainer; a frozen encoder's grids are computed first.
+
+    Args:
+        recipe: of the stage.
+        arguments: what `training_arguments` returned.
+        model: with which the stage begins.
+        processor: of the model.
+        training: images and captions to train on.
+        validation: images and captions to choose the best checkpoint by.
+    """
+    model.encoder.requires_grad_(not recipe.frozen)
+    self_critical = (
+        SelfCriticalLoss(
+            training.captions, processor.tokenizer, recipe.samples, recipe.max_length - 1, recipe.temperature
+        )
+        if recipe.self_critical
+        else None
+    )
+    collators = ImageCollator if recipe.self_critical else CaptionCollator
+    views = grids = None
+    if recipe.frozen:
+        model.to(arguments.device)
+        cache, plain = Path(recipe.cache), CaptionCollator(processor.tokenizer, processor.image_processor)
+        with arguments.main_process_first(desc="features"):  # the others read what the first process wrote
+            views = cached_views(cache, model, training, plain, recipe.augmentation, recipe.feature_views)
+            grids = cached_views(cache, model, validation, plain, recipe.augmentation, 1)[0]
+        collator = collators(processor.tokenizer)
+    else:
+        augment = augmentation(recipe.augmentation, model.config.image_size)
+        collator = collators(processor.tokenizer, processor.image_processor, augment)
+    return CaptionTrainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=TrainingRows(training, views),
+        eval_dataset=TrainingRows(validation),
+        encoder_learning_rate=recipe.encoder_learning_rate,
+        validation=validation,
+        validation_grids=grids,
+        processor=processor,
+        self_critical=self_critical,
+    )

@@ -1,0 +1,90 @@
+"""The model and its inputs are placed by one function; the `meta` device stands for a GPU here."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from shapes import captioned_images
+from transformers.modeling_outputs import BaseModelOutput
+
+from imgcap.data import grids
+from imgcap.data.augmentation import AugmentationConfig
+from imgcap.data.collator import CaptionCollator
+from imgcap.evaluation import run
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.confidence import mean_log_probabilities
+from imgcap.inference.device import device
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_gpu_is_used_if_there_is_one(present, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    assert device().type == ("cuda" if present else "cpu")
+
+
+def test_the_model_goes_to_the_device_and_images_follow_it(tiny_captioner, monkeypatch):
+    monkeypatch.setattr(run, "device", lambda: META)
+    placed = []
+
+    def write(model, processor, batches):
+        placed.append((model.device, [grid.device for grid in batches]))
+        return ["A dog."] * 3
+
+    monkeypatch.setattr(run, "write_captions", write)
+    monkeypatch.setattr(run, "mean_log_probabilities", lambda model, processor, grid, texts: np.zeros(len(grid)))
+    captioned = run.caption_split(str(tiny_captioner), captioned_images(3))
+    assert placed == [(META, [META])]
+    assert captioned.captions == ["A dog."] * 3
+
+
+def test_cached_grids_follow_the_model(tiny_captioner, monkeypatch):
+    _, processor = load_captioner(str(tiny_captioner))
+    asked = []
+
+    def generate(encoder_outputs):
+        asked.append(encoder_outputs.last_hidden_state.device)
+        return torch.zeros(2, 3, dtype=torch.int64)
+
+    model = SimpleNamespace(device=META, training=False, eval=lambda: None, train=lambda mode: None, generate=generate)
+    run.write_captions(model, processor, [torch.zeros(2, 4, 8)])
+    assert asked == [META]
+
+
+def test_scores_are_computed_where_the_grid_is(tiny_captioner):
+    model, processor = load_captioner(str(tiny_captioner))
+    moved = model.to(META)
+    seen = []
+
+    def forward(encoder_outputs, labels):
+        seen.extend([encoder_outputs.last_hidden_state.device, labels.device])
+        raise StopIteration
+
+    moved.forward = forward
+    with pytest.raises(StopIteration):
+        mean_log_probabilities(moved, processor, torch.zeros(1, 4, 8, device=META), ["a dog"])
+    assert seen == [META, META]
+
+
+def test_images_are_encoded_where_the_model_is_and_their_grids_come_back(tmp_path, tiny_captioner):
+    model, processor = load_captioner(str(tiny_captioner))
+    seen = []
+
+    class Encoder(torch.nn.Module):
+        channels = model.encoder.channels
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, pixels):
+            seen.append(pixels.device)
+            return BaseModelOutput(last_hidden_state=torch.ones(len(pixels), 4, self.channels))
+
+    fake = SimpleNamespace(encoder=Encoder(), config=model.config, device=META)
+    collator = CaptionCollator(processor.tokenizer, processor.image_processor)
+    (made,) = grids.cached_views(tmp_path, fake, captioned_images(3), collator, AugmentationConfig(), 1)
+    assert seen == [META]
+    assert np.array_equal(made, np.ones((3, 4, model.encoder.channels)))
