@@ -19,11 +19,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
-from imgcap.evaluation.cider import CiderD
 from imgcap.evaluation.confidence import GOOD
 from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import overlap, write_different
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import confidence
 from imgcap.model.decoding import generation_options
 from imgcap.reading import LENGTHS, Length

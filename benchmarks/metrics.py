@@ -17,8 +17,8 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from imgcap.evaluation import metrics
-from imgcap.evaluation.cider import CiderD
 from imgcap.evaluation.ptb import tokenize
+from imgcap.inference.cider import CiderD
 
 
 def make_captions(pictures: int) -> tuple[list[str], list[list[str]]]:

@@ -19,7 +19,7 @@ from pycocoevalcap.bleu import bleu_scorer
 from pycocoevalcap.rouge import rouge
 
 from imgcap.evaluation import meteor
-from imgcap.evaluation.cider import CiderD
+from imgcap.inference.cider import CiderD
 from imgcap.errors import InputError
 from imgcap.evaluation.ptb import tokenize
 

@@ -6,9 +6,7 @@ again and again, one trained by cross-entropy says anything at temperature 2. Wh
 model's own unaltered probability, and the likeliest are taken that share few content words with those before them.
 """
 
-import re
 from collections.abc import Iterable
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.sampling import sample
+from imgcap.inference.wording import content_words, well_formed
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.model.decoding import generation_options
 
@@ -24,17 +23,6 @@ SAMPLES = 24  # captions drawn a picture, equally many at each temperature
 MOST_SHARED = 0.5  # of the content words of two captions together
 LEAST_LIKELY = 0.8  # nats a token below the caption itself; further down bold draws stop making sense
 SEED = 0
-
-_LOOSE = (
-    "a an the and or of in on at to by for from with into onto through near next while as is are has have his her "
-    "their its that who which"
-)
-_LITTLE = "but over up down out off was were be being he she it they there this some one group front"
-_ENDING = re.compile(r"(?:(.)\1)?(?<=..)(?:ing|ed|es|s|e)$")
-DANGLING = frozenset(_LOOSE.split())
-"""Words that a caption broken off too early ends in."""
-FUNCTION_WORDS = DANGLING | frozenset(_LITTLE.split())
-"""Words that say little of a picture alone."""
 
 
 @torch.inference_mode()
@@ -74,31 +62,6 @@ def write_different(
     others = [text for text in others if likely[text] >= likely[caption] - LEAST_LIKELY]
     chosen = choose(caption, sorted(others, key=order.__getitem__, reverse=True), count)
     return [(text, likely[text]) for text in (caption, *chosen)]
-
-
-def breaks_off(caption: str) -> bool:
-    """Whether a caption ends in a word that calls for another ("a man in a"), or is empty."""
-    words = caption.lower().rstrip(".").split()
-    return not words or words[-1] in DANGLING
-
-
-def well_formed(caption: str) -> bool:
-    """Whether a caption can be shown: three words, none of them <unk>, no word or trigram said twice, no loose end."""
-    words = caption.lower().rstrip(".").split()
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    return (
-        len(words) >= 3
-        and "<unk>" not in words
-        and not breaks_off(caption)
-        and len(set(trigrams)) == len(trigrams)
-        and all(first != second for first, second in pairwise(words))
-    )
-
-
-def content_words(caption: str) -> frozenset[str]:
-    """The stems of a caption's words that name something ("run" for "runs" and "running"); of all where none does."""
-    words = frozenset(caption.lower().rstrip(".").split())
-    return frozenset(_ENDING.sub(r"\1", word) for word in words - FUNCTION_WORDS or words)
 
 
 def overlap(first: str, second: str) -> float:

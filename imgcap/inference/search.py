@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.engine import Engine
+from imgcap.inference.wording import WordingRules
 
 NEVER = np.float32(-1e9)
 """The score of what is not there, as in transformers."""
@@ -28,6 +29,7 @@ class SearchOptions:
     suppress_tokens: ids that no caption holds.
     min_length, max_length: tokens of a caption, the start token among them.
     start, end: ids of the tokens a caption begins and ends with.
+    wording: rules that every caption keeps; None for those of `generate()` alone.
     """
 
     num_beams: int
@@ -38,6 +40,7 @@ class SearchOptions:
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     suppress_tokens: tuple[int, ...] = ()
+    wording: WordingRules | None = None
 
     @classmethod
     def read(cls, generation: dict[str, Any]) -> "SearchOptions":
@@ -149,6 +152,8 @@ def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: 
         last = sequences[:, length - size + 1 :]
         row, place = np.nonzero((windows[..., :-1] == last[:, None]).all(-1))
         logarithms[row, windows[row, place, -1]] = -np.inf
+    if options.wording is not None:
+        options.wording.ban(logarithms, sequences)
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from imgcap.data.vocabulary import END, clean_caption
-from imgcap.evaluation.cider import CiderD
+from imgcap.inference.cider import CiderD
 from imgcap.inference.sampling import Samples, sample
 from imgcap.model import ImgcapForImageCaptioning
 

@@ -20,7 +20,7 @@ from imgcap.data.loading import CaptionedImages
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
-from imgcap.inference.alternatives import breaks_off
+from imgcap.inference.wording import breaks_off
 from imgcap.inference.device import device
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.recipe import Recipe

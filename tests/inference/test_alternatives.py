@@ -5,16 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcap.inference.alternatives import (
-    LEAST_LIKELY,
-    MOST_SHARED,
-    breaks_off,
-    choose,
-    overlap,
-    well_formed,
-    write_different,
-)
+from imgcap.inference.alternatives import LEAST_LIKELY, MOST_SHARED, choose, overlap, write_different
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.wording import well_formed
 
 WORDS = ["a", "the", "of", "on", "dog", "cat", "man", "woman", "runs", "sits", "red", "blue", "grass", "ball", "<unk>"]
 CAPTIONS = st.lists(st.sampled_from(WORDS), max_size=10).map(lambda words: f"{' '.join(words).capitalize()}.")
@@ -29,26 +22,6 @@ def loaded(tiny_captioner):
 def grid(loaded):
     model, _ = loaded
     return torch.randn(1, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.mark.parametrize(
-    "caption",
-    [
-        "A dog.", "A man rides a bicycle down the.", "A dog runs with a <unk>.", "A man in a man in a man in a hat.",
-        "A dog dog runs on grass.", "", ".",
-    ],
-)  # fmt: skip
-def test_what_nobody_would_say_is_not_shown(caption):
-    assert not well_formed(caption)
-
-
-@pytest.mark.parametrize(("caption", "broken"), [("A man in a.", True), ("", True), ("A man in a hat.", False)])
-def test_a_caption_that_calls_for_another_word_breaks_off(caption, broken):
-    assert breaks_off(caption) is broken
-
-
-def test_an_ordinary_caption_is_well_formed():
-    assert well_formed("A man in a red shirt and a woman with a blue hat run.")
 
 
 def test_turning_the_small_words_around_makes_no_other_caption():

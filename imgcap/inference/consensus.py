@@ -1,0 +1,88 @@
+"""Choose the caption that the others agree with: minimum Bayes risk decoding (Kumar and Byrne, 2004, NAACL).
+
+The most probable caption of a beam search is not the best one. Each caption found is compared with all of them by
+CIDEr-D, each weighted by its probability, and the one with the highest expected CIDEr-D is taken (Bertsch et al., 2023,
+arXiv:2310.01387). Document frequencies come from the training captions; they are kept beside the model's weights.
+`benchmarks/consensus.py` compares this with other evidence, such as captions drawn at random.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from imgcap.errors import InputError
+from imgcap.inference.cider import CiderD, Gram, document_frequencies
+
+FILE = "document_frequencies.safetensors"
+SHARPNESS = 6.0
+"""How much a caption's probability counts: its weight is exp(SHARPNESS * mean log-probability per token)."""
+_ORDER = 4
+_LIMIT = 2**16  # ids and counts are stored in 16 bits
+
+
+def expected_cider(
+    scorer: CiderD, candidates: Sequence[Sequence[int]], log_probabilities: Sequence[float], sharpness: float = SHARPNESS
+) -> NDArray[np.float64]:
+    """Return how well each candidate agrees with all of them, 0-10.
+
+    Args:
+        scorer: with the training captions' document frequencies.
+        candidates: ids of captions of one picture, without start and end token; all different.
+        log_probabilities: of each candidate, divided by its number of tokens.
+        sharpness: 0 gives every candidate the same weight.
+    """
+    weights = np.exp(sharpness * (np.asarray(log_probabilities) - max(log_probabilities)))
+    return scorer.score(candidates, candidates, (weights / weights.sum()).tolist())
+
+
+def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]], unknown: int) -> None:
+    """Write the document frequencies of training captions into a captioner's folder.
+
+    N-grams of a single picture are left out, since absent ones count as one; so are those with an unknown word, which
+    no caption written has. For Flickr8k and 2540 words the file has 0.6 MB.
+
+    Args:
+        folder: of the captioner.
+        references: ids of each training picture's captions, without start and end token.
+        unknown: id of the unknown word.
+
+    Raises:
+        InputError: there is no picture, or the vocabulary or the data set is too large for the file.
+    """
+    counts, documents = document_frequencies(references)
+    kept = {gram: count for gram, count in counts.items() if count > 1 and unknown not in gram}
+    if not documents:
+        raise InputError("Document frequencies need the captions of at least one picture.")
+    if documents >= _LIMIT or any(max(gram) >= _LIMIT for gram in kept):  # type: ignore[type-var]
+        raise InputError(f"Document frequencies can be stored for fewer than {_LIMIT} pictures and words.")
+    grams = np.zeros((len(kept), _ORDER), np.uint16)
+    for row, gram in enumerate(kept):
+        grams[row, : len(gram)] = gram
+    lengths = np.array([len(gram) for gram in kept], np.uint8)
+    tensors = {"grams": grams, "lengths": lengths, "counts": np.array([*kept.values()], np.uint16)}
+    save_file(tensors, folder / FILE, metadata={"documents": str(documents)})
+
+
+def load_scorer(folder: Path) -> CiderD | None:
+    """Return the CIDEr-D scorer with the document frequencies in a captioner's folder; None if it has none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            documents = int(file.metadata()["documents"])
+            grams, lengths, counts = (file.get_tensor(name).tolist() for name in ("grams", "lengths", "counts"))
+            known: Mapping[Gram, int] = {
+                tuple(gram[:length]): count for gram, length, count in zip(grams, lengths, counts, strict=True)
+            }
+            return CiderD.from_frequencies(known, documents)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error

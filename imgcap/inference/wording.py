@@ -1,0 +1,142 @@
+"""Rules of wording that hold for every caption shown, whatever its length: no repeated content word, no loose end.
+
+`WordingRules` enforces them word by word inside a search, `well_formed` judges a finished caption, and `with_articles`
+corrects the one mistake whose correction is certain, "a" before a vowel sound.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_WORDS = 3
+
+_LOOSE = (
+    "a an the and or of in on at to by for from with into onto through near next while as is are has have his her "
+    "their its that who which"
+)
+_LITTLE = "but over up down out off was were be being he she it they there this some one group front"
+_NUMERALS = "two three four five six seven eight nine ten 2 3 4 5 6 7 8 9"
+_ENDING = re.compile(r"(?:(.)\1)?(?<=..)(?:ing|ed|es|s|e)$")
+DANGLING = frozenset(_LOOSE.split())
+"""Words that a caption broken off too early ends in."""
+FUNCTION_WORDS = DANGLING | frozenset(_LITTLE.split())
+"""Words that say little of a picture alone."""
+REPEATABLE = FUNCTION_WORDS | frozenset(_NUMERALS.split())
+"""Words that a caption may say twice: "two men and two women"."""
+
+_ARTICLE = re.compile(r"\b([Aa])(n?)( )([\w'-]+)")
+# Words that are written with a vowel and spoken with a consonant ("a unicycle", "a one-armed man"), and the reverse.
+_CONSONANT_SOUND = re.compile(
+    r"(?:eu|ewe|one(?!r)|once|ouija|u(?:$|-|k|ni(?!d|m|n[^-])|s(?:a|e|u)|t(?:en|il|op)|r(?:an|in)))", re.IGNORECASE
+)
+_VOWEL_SOUND = re.compile(r"(?:hour|honest|honou?r|heir|x-?ray|8|11$|18$|(?:suv|lsu|smu|fbi|mba|nba|led)$)", re.IGNORECASE)
+
+
+def words_of(caption: str) -> list[str]:
+    """Return the words of a caption as shown, in lower case and without its full stop."""
+    return caption.lower().rstrip(".").split()
+
+
+def stem(word: str) -> str:
+    """Return what a word shares with its other forms: "run" for "runs" and "running"."""
+    return _ENDING.sub(r"\1", word)
+
+
+def content_words(caption: str) -> frozenset[str]:
+    """Return the stems of the words that name something, or of all words if none does."""
+    words = frozenset(words_of(caption))
+    return frozenset(map(stem, words - FUNCTION_WORDS or words))
+
+
+def breaks_off(caption: str) -> bool:
+    """Return whether a caption ends in a word that calls for another ("a man in a"), or is empty."""
+    words = words_of(caption)
+    return not words or words[-1] in DANGLING
+
+
+def repeats_itself(caption: str) -> bool:
+    """Return whether a caption has a content word twice, in whatever form, or any word or trigram twice in a row."""
+    words = words_of(caption)
+    stems = [stem(word) for word in words if word not in REPEATABLE]
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return (
+        len(set(stems)) < len(stems)
+        or len(set(trigrams)) < len(trigrams)
+        or any(first == second for first, second in pairwise(words))
+    )
+
+
+def well_formed(caption: str) -> bool:
+    """Return whether a caption may be shown: three words, all known, nothing repeated, no loose end."""
+    words = words_of(caption)
+    return (
+        len(words) >= LEAST_WORDS and "<unk>" not in words and not breaks_off(caption) and not repeats_itself(caption)
+    )
+
+
+def with_articles(caption: str) -> str:
+    """Return the caption with "an" before a vowel sound and "a" before a consonant; unsure cases stay as they are."""
+    return _ARTICLE.sub(_article, caption)
+
+
+def _article(match: re.Match[str]) -> str:
+    letter, n, space, word = match.groups()
+    if _VOWEL_SOUND.match(word):
+        n = "n"
+    elif _CONSONANT_SOUND.match(word):
+        n = ""
+    elif word[0].lower() in "aeiou":
+        n = "n"
+    elif word.isalpha() and re.search("[aeiouy]", word[1:]):  # not an abbreviation that is spelled
+        n = ""
+    return f"{letter}{n}{space}{word}"
+
+
+@dataclass(frozen=True, eq=False)
+class WordingRules:
+    """The rules above for one vocabulary, as what may not be the next word.
+
+    vocabulary: the word of each id.
+    special: ids that are no words (padding, start, end, unknown).
+    end: id of the token that ends a caption.
+    """
+
+    vocabulary: Sequence[str]
+    special: Collection[int]
+    end: int
+
+    @cached_property
+    def _stems(self) -> NDArray[np.int64]:
+        """(V,): a number for each stem that may occur once, 0 for words that may occur often."""
+        numbers: dict[str, int] = {}
+        special = set(self.special)
+        return np.array([
+            0 if place in special or word in REPEATABLE else numbers.setdefault(stem(word), len(numbers) + 1)
+            for place, word in enumerate(self.vocabulary)
+        ])  # fmt: skip
+
+    @cached_property
+    def _dangling(self) -> NDArray[np.bool_]:
+        return np.array([word in DANGLING for word in self.vocabulary])
+
+    @cached_property
+    def _count(self) -> int:
+        return int(self._stems.max(initial=0)) + 1
+
+    def ban(self, logarithms: NDArray[np.float32], sequences: NDArray[np.int64]) -> None:
+        """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), start tokens included."""
+        rows, length = sequences.shape
+        used = np.zeros((rows, self._count), bool)
+        used[np.arange(rows)[:, None], self._stems[sequences]] = True
+        used[:, 0] = False
+        logarithms[used[:, self._stems]] = -np.inf
+        last = sequences[:, -1]
+        logarithms[np.arange(rows), last] = -np.inf
+        logarithms[self._dangling[last], self.end] = -np.inf
+        if length <= LEAST_WORDS:
+            logarithms[:, self.end] = -np.inf
