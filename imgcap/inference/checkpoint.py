@@ -2,6 +2,7 @@
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from safetensors import SafetensorError
 from imgcap.errors import InputError
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
-UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)  # raised by from_pretrained if there is no captioner
+# What loading raises if there is no captioner.
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcessor]:
@@ -20,13 +22,23 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
         InputError: there is nothing that this version can load.
     """
     try:
-        model = ImgcapForImageCaptioning.from_pretrained(source, dtype=torch.float32)
+        model, loaded = ImgcapForImageCaptioning.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
         processor = ImgcapProcessor.from_pretrained(source)
     except UNREADABLE as error:
         raise InputError(
             f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
         ) from error
+    _check_weights(source, model, sorted(loaded["missing_keys"]))
     return model.eval(), processor
+
+
+def _check_weights(source: str, model: ImgcapForImageCaptioning, missing: Sequence[str]) -> None:
+    """Raise InputError unless every weight was in the file and is a number: others would be random, or spread NaN."""
+    if missing:
+        raise InputError(f"The captioner in {source!r} lacks {missing[0]!r}: copy its files again, or take another.")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{name!r} of the captioner in {source!r} is not finite: take another checkpoint.")
 
 
 def save_captioner(folder: Path, model: ImgcapForImageCaptioning, processor: ImgcapProcessor) -> None:

@@ -35,19 +35,20 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """A page in a browser of its own; what fails on it, a script or a file of the app, fails the test."""
+    """A page in a browser of its own; what fails on it, a script or a file of the app, fails the test.
+
+    `refused` are the statuses with which the test has the server refuse something.
+    """
     contexts, faults = [], []
 
-    def open_it(**options: object) -> Page:
+    def open_it(refused: frozenset[int] = frozenset(), **options: object) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "response",
-            lambda response: faults.append(response.url) if response.status in {401, 403, 404, 500} else None,
-        )
+        wrong = {401, 403, 404, 500} - refused
+        page.on("response", lambda response: faults.append(response.url) if response.status in wrong else None)
         page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
         return page
 
@@ -255,3 +256,26 @@ def test_a_site_that_is_not_listed_may_not_frame_it(server, browser):
         page = context.new_page()
         with page.expect_console_message(lambda said: "frame-ancestors" in said.text, timeout=PATIENCE):
             page.goto(outer.replace("127.0.0.1", "localhost"))
+
+
+def test_a_session_that_ended_in_another_tab_is_said_in_a_sentence_with_the_way_back(server, open_page):
+    page = open_page(refused=frozenset({401}))
+    name = sign_in(page, server)
+    page.context.request.post(f"{server.url}/logout")
+    give(page, SHARP)
+    notice = page.locator("#imgcap-refusal")
+    expect(notice).to_contain_text("You are signed out.", timeout=PATIENCE)
+    assert notice.get_attribute("role") == "alert"
+    assert "{" not in page.locator("body").inner_text()
+    assert faults_of(page) == []
+    notice.get_by_role("link", name="Sign in again").click()
+    expect(page).to_have_title("Sign in · imgcap")
+    sign_in(page, server, name)
+
+    page.goto(f"{server.url}/history")
+    page.context.request.post(f"{server.url}/logout")
+    page.reload()
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{server.url}/history")
