@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from scipy.stats import bootstrap
 
 from imgcap.errors import InputError
 from imgcap.settings import ROOT
@@ -154,7 +155,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     recipe = load_recipe(str(folder / "recipe.yaml"), settings)
     captions = write(row, folder, recipe)
     raw = validation(recipe.data, recipe.validation_pictures).captions
-    scores = metrics.score(captions, raw, bootstrap=0)
+    scores = metrics.score(captions, raw, resamples=0)
     pictures = metrics.cider_of_each(captions, raw)
     return {
         "row": asdict(row),
@@ -310,9 +311,8 @@ def difference(row: dict[str, Any], reference: dict[str, Any]) -> tuple[float, f
     if len(ours) != len(theirs):
         raise InputError(f"{row['row']['name']} and {reference['row']['name']} captioned different pictures.")
     gaps: NDArray[np.float64] = ours - theirs
-    drawn = np.random.default_rng(0).integers(len(gaps), size=(RESAMPLES, len(gaps)))
-    low, high = np.percentile(gaps[drawn].mean(1), [2.5, 97.5])
-    return float(gaps.mean()), float(low), float(high)
+    interval = bootstrap((gaps,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0).confidence_interval
+    return float(gaps.mean()), float(interval.low), float(interval.high)
 
 
 def number(value: float | None) -> str:

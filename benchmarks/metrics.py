@@ -56,7 +56,7 @@ def main() -> None:
     )
     timed(
         "score: all metrics, no resamples",
-        lambda: metrics.score(predictions, references, bootstrap=0, with_meteor=False),
+        lambda: metrics.score(predictions, references, resamples=0, with_meteor=False),
     )
     keyed, candidates = dict(enumerate(references)), {i: [p] for i, p in enumerate(predictions)}
     timed("pycocoevalcap: BLEU, of tokens", lambda: Bleu(4).compute_score(keyed, candidates, verbose=0))

@@ -7,7 +7,7 @@ need no network and go together in `evaluate.combine`.
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before evaluate, which imports torchvision
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocoevalcap.bleu import bleu_scorer
 from pycocoevalcap.rouge import rouge
+from scipy.stats import bootstrap
 
 from imgcap.evaluation import meteor
 from imgcap.inference.cider import CiderD
@@ -26,27 +27,42 @@ from imgcap.evaluation.ptb import tokenize
 Floats = NDArray[np.float64]
 _ORDER = 4  # the longest n-gram of BLEU
 _BLEU_NAMES = tuple(f"BLEU-{n + 1}" for n in range(_ORDER))
+_BATCH = 100  # resamples summed together
 METRICS = (*_BLEU_NAMES, "METEOR", "ROUGE-L", "CIDEr")
 
 
-# Statistics of each picture, and what the sums of them give
+# Statistics of each image, and the metrics that follow from their sums
 
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Numbers of each picture, shape (pictures, k), and the metrics of a set of pictures from their sums.
+    """Numbers of each image, shape (images, k), and how the metrics of a set of images follow from their sums.
 
-    `combine` takes sums, shape (sets, k), and the number of pictures in a set; it gives shape (metrics, sets).
+    `combine` takes sums, shape (sets, k), and the number of images in a set, and returns shape (metrics, sets).
     """
 
     names: tuple[str, ...]
     numbers: Floats
     combine: Callable[[Floats, int], Floats]
 
-    def of(self, counts: Floats) -> dict[str, Floats]:
-        """Each metric, shape (sets,), where `counts`, shape (sets, pictures), says how often a picture is in a set."""
-        values = self.combine(counts @ self.numbers, counts.shape[1])
-        return dict(zip(self.names, values, strict=True))
+    def of(self, sets: NDArray[np.int64]) -> Floats:
+        """Return each metric of each set of images, shape (metrics, sets); `sets`, shape (sets, n), holds their rows."""
+        return self.combine(self.numbers[sets].sum(1), sets.shape[1])
+
+    def scores(self) -> dict[str, float]:
+        """Return each metric of all images."""
+        values = self.of(np.arange(len(self.numbers))[None])[:, 0]
+        return dict(zip(self.names, values.tolist(), strict=True))
+
+    def intervals(self, resamples: int, seed: int) -> dict[str, list[float]]:
+        """Return each metric's 95% interval by the bootstrap over images."""
+        rows = np.arange(len(self.numbers))
+        found = bootstrap(
+            (rows,), lambda sets, axis: self.of(np.atleast_2d(sets)), n_resamples=resamples, batch=_BATCH,
+            vectorized=True, method="percentile", rng=np.random.default_rng(seed),
+        ).confidence_interval  # fmt: skip
+        low, high = np.atleast_1d(found.low), np.atleast_1d(found.high)
+        return {name: [float(low[i]), float(high[i])] for i, name in enumerate(self.names)}
 
 
 def _bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
@@ -79,8 +95,8 @@ def _cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _
     return _Statistics(("CIDEr",), np.array(values)[:, None], _mean)
 
 
-def _mean(sums: Floats, pictures: int) -> Floats:
-    return sums.T / pictures
+def _mean(sums: Floats, images: int) -> Floats:
+    return sums.T / images
 
 
 def _meteor(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _Statistics:
@@ -95,24 +111,24 @@ def score(
     predictions: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
-    bootstrap: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
     with_meteor: bool = True,
 ) -> dict[str, Any]:
-    """All metrics of a split's captions, with bootstrap intervals.
+    """Return all metrics of a split's captions, with bootstrap intervals.
 
     Captions are raw text: they are tokenized here. CIDEr takes its document frequencies from these references, so
-    that for a single picture it is 0.
+    the CIDEr of a single image is 0.
 
-    The intervals are the 2.5th and 97.5th percentiles over resamples of the pictures with replacement. BLEU and METEOR
-    are computed anew from the resample's own summed counts; CIDEr and ROUGE-L are means over it, with CIDEr's document
-    frequencies held as they are in the split. The intervals say how far another draw of pictures could move a number,
-    and nothing of how far another training run could.
+    The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR are
+    computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the document
+    frequencies of the split. The intervals say how far another draw of images could move a number, and nothing about
+    how far another training run could.
 
     Args:
-        predictions: one caption a picture.
-        references: at least one reference caption for each picture.
-        bootstrap: number of resamples; 0 for no intervals.
+        predictions: one caption for each image.
+        references: at least one reference caption for each image.
+        resamples: of the bootstrap; 0 for no intervals.
         seed: of the resampling.
         with_meteor: false leaves METEOR null and saves Java's start, about fifteen seconds.
 
@@ -127,25 +143,18 @@ def score(
     tokenized = _tokenized(predictions, references)
     wanted = [family for family in _FAMILIES if family is not _meteor or (with_meteor and meteor.available())]
     statistics = [family(*tokenized) for family in wanted]
-    pictures = len(predictions)
-    whole = _values(statistics, np.ones((1, pictures)))
-    draws = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), size=bootstrap)
-    resampled = _values(statistics, draws.astype(np.float64)) if bootstrap else {}
-    return {
-        **{name: float(whole[name][0]) if name in whole else None for name in METRICS},
-        "intervals": {
-            name: np.percentile(resampled[name], [2.5, 97.5]).tolist() if name in resampled else None
-            for name in METRICS
-        },
-    }  # fmt: skip
-
-
-def _values(statistics: Iterable[_Statistics], counts: Floats) -> dict[str, Floats]:
-    return {name: value for family in statistics for name, value in family.of(counts).items()}
+    scores = {name: value for family in statistics for name, value in family.scores().items()}
+    intervals: dict[str, list[float]] = {}
+    if resamples and len(predictions) > 1:
+        for family in statistics:
+            intervals |= family.intervals(resamples, seed)
+    elif resamples:
+        intervals = {name: [value, value] for name, value in scores.items()}  # the only resample of one image
+    return {name: scores.get(name) for name in METRICS} | {"intervals": {name: intervals.get(name) for name in METRICS}}
 
 
 def cider_of_each(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """CIDEr-D of each picture's caption, shape (pictures,); their mean is the CIDEr of `score`, with its errors."""
+    """Return CIDEr-D of each image's caption, shape (images,); their mean is the CIDEr of `score`, with its errors."""
     return _cider(*_tokenized(predictions, references)).numbers[:, 0]
 
 
@@ -160,7 +169,7 @@ def _tokenized(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     for number, captions in enumerate(references):
         if isinstance(captions, str) or not len(captions):
             raise InputError(
-                f"The references of picture {number} are not a list of captions; give each picture at least one."
+                f"The references of image {number} are not a list of captions; give each image at least one."
             )
     return [tokenize(p) for p in predictions], [[tokenize(caption) for caption in r] for r in references]
 
@@ -193,8 +202,7 @@ class _CaptionMetric(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float | None]:
-        statistics = type(self).family(*_tokenized(predictions, references))
-        return {name: float(value[0]) for name, value in statistics.of(np.ones((1, len(predictions)))).items()}
+        return dict(type(self).family(*_tokenized(predictions, references)).scores())
 
 
 class Bleu(_CaptionMetric):

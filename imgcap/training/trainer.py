@@ -105,7 +105,7 @@ class CaptionTrainer(Trainer):
         """
         with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
             captions = write_captions(self.model, self.processor, self._validation_grids())
-        scores = score(captions, self.validation.captions, bootstrap=0, with_meteor=False)
+        scores = score(captions, self.validation.captions, resamples=0, with_meteor=False)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
         metrics["eval_broken_off"] = float(np.mean([breaks_off(caption) for caption in captions]))
         self.log(metrics)

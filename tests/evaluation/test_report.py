@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
 def summarize(model, split, captions):
     """As `imgcap.evaluation.run.summarize`, without Java."""
-    scores = score(captions, split.captions, bootstrap=20, with_meteor=False)
+    scores = score(captions, split.captions, resamples=20, with_meteor=False)
     return {"model": model, "split": "test", "n": len(split), **scores}
 
 
