@@ -6,17 +6,10 @@ again and again, one trained by cross-entropy says anything at temperature 2. Wh
 model's own unaltered probability, and the likeliest are taken that share few content words with those before them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
-
-from imgcap.inference.confidence import mean_log_probabilities
-from imgcap.inference.sampling import sample
 from imgcap.inference.wording import content_words, well_formed
-from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
-from imgcap.model.decoding import generation_options
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5)
 SAMPLES = 24  # captions drawn a picture, equally many at each temperature
@@ -25,43 +18,37 @@ LEAST_LIKELY = 0.8  # nats a token below the caption itself; further down bold d
 SEED = 0
 
 
-@torch.inference_mode()
-def write_different(
-    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, grid: Tensor, length: str, count: int
-) -> list[tuple[str, float]]:
-    """The caption of a picture as the model's beam search writes it, then up to `count` others that differ.
+@dataclass(frozen=True)
+class Candidate:
+    """A caption that may be shown: its text as shown, and its mean log-probability per token, the end among them."""
+
+    text: str
+    log_probability: float
+
+
+def choose_different(candidates: Sequence[Candidate], count: int, length_penalty: float) -> list[Candidate]:
+    """Choose alternatives to a caption.
 
     Args:
-        model: in evaluation mode.
-        processor: turns ids into sentences.
-        grid: (1, P, C), the encoder's output.
-        length: "short", "normal" or "long", as `generation_options` knows them.
-        count: other captions at most.
+        candidates: the caption itself, then others in any order; of those with one text the first counts.
+        count: alternatives at most.
+        length_penalty: of the beam search that found the caption; alternatives are ranked as it ranks.
 
     Returns:
-        Captions as shown, each with its mean log-probability per token; behind the first, the likelier come first.
+        Candidates that are well formed and differ in content from the caption and each other, the most probable first.
     """
-    config, default = model.config, model.generation_config
-    options = generation_options(length, default)
-    beams = model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options)
-    # A generator of its own, so that a picture always gets the same ones and other threads' draws stay as they are.
-    drawn = sample(
-        model, grid, SAMPLES,
-        max_words=options.get("max_length", default.max_length) - 1, min_words=options.get("min_length", 1) - 1,
-        temperature=torch.tensor(TEMPERATURES).repeat_interleave(SAMPLES // len(TEMPERATURES))[:, None],
-        generator=torch.Generator().manual_seed(SEED),
-    ).ids  # fmt: skip
-    drawn = drawn[(drawn == config.eos_token_id).any(1)]  # those that came to an end
-    texts = list(dict.fromkeys([*processor.sentences(beams), *processor.sentences(drawn)]))
-    likely = dict(zip(texts, mean_log_probabilities(model, processor, grid, texts).tolist(), strict=True))
-    penalty = options.get("length_penalty", default.length_penalty)
-    penalty = 1.0 if penalty is None else penalty  # transformers' own default
-    # The order of a beam search: the sum of the tokens' log-probabilities over their number to the power of `penalty`.
-    order = {text: mean * (len(text.split()) + 1) ** (1 - penalty) for text, mean in likely.items()}
-    caption, *others = texts
-    others = [text for text in others if likely[text] >= likely[caption] - LEAST_LIKELY]
-    chosen = choose(caption, sorted(others, key=order.__getitem__, reverse=True), count)
-    return [(text, likely[text]) for text in (caption, *chosen)]
+    unique: dict[str, Candidate] = {}
+    for candidate in candidates:
+        unique.setdefault(candidate.text, candidate)
+    caption, *others = unique.values()
+
+    def rank(candidate: Candidate) -> float:
+        """Rank as a beam search does: the log-probability over the number of tokens to the power of the penalty."""
+        return candidate.log_probability * (len(candidate.text.split()) + 1) ** (1 - length_penalty)
+
+    likely = [one.text for one in others if one.log_probability >= caption.log_probability - LEAST_LIKELY]
+    chosen = choose(caption.text, sorted(likely, key=lambda text: rank(unique[text]), reverse=True), count)
+    return [unique[text] for text in chosen]
 
 
 def overlap(first: str, second: str) -> float:

@@ -37,3 +37,26 @@ def score(
         words = np.where(counts, column, start)
         sums += np.where(counts, logarithms[rows, words], 0)
     return [sums[i * most : i * most + len(own)] for i, own in enumerate(tokens)]
+
+
+def attend(engine: Engine[Any], grid: Any, tokens: Sequence[int], start: int) -> NDArray[np.float32] | None:
+    """Return where the decoder looked for each word of a caption of one picture.
+
+    Args:
+        engine: computes the weights.
+        grid: (1, P, C) of that engine.
+        tokens: T ids, without the start token.
+        start: id of the start token.
+
+    Returns:
+        (T, P), each row adding up to 1; None if the decoder has no attention.
+    """
+    state = engine.start(grid, 1)
+    rows = []
+    for word in (start, *tokens[:-1]):
+        _, state = engine.step(np.array([word]), state)
+        looked = engine.attention(state)
+        if looked is None:
+            return None
+        rows.append(looked[0])
+    return np.stack(rows)

@@ -1,0 +1,115 @@
+"""Choose what computes the captions: ONNX Runtime or PyTorch, int8 or float32, CPU or GPU."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+from imgcap.errors import InputError
+from imgcap.inference.engine import Engine
+from imgcap.inference.files import Description
+from imgcap.inference.manifest import FOLDER, check_manifest
+from imgcap.inference.threads import multiplies_int8, usable_cores
+
+EngineName = Literal["auto", "onnx", "torch"]
+INSTALL_TORCH = "pip install torch torchvision transformers"
+INSTALL_ONNX = "pip install onnxruntime"
+
+
+def open_engine(description: Description, wanted: EngineName, source: str) -> tuple[Engine[Any], str]:
+    """Open the engine of a captioner.
+
+    "auto" takes PyTorch where there is a GPU for it, otherwise ONNX Runtime where the captioner has whole exported
+    files, otherwise PyTorch. Of exported files int8 is taken if it is there.
+
+    Args:
+        description: of the captioner.
+        wanted: the engine to use.
+        source: what the user called the captioner.
+
+    Returns:
+        The engine, and one sentence that says what was taken and why.
+
+    Raises:
+        InputError: the wanted engine, or with "auto" every engine, cannot run; the sentence says what to do.
+    """
+    if wanted == "torch":
+        return _open_torch(description, source), "PyTorch was asked for."
+    if wanted == "auto" and has_gpu():
+        return _open_torch(description, source), "There is a GPU."
+    try:
+        quantized, reason = choose_precision(description.folder)
+        return _open_onnx(description.folder, quantized=quantized), reason
+    except InputError as error:
+        if wanted == "onnx":
+            raise InputError(f"The ONNX engine cannot run: {error}. Run `imgcap export {source}`.") from None
+        if not is_installed("torch"):
+            raise InputError(
+                f"No engine can run the captioner {source!r}: {error}, and PyTorch is not installed; "
+                f"run `{INSTALL_TORCH}`, or use a captioner with exported files."
+            ) from None
+        return _open_torch(description, source), f"ONNX Runtime cannot be used: {error}."
+
+
+def choose_precision(folder: Path) -> tuple[bool, str]:
+    """Return whether to run the int8 files in `folder`/onnx, or else the float32 files, and why.
+
+    Raises:
+        InputError: neither are whole, or ONNX Runtime is not installed; the text is part of a sentence.
+    """
+    if not is_installed("onnxruntime"):
+        raise InputError(f"onnxruntime is not installed ({INSTALL_ONNX})")
+    from imgcap.inference.onnx_engine import GRAPHS, file_name
+
+    try:
+        check_manifest(folder, [file_name(graph, quantized=True) for graph in GRAPHS])
+    except InputError as error:
+        if not (folder / FOLDER / file_name(GRAPHS[0], quantized=False)).is_file():
+            raise
+        check_manifest(folder, [file_name(graph, quantized=False) for graph in GRAPHS])
+        return False, f"{error}."
+    if multiplies_int8():
+        return True, "The processor multiplies int8."
+    return True, "The processor has no int8 dot product, so sums are taken in a slower, exact way."
+
+
+def has_gpu() -> bool:
+    """Return whether PyTorch has a GPU to run on. PyTorch is only imported where the system shows one."""
+    if not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) or not is_installed("torch"):
+        return False
+    from imgcap.inference.device import device
+
+    return bool(device().type != "cpu")
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
+    from imgcap.inference.onnx_engine import OnnxEngine
+
+    try:
+        return OnnxEngine(
+            folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
+        )
+    except Exception as error:  # onnxruntime's errors share no class of their own
+        raise InputError(f"{folder / FOLDER} does not load in this version of ONNX Runtime") from error
+
+
+def _open_torch(description: Description, source: str) -> Engine[Any]:
+    if not is_installed("torch"):
+        raise InputError(f"The PyTorch engine cannot run: PyTorch is not installed; run `{INSTALL_TORCH}`.")
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from imgcap.inference.checkpoint import load_captioner, multiplies_bfloat16
+    from imgcap.inference.device import device
+    from imgcap.inference.torch_engine import TorchEngine
+
+    disable_progress_bar()  # the file loads before a bar could help
+    torch.set_num_threads(usable_cores())
+    model, _ = load_captioner(str(description.folder))
+    place = device()
+    half = place.type == "cuda" or multiplies_bfloat16()
+    return TorchEngine(model, place, torch.bfloat16 if half else torch.float32)

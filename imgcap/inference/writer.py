@@ -1,0 +1,116 @@
+"""Pictures in, captions out: the steps that lie between, in the order in which they are needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
+from imgcap.inference.confidence import confidence
+from imgcap.inference.drawing import DrawingOptions, draw
+from imgcap.inference.engine import Engine
+from imgcap.inference.files import Description
+from imgcap.inference.preprocessing import preprocess
+from imgcap.inference.scoring import attend, score
+from imgcap.inference.search import Hypothesis, SearchOptions, beam_search
+from imgcap.reading import Caption, Length
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Pictures whose captions are written and whose alternatives are not.
+
+    grid: (B, P, C) of the engine.
+    beams: for each picture what the beam search found, the best first.
+    options: of that search.
+    """
+
+    grid: Any
+    beams: list[list[Candidate]]
+    options: SearchOptions
+
+
+class Writer:
+    """Writes captions with one engine. Not for several threads at once: each call uses every core."""
+
+    def __init__(self, engine: Engine[Any], description: Description) -> None:
+        self.engine = engine
+        self.description = description
+
+    def warm(self) -> None:
+        """Write one caption of a grey picture, so that the first real one does not wait for what is set up late."""
+        side = self.description.preprocessing.side
+        self.add_alternatives(self.write(self.prepare(np.full((side, side, 3), 128, np.uint8))[None], "normal"), 1)
+
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the encoder's input (3, S, S) of a picture (H, W, 3), uint8 RGB. Any thread may call."""
+        return np.asarray(preprocess([image], self.description.preprocessing)[0])
+
+    def write(self, pixels: NDArray[np.float32], length: Length) -> Draft:
+        """Write the captions of prepared pictures (B, 3, S, S)."""
+        return self.search(self.engine.encode(pixels), len(pixels), length)
+
+    def search(self, grid: Any, pictures: int, length: Length) -> Draft:
+        """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
+        options = self.description.search.for_length(length)
+        return Draft(grid, self._finish(grid, beam_search(self.engine, grid, pictures, options)), options)
+
+    def captions(self, draft: Draft) -> list[Caption]:
+        """Return the caption of each picture."""
+        return [self._show(beams[0]) for beams in draft.beams]
+
+    def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
+        """Return up to `count` other captions of each picture that differ in content, the most probable first."""
+        if not count:
+            return [()] * len(draft.beams)
+        options = draft.options
+        drawn = draw(self.engine, draft.grid, len(draft.beams), drawing_options(options))
+        found = []
+        for beams, draws in zip(draft.beams, drawn, strict=True):
+            ended = [one for one in draws if one.tokens[-1] == options.end]
+            others = choose_different([*beams, *self._candidates(ended)], count, options.length_penalty)
+            found.append(tuple(map(self._show, others)))
+        return found
+
+    def attend(self, grid: Any, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return each word of a caption of one picture with where the decoder looked, (P,); [] without attention."""
+        [ids] = self.description.vocabulary.encode([caption])
+        looked = attend(self.engine, grid, ids, self.description.search.start)
+        if looked is None:
+            return []
+        return [(self.description.vocabulary.words([[i]])[0], row) for i, row in zip(ids, looked, strict=True)]
+
+    def _show(self, candidate: Candidate) -> Caption:
+        curve = self.description.confidence
+        return Caption(candidate.text, None if curve is None else confidence(*curve, candidate.log_probability))
+
+    def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Candidate]]:
+        """Turn hypotheses into candidates. One that was broken off is scored as if it ended there, as it is shown."""
+        end = self.description.search.end
+        broken = [[(*one.tokens, end) for one in beams if one.tokens[-1] != end] for beams in found]
+        if not any(broken):
+            return [self._candidates(beams) for beams in found]
+        scores = score(self.engine, grid, broken, self.description.search.start)
+        finished = []
+        for beams, tokens, sums in zip(found, broken, scores, strict=True):
+            again = (Hypothesis(row, total, total) for row, total in zip(tokens, sums.tolist(), strict=True))
+            finished.append(self._candidates([one if one.tokens[-1] == end else next(again) for one in beams]))
+        return finished
+
+    def _candidates(self, hypotheses: Sequence[Hypothesis]) -> list[Candidate]:
+        texts = self.description.vocabulary.sentences([one.tokens for one in hypotheses])
+        return [
+            Candidate(text, one.log_probability / len(one.tokens))
+            for text, one in zip(texts, hypotheses, strict=True)
+        ]  # fmt: skip
+
+
+def drawing_options(options: SearchOptions) -> DrawingOptions:
+    """Return how to draw captions of the kind that a search with `options` finds."""
+    return DrawingOptions(
+        temperatures=tuple(np.repeat(TEMPERATURES, SAMPLES // len(TEMPERATURES)).tolist()),
+        max_words=options.max_length - 1, min_words=max(options.min_length - 1, 0),
+        suppress_tokens=options.suppress_tokens, start=options.start, end=options.end, seed=SEED,
+    )  # fmt: skip
