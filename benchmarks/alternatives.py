@@ -13,19 +13,18 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-import torch
-from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
 from imgcap.evaluation.confidence import GOOD
 from imgcap.evaluation.ptb import tokenize
-from imgcap.inference.alternatives import overlap, write_different
+from imgcap.inference.alternatives import overlap
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import confidence
-from imgcap.model.decoding import generation_options
+from imgcap.inference.files import describe, find_folder
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS, Length
 from imgcap.settings import get_settings
 
@@ -42,7 +41,10 @@ def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[
 
 def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     """Write both kinds of captions for the pictures and print what they are worth."""
-    model, processor = load_captioner(model_name)
+    folder = find_folder(model_name)
+    model, _ = load_captioner(str(folder))
+    description = describe(folder, model_name)
+    writer = Writer(TorchEngine(model), description)
     rows = load_rows(source, "validation")
     references = [[tokenize(text) for text in texts] for texts in rows.captions]
     scorer = CiderD(references)
@@ -52,25 +54,23 @@ def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     scores: dict[str, list[list[float]]] = {kind: [] for kind in seconds}
     sure: dict[str, list[tuple[float, bool]]] = {"captions": [], "alternatives": []}
     for place in chosen:
-        image = rows.images[int(place)].convert("RGB")
-        with torch.inference_mode():
-            grid = model.encoder(processor.image_processor(image, return_tensors="pt")["pixel_values"])[0]
-            started = time.process_time()
-            options = generation_options(length, model.generation_config)
-            beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(grid), **options))
-            between = time.process_time()
-            different = write_different(model, processor, grid, length, NUM_ALTERNATIVES)
+        image = np.asarray(rows.images[int(place)].convert("RGB"))
+        grid = writer.engine.encode(writer.prepare(image)[None])
+        started = time.process_time()
+        draft = writer.search(grid, 1, length)
+        between = time.process_time()
+        different = [*writer.captions(draft), *writer.add_alternatives(draft, NUM_ALTERNATIVES)[0]]
         seconds["beams"] += between - started
         seconds["sampled"] += time.process_time() - between
+        beams = [candidate.text for candidate in draft.beams[0]]
         captions["beams"].append(list(dict.fromkeys(beams))[: NUM_ALTERNATIVES + 1])
-        captions["sampled"].append([text for text, _ in different])
+        captions["sampled"].append([one.caption for one in different])
         for kind, written in captions.items():
             texts = [tokenize(text) for text in written[-1]]
             scores[kind].append(scorer.score(texts, references[place]).tolist())
-        for rank, ((_, probability), score) in enumerate(zip(different, scores["sampled"][-1], strict=True)):
-            known = confidence(model.config, probability)
-            if known is not None:
-                sure["alternatives" if rank else "captions"].append((known, score >= GOOD))
+        for rank, (one, score) in enumerate(zip(different, scores["sampled"][-1], strict=True)):
+            if one.confidence is not None:
+                sure["alternatives" if rank else "captions"].append((one.confidence, score >= GOOD))
     first = np.mean([values[0] for values in scores["beams"]])
     print(f"{len(chosen)} pictures; CIDEr-D of the caption itself {first:.3f}\n")
     print("| alternatives | a picture | overlap | their CIDEr-D | ms of processor time, decoding only |")

@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,50 +12,119 @@ from numpy.typing import NDArray
 from imgcap.blur.sharpness import measure
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
+from imgcap.inference.batching import BatchQueue
 from imgcap.reading import Caption, Length, Reading, check_length
 from imgcap.settings import Settings
 
 if TYPE_CHECKING:
-    from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
+    from imgcap.inference.writer import Writer
 
 NUM_ALTERNATIVES = 3
 UNOPENED = "The picture could not be opened because of a fault of this program: its log says more."
 logger = logging.getLogger(__name__)
 
 
+@dataclass
+class _Job:
+    """One picture to be captioned: what the queue is given, and what it fills in."""
+
+    pixels: NDArray[np.float32]
+    length: Length
+    alternatives: int
+    caption: Caption | None = None
+    written: threading.Event = field(default_factory=threading.Event)
+    others: tuple[Caption, ...] = ()
+
+
 class Captioner:
     """The blur check and the model behind it.
 
-    The model is loaded once, at the first caption or by `load()`; a check never waits for it.
-    Safe to call from several threads: captions are written one after the other, since each uses every core.
+    The model is loaded once, at the first caption or by `load()`; a check never waits for it. Safe to call from several
+    threads: pictures that wait together are captioned together, and users take turns.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.images = ImageLoader(settings.image_limits)
-        self._lock = threading.Lock()
+        self._loading, self._writing = threading.Lock(), threading.Lock()
+        self._writer: Writer | None = None
+        self._queue: BatchQueue[_Job] = BatchQueue(self._caption_batch)
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
         """A Reading without captions of image (H, W, 3), uint8 RGB."""
         sharpness = measure(image, self.settings.blur_threshold)
         return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)
 
-    def caption(self, image: NDArray[np.uint8], length: str = "normal", source: str | None = None) -> Reading:
+    def caption(
+        self,
+        image: NDArray[np.uint8],
+        length: str = "normal",
+        source: str | None = None,
+        alternatives: int = NUM_ALTERNATIVES,
+    ) -> Reading:
         """A Reading of image (H, W, 3), uint8 RGB; with captions if the picture is sharp enough.
 
         Raises:
             InputError: no such length, or the configured model cannot be loaded.
         """
-        return self.complete(self.check(image, source), image, check_length(length))
+        return self.complete(self.check(image, source), image, check_length(length), alternatives)
 
-    def complete(self, reading: Reading, image: NDArray[np.uint8], length: Length) -> Reading:
-        """The Reading that `check` gave of image (H, W, 3), uint8 RGB, with captions if it is valid."""
+    def complete(
+        self,
+        reading: Reading,
+        image: NDArray[np.uint8],
+        length: Length,
+        alternatives: int = NUM_ALTERNATIVES,
+        user: Hashable = None,
+    ) -> Reading:
+        """The Reading that `check` gave of image (H, W, 3), uint8 RGB, with captions if it is valid.
+
+        Args:
+            reading: of `check`.
+            image: the picture.
+            length: of the captions.
+            alternatives: other captions at most; none cost the least.
+            user: whose picture it is, of any kind; users take turns where several wait.
+
+        Raises:
+            InputError: the configured model cannot be loaded.
+            BusyError: too many pictures wait already.
+        """
+        *_, last = self.complete_in_steps(reading, image, length, alternatives, user)
+        return last
+
+    def complete_in_steps(
+        self,
+        reading: Reading,
+        image: NDArray[np.uint8],
+        length: Length,
+        alternatives: int = NUM_ALTERNATIVES,
+        user: Hashable = None,
+    ) -> Iterator[Reading]:
+        """Yield what `complete` returns, first with the caption alone as soon as it is written.
+
+        Closing the iterator takes a picture that still waits out of the queue. Arguments and errors as of `complete`.
+        """
         if not reading.valid:
-            return reading
-        first, *others = self.describe(image, length)
-        return replace(reading, caption=first.caption, confidence=first.confidence, alternatives=tuple(others))
+            yield reading
+            return
+        job = _Job(self.load().prepare(image), length, alternatives)
+        future = self._queue.submit(job, user)
+        # A failed batch writes no captions, and whoever waits for one must learn of it.
+        future.add_done_callback(lambda _: job.written.set())
+        try:
+            if alternatives:
+                job.written.wait()
+                if job.caption is not None:
+                    yield replace(reading, caption=job.caption.caption, confidence=job.caption.confidence)
+            future.result()
+        finally:
+            future.cancel()
+        if job.caption is None:
+            raise RuntimeError("The queue finished a picture without a caption.")
+        yield replace(reading, caption=job.caption.caption, confidence=job.caption.confidence, alternatives=job.others)
 
-    def caption_source(self, source: str, length: str = "normal") -> Reading:
+    def caption_source(self, source: str, length: str = "normal", alternatives: int = NUM_ALTERNATIVES) -> Reading:
         """`caption` of a file or link; what is wrong with it stands in the Reading's `error`, and is not raised."""
         wanted = check_length(length)
         try:
@@ -65,42 +134,69 @@ class Captioner:
         except Exception:  # a fault of ours with one source must not cost the answers to the others
             logger.exception("A source could not be opened.")
             return self.refuse(UNOPENED, source)
-        return self.caption(image, wanted, source)
+        return self.caption(image, wanted, source, alternatives)
 
     def refuse(self, error: str, source: str | None = None) -> Reading:
         """The Reading of an input that held no picture."""
         return Reading(source, None, None, None, self.settings.blur_threshold, error=error)
 
-    def describe(self, image: NDArray[np.uint8], length: Length = "normal") -> list[Caption]:
-        """Different captions for image (H, W, 3), uint8 RGB, the one to show first, whatever its sharpness."""
-        self.load()  # before the imports below: two threads that import transformers at once break its lazy modules
-        import torch
+    def attend(self, image: NDArray[np.uint8], caption: str) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return each word of a caption of image (H, W, 3), with where the decoder looked: P cells, adding up to 1.
 
-        from imgcap.inference.alternatives import write_different
-        from imgcap.inference.confidence import confidence
+        The cells are those of a square grid, row by row. A decoder without attention gives no words.
 
-        with self._lock, torch.inference_mode():
-            model, processor = self._captioner
-            pixels = processor.image_processor(image, return_tensors="pt", input_data_format="channels_last")
-            grid = model.encoder(pixels["pixel_values"]).last_hidden_state
-            captions = write_different(model, processor, grid, length, NUM_ALTERNATIVES)
-        return [Caption(text, confidence(model.config, probability)) for text, probability in captions]
+        Raises:
+            InputError: the configured model cannot be loaded.
+        """
+        writer = self.load()
+        pixels = writer.prepare(image)
+        with self._writing:
+            return writer.attend(writer.engine.encode(pixels[None]), caption)
 
-    def load(self) -> None:
-        """Load the model now, so that the first caption does not wait for it."""
-        with self._lock:
-            _ = self._captioner
+    def load(self) -> "Writer":
+        """Load the model, unless it is loaded.
 
-    @cached_property
-    def _captioner(self) -> "tuple[ImgcapForImageCaptioning, ImgcapProcessor]":
-        import torch
-        from transformers.utils.logging import disable_progress_bar
+        Raises:
+            InputError: the configured model cannot be loaded.
+        """
+        with self._loading:
+            if self._writer is None:
+                from imgcap.inference.choice import open_engine
+                from imgcap.inference.files import describe, find_folder
+                from imgcap.inference.writer import Writer
 
-        from imgcap.inference.checkpoint import load_captioner
+                source = self.settings.model
+                description = describe(find_folder(source), source)
+                engine, reason = open_engine(description, self.settings.engine, source)
+                logger.info("Captions are computed by %s. %s", engine.description, reason)
+                self._writer = Writer(engine, description)
+            return self._writer
 
-        disable_progress_bar()  # one file of sixty megabytes loads before a bar could help
-        model, processor = load_captioner(self.settings.model)
-        # Faster where the processor multiplies bfloat16 itself, slower than float32 where it does not.
-        if any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16")):
-            model.encoder.to(torch.bfloat16)
-        return model, processor
+    def warm(self) -> None:
+        """Load the model and write a caption, so that the first picture waits for nothing that is set up late."""
+        writer = self.load()
+        with self._writing:
+            writer.warm()
+
+    def close(self) -> None:
+        """Finish what runs and give up what waits."""
+        self._queue.close()
+
+    def _caption_batch(self, jobs: Sequence[_Job]) -> None:
+        """Caption pictures together; those of one length share a search."""
+        writer = self.load()
+        with self._writing:
+            drafts = []
+            for length in dict.fromkeys(job.length for job in jobs):
+                group = [job for job in jobs if job.length == length]
+                draft = writer.write(np.stack([job.pixels for job in group]), length)
+                for job, caption in zip(group, writer.captions(draft), strict=True):
+                    job.caption = caption
+                    job.written.set()
+                drafts.append((group, draft))
+            for group, draft in drafts:
+                chosen = [place for place, job in enumerate(group) if job.alternatives]
+                most = max(job.alternatives for job in group)
+                found = writer.add_alternatives(writer.select(draft, chosen), most) if chosen else []
+                for place, others in zip(chosen, found, strict=True):
+                    group[place].others = others[: group[place].alternatives]

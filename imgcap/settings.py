@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +26,9 @@ class Settings(BaseSettings):
 
     # model
     model: str = Field(str(ROOT / "models" / "attention"), description="folder or Hub id of the captioner")
+    engine: Literal["auto", "onnx", "torch"] = Field(
+        "auto", description="what computes captions: onnx (CPU), torch, or auto: torch on a GPU, else onnx, else torch"
+    )
 
     # pictures
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,4 +101,18 @@ def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a captioner of the real architecture with random weights."""
     folder = tmp_path_factory.mktemp("captioner")
     save_tiny_captioner(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same captioner with its ONNX files, float32 and int8."""
+    import numpy as np
+
+    from imgcap.inference.export import export
+
+    folder = tmp_path_factory.mktemp("exported") / "captioner"
+    shutil.copytree(tiny_captioner, folder)
+    rng = np.random.default_rng(0)
+    export(folder, [rng.integers(0, 256, (50, 70, 3), dtype=np.uint8) for _ in range(8)])
     return folder

@@ -1,10 +1,16 @@
+import ast
 import json
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from imgcap.blur import sharpness as blur
@@ -12,10 +18,14 @@ from imgcap.captioner import NUM_ALTERNATIVES, Captioner
 from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
+from imgcap.inference import writer
 from imgcap.inference.alternatives import choose
+from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import confidence, mean_log_probabilities
-from imgcap.reading import LENGTHS, format_confidence
+from imgcap.inference.files import as_sentence, describe
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.reading import LENGTHS, Caption, format_confidence
 from imgcap.settings import ROOT, Settings
 
 SAMPLES = ROOT / "tests" / "samples"
@@ -39,6 +49,22 @@ def blurred(sharp):
     import cv2
 
     return cv2.GaussianBlur(sharp, (0, 0), 6)
+
+
+def assert_alike(ones, others):
+    """Readings are the same but for the last digits of confidence, which depend on the size of the batch."""
+    for one, other in zip(ones, others, strict=True):
+        assert texts_of(one) == texts_of(other)
+        assert confidences_of(one) == pytest.approx(confidences_of(other), abs=1e-4)
+
+
+def texts_of(reading):
+    plain = replace(reading, confidence=None, alternatives=())
+    return plain, [alternative.caption for alternative in reading.alternatives]
+
+
+def confidences_of(reading):
+    return [one.confidence for one in (reading, *reading.alternatives)]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, OverflowError, MemoryError, KeyError])
@@ -69,16 +95,136 @@ def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     assert all(0 < sure < 1 for sure in (reading.confidence, *(other.confidence for other in reading.alternatives)))
 
 
-def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp):
+@pytest.mark.parametrize("length", LENGTHS)
+def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp, length):
     model, processor = load_captioner(captioner.settings.model)
-    pixels = processor.image_processor(sharp, return_tensors="pt", input_data_format="channels_last")
-    with torch.inference_mode():
-        grid = model.encoder(pixels["pixel_values"]).last_hidden_state
-    for length in LENGTHS:
-        for said in captioner.describe(sharp, length):
-            probability = mean_log_probabilities(model, processor, grid, [said.caption])[0]
-            # The app's encoder may run in bfloat16.
-            assert said.confidence == pytest.approx(confidence(model.config, probability), abs=0.01)
+    pixels = processor.image_processor(sharp, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+    engine, description = TorchEngine(model), describe(Path(captioner.settings.model), "")
+    reading = captioner.caption(sharp, length)
+    said = [Caption(reading.caption, reading.confidence), *reading.alternatives]
+    texts = [[one.caption for one in said]]
+    for one, probability in zip(
+        said, mean_log_probabilities(engine, description, engine.encode(pixels.numpy()), texts)[0], strict=True
+    ):
+        # The app's encoder may run in bfloat16, and prepares its pixels with Pillow.
+        assert one.confidence == pytest.approx(confidence(*description.confidence, probability), abs=0.01)
+
+
+def test_nothing_is_written_that_nobody_asked_for(captioner, sharp, monkeypatch):
+    whole = captioner.caption(sharp)
+    assert len(captioner.caption(sharp, alternatives=1).alternatives) == 1
+    monkeypatch.setattr(writer, "draw", lambda *_: pytest.fail("captions were drawn"))
+    reading = captioner.caption(sharp, alternatives=0)
+    assert_alike([reading], [replace(whole, alternatives=())])
+
+
+def test_the_caption_comes_before_the_alternatives(captioner, sharp):
+    first, last = captioner.complete_in_steps(captioner.check(sharp), sharp, "normal")
+    assert_alike([last], [captioner.caption(sharp)])
+    assert first == replace(last, alternatives=())
+    assert len(list(captioner.complete_in_steps(captioner.check(sharp), sharp, "normal", 0))) == 1
+
+
+def test_pictures_that_wait_together_are_captioned_together_and_as_they_would_be_alone(captioner, sharp, monkeypatch):
+    pictures = [np.ascontiguousarray(sharp[place * 20 :]) for place in range(6)]
+    wanted = list(zip(pictures, [*LENGTHS, *LENGTHS], [3, 0, 1, 2, 3, 0], strict=True))
+    alone = [captioner.caption(picture, length, None, count) for picture, length, count in wanted]
+    batches = []
+    run = captioner._queue._run
+    monkeypatch.setattr(captioner._queue, "_run", lambda jobs: (batches.append(len(jobs)), run(jobs)))
+    with ThreadPoolExecutor(6) as pool:
+        with captioner._writing:  # while this is held, no batch goes on
+            futures = [
+                pool.submit(captioner.caption, picture, length, None, count) for picture, length, count in wanted
+            ]
+            deadline = time.monotonic() + 60
+            while captioner._queue._count() + sum(batches) < 6 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        together = [future.result(60) for future in futures]
+    assert_alike(together, alone)
+    assert max(batches) > 1
+
+
+def test_a_caller_who_leaves_takes_the_picture_out_of_the_queue(captioner, sharp):
+    batches = []
+    held = threading.Event()
+    queue = BatchQueue(lambda jobs: (batches.append(len(jobs)), held.wait(30)))
+    mine = Captioner(captioner.settings)
+    mine._queue = queue
+    reading = mine.check(sharp)
+    queue.submit("something else")
+    while not batches:
+        time.sleep(0.01)
+    left = threading.Event()
+
+    def leave(self, timeout=None):
+        left.set()
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Event, "wait", leave)
+        with pytest.raises(KeyboardInterrupt):
+            mine.complete(reading, sharp, "normal")
+    held.set()
+    queue.submit("the last").result(30)
+    queue.close()
+    assert left.is_set()
+    assert batches == [1, 1]
+
+
+def test_an_engine_that_fails_fails_every_picture_that_it_had(captioner, sharp, monkeypatch):
+    mine = Captioner(captioner.settings)
+    monkeypatch.setattr(mine.load().engine, "encode", lambda _: (_ for _ in ()).throw(MemoryError("full")))
+    for count in (0, 3):
+        with pytest.raises(MemoryError, match="full"):
+            mine.caption(sharp, alternatives=count)
+    mine.close()
+
+
+def test_each_word_comes_with_where_the_decoder_looked(captioner, sharp):
+    text = captioner.caption(sharp).caption
+    looked = captioner.attend(sharp, text)
+    assert as_sentence(" ".join(word for word, _ in looked)) == text
+    assert all(cells.shape == (4,) and cells.sum() == pytest.approx(1) for _, cells in looked)
+
+
+WITHOUT = """
+import json, logging, sys
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+from imgcap.captioner import Captioner
+from imgcap.settings import Settings
+captioner = Captioner(Settings(model=sys.argv[1]))
+captioner.warm()
+reading = captioner.caption_source(sys.argv[2])
+captioner.attend(captioner.images.load(sys.argv[2]), reading.caption)
+modules = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"reading": reading.as_dict(), "engine": captioner.load().engine.description, "modules": modules}))
+"""
+HEAVY = {"torch", "torchvision", "transformers", "onnx", "datasets", "scipy", "sklearn", "huggingface_hub", "gradio"}
+
+
+def test_with_exported_files_neither_pytorch_nor_transformers_is_imported(exported_captioner):
+    answer = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(exported_captioner), str(SAMPLES / "coffee.jpg")],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    said = json.loads(answer.stdout)
+    assert said["reading"]["caption"]
+    assert said["reading"]["alternatives"]
+    assert said["engine"].startswith("ONNX Runtime, int8")
+    assert not HEAVY & set(said["modules"])
+    assert "Captions are computed by ONNX Runtime, int8" in answer.stderr
+
+
+def test_the_command_line_and_the_server_import_neither(exported_captioner):
+    code = (
+        "import sys; import imgcap.cli.main, imgcap.cli.caption, imgcap.web.server; "
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert answer.returncode == 0, answer.stderr
+    assert not {"torch", "torchvision", "transformers", "onnx", "datasets"} & set(ast.literal_eval(answer.stdout))
 
 
 def test_a_model_that_is_not_calibrated_says_so(tiny_captioner, sharp, tmp_path):
@@ -125,7 +271,7 @@ def test_the_threshold_comes_from_the_settings(tiny_captioner, sharp):
 def test_a_file_and_its_pixels_read_alike(captioner, sharp):
     by_path = captioner.caption_source(str(SAMPLES / "coffee.jpg"))
     assert by_path.source == str(SAMPLES / "coffee.jpg")
-    assert by_path.as_dict() | {"source": None} == captioner.caption(sharp).as_dict()
+    assert_alike([replace(by_path, source=None)], [captioner.caption(sharp)])
 
 
 def test_a_bad_file_is_a_reading_with_an_error(captioner, tmp_path):
@@ -146,7 +292,7 @@ def test_many_threads_get_what_one_gets(captioner, sharp):
     pictures = [sharp, np.ascontiguousarray(sharp[:, ::-1]), np.ascontiguousarray(sharp[:300, :300])] * 3
     alone = [captioner.caption(picture) for picture in pictures]
     with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(captioner.caption, pictures)) == alone
+        assert_alike(pool.map(captioner.caption, pictures), alone)
 
 
 def test_any_shape_of_rgb_is_captioned(captioner):

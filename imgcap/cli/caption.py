@@ -13,6 +13,7 @@ def caption(
     sources: Annotated[list[str], typer.Argument(metavar="PATH_OR_URL...", help="Images: files or links.")],
     as_json: AsJson = False,
     length: Annotated[str, typer.Option(help="short, normal or long")] = "normal",
+    alternatives: Annotated[int, typer.Option(min=0, help="Other captions at most; 0 is fastest.")] = 3,
 ) -> None:
     """Caption images. An image that cannot be read is reported, the others are captioned; the exit status is then 1."""
     from imgcap.captioner import Captioner
@@ -22,7 +23,7 @@ def caption(
     captioner = Captioner(get_settings())
     failed = False
     for source in sources:
-        reading = captioner.caption_source(source, length)
+        reading = captioner.caption_source(source, length, alternatives if as_json else 0)
         failed = failed or reading.error is not None
         typer.echo(json.dumps(reading.as_dict()) if as_json else format_reading(reading))
     raise typer.Exit(int(failed))

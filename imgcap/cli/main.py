@@ -10,6 +10,7 @@ from imgcap.cli.accounts import user_app
 from imgcap.cli.blur import calibrate_blur
 from imgcap.cli.caption import caption
 from imgcap.cli.evaluation import calibrate_confidence, evaluate
+from imgcap.cli.export import export
 from imgcap.cli.serve import serve
 from imgcap.errors import InputError
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (caption, serve, evaluate, calibrate_blur, calibrate_confidence):
+for command in (caption, serve, evaluate, calibrate_blur, calibrate_confidence, export):
     app.command()(command)
 app.add_typer(user_app)
 

@@ -15,9 +15,12 @@ from transformers.modeling_outputs import BaseModelOutput
 from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.report import check_place, write_report
+from imgcap.inference.alternatives import Candidate
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.device import device
+from imgcap.inference.files import describe, find_folder
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
 
@@ -85,15 +88,13 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
     Raises:
         InputError: the captioner cannot be loaded.
     """
-    captioner, processor = load_captioner(model)
-    captioner.to(device())
-    captions: list[str] = []
-    scores: list[NDArray[np.float64]] = []
+    folder = find_folder(model)
+    captioner, processor = load_captioner(str(folder))
+    writer = Writer(TorchEngine(captioner, device()), describe(folder, model))
+    written: list[Candidate] = []
     for grid in encode(captioner, processor, rows):
-        texts = write_captions(captioner, processor, [grid])
-        captions += texts
-        scores.append(mean_log_probabilities(captioner, processor, grid, texts))
-    return CaptionedSplit(rows, captions, np.concatenate(scores))
+        written += [beams[0] for beams in writer.search(grid, len(grid), "normal").beams]
+    return CaptionedSplit(rows, [one.text for one in written], np.array([one.log_probability for one in written]))
 
 
 def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, Any]:

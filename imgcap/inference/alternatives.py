@@ -44,7 +44,7 @@ def choose_different(candidates: Sequence[Candidate], count: int, length_penalty
 
     def rank(candidate: Candidate) -> float:
         """Rank as a beam search does: the log-probability over the number of tokens to the power of the penalty."""
-        return candidate.log_probability * (len(candidate.text.split()) + 1) ** (1 - length_penalty)
+        return candidate.log_probability * float((len(candidate.text.split()) + 1) ** (1 - length_penalty))
 
     likely = [one.text for one in others if one.log_probability >= caption.log_probability - LEAST_LIKELY]
     chosen = choose(caption.text, sorted(likely, key=lambda text: rank(unique[text]), reverse=True), count)

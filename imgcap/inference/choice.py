@@ -33,9 +33,9 @@ def open_engine(description: Description, wanted: EngineName, source: str) -> tu
         InputError: the wanted engine, or with "auto" every engine, cannot run; the sentence says what to do.
     """
     if wanted == "torch":
-        return _open_torch(description, source), "PyTorch was asked for."
+        return _open_torch(description), "PyTorch was asked for."
     if wanted == "auto" and has_gpu():
-        return _open_torch(description, source), "There is a GPU."
+        return _open_torch(description), "There is a GPU."
     try:
         quantized, reason = choose_precision(description.folder)
         return _open_onnx(description.folder, quantized=quantized), reason
@@ -47,7 +47,7 @@ def open_engine(description: Description, wanted: EngineName, source: str) -> tu
                 f"No engine can run the captioner {source!r}: {error}, and PyTorch is not installed; "
                 f"run `{INSTALL_TORCH}`, or use a captioner with exported files."
             ) from None
-        return _open_torch(description, source), f"ONNX Runtime cannot be used: {error}."
+        return _open_torch(description), f"ONNX Runtime cannot be used: {error}."
 
 
 def choose_precision(folder: Path) -> tuple[bool, str]:
@@ -97,13 +97,13 @@ def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
         raise InputError(f"{folder / FOLDER} does not load in this version of ONNX Runtime") from error
 
 
-def _open_torch(description: Description, source: str) -> Engine[Any]:
+def _open_torch(description: Description) -> Engine[Any]:
     if not is_installed("torch"):
         raise InputError(f"The PyTorch engine cannot run: PyTorch is not installed; run `{INSTALL_TORCH}`.")
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from imgcap.inference.checkpoint import load_captioner, multiplies_bfloat16
+    from imgcap.inference.checkpoint import load_captioner
     from imgcap.inference.device import device
     from imgcap.inference.torch_engine import TorchEngine
 
@@ -111,5 +111,6 @@ def _open_torch(description: Description, source: str) -> Engine[Any]:
     torch.set_num_threads(usable_cores())
     model, _ = load_captioner(str(description.folder))
     place = device()
-    half = place.type == "cuda" or multiplies_bfloat16()
+    # Where the processor does not multiply bfloat16 itself, float32 is faster.
+    half = place.type == "cuda" or any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
     return TorchEngine(model, place, torch.bfloat16 if half else torch.float32)

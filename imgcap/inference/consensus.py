@@ -25,7 +25,10 @@ _LIMIT = 2**16  # ids and counts are stored in 16 bits
 
 
 def expected_cider(
-    scorer: CiderD, candidates: Sequence[Sequence[int]], log_probabilities: Sequence[float], sharpness: float = SHARPNESS
+    scorer: CiderD,
+    candidates: Sequence[Sequence[int]],
+    log_probabilities: Sequence[float],
+    sharpness: float = SHARPNESS,
 ) -> NDArray[np.float64]:
     """Return how well each candidate agrees with all of them, 0-10.
 

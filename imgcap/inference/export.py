@@ -1,18 +1,15 @@
 """Write a captioner's ONNX files into its folder: what `imgcap export` does.
 
-The int8 encoder is quantised statically: the range of each activation is measured on training pictures, weights have a
-scale a channel. The int8 decoder is quantised dynamically, its activations when they arise. `export.json` names what the
-files were made from and their digests, so that damaged ones and those of another checkpoint are noticed.
+The int8 encoder is quantised statically: the range of each activation is measured on training pictures, and weights
+have a scale a channel. The int8 decoder is quantised dynamically: each activation has the range that it has at that
+moment. `export.json` names what the files were made from, and their digests, so that damaged files and those of another
+checkpoint are noticed.
 """
 
-import hashlib
-import json
-import logging
 import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,17 +20,12 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import CONFIG, Description, describe
 from imgcap.inference.graphs import EncoderGraph, decoder_graphs
 from imgcap.inference.manifest import FOLDER, fingerprint, write_manifest
-from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, GRAPHS, OnnxEngine, file_name
+from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, GRAPHS, file_name
 from imgcap.inference.preprocessing import preprocess
-from imgcap.inference.torch_engine import TorchEngine
-
-if TYPE_CHECKING:
-    import datasets
+from imgcap.model import ImgcapForImageCaptioning
 
 OPSET = 18
 CALIBRATION_PICTURES = 128
-CHECK_PICTURES = 400
-logger = logging.getLogger(__name__)
 
 
 def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
@@ -61,11 +53,12 @@ def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as draft:
-        _write_graphs(Path(draft), model)
+        write_graphs(Path(draft), model)
         if len(calibration):
             _quantize_encoder(Path(draft), description, calibration)
             _quantize_decoder(Path(draft))
-        written = [file_name(graph, quantized=q) for q in ([False, True] if len(calibration) else [False]) for graph in GRAPHS]
+        precisions = (False, True) if len(calibration) else (False,)
+        written = [file_name(graph, quantized=quantized) for quantized in precisions for graph in GRAPHS]
         for old in target.glob("*.onnx"):
             old.unlink()
         for name in written:
@@ -75,7 +68,8 @@ def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
 
 
 @torch.no_grad()
-def _write_graphs(draft: Path, model: Any) -> None:
+def write_graphs(draft: Path, model: ImgcapForImageCaptioning) -> None:
+    """Write the three float32 graphs of a model in evaluation mode into a folder."""
     side = model.config.image_size
     encoder = EncoderGraph(model.encoder).eval()
     start, step = decoder_graphs(model)
@@ -87,10 +81,10 @@ def _write_graphs(draft: Path, model: Any) -> None:
     outputs = ["log_probabilities", "next_hidden", *(["attention"] if step.looks else [])]
     pictures, rows = {0: "pictures"}, {0: "captions"}
     _write(draft, ENCODER, encoder, (pixels,), ["pixel_values"], ["grid"], {"pixel_values": pictures, "grid": pictures})
-    axes: dict[str, dict[int, str]] = {"grid": pictures, **{name: pictures for name in start.names}}
+    axes: dict[str, dict[int, str]] = {"grid": pictures, **dict.fromkeys(start.names, pictures)}
     _write(draft, DECODER_START, start, (grid,), ["grid"], start.names, axes)
     axes = {"words": rows, "hidden": {1: "captions"}, "log_probabilities": rows, "next_hidden": {1: "captions"}}
-    axes |= {"attention": rows, **{name: pictures for name in start.names}}
+    axes |= {"attention": rows, **dict.fromkeys(start.names, pictures)}
     axes = {name: axis for name, axis in axes.items() if name != "attention" or step.looks}
     _write(draft, DECODER_STEP, step, (words, hidden, *memory), ["words", "hidden", *start.names], outputs, axes)
 
@@ -122,7 +116,7 @@ def _quantize_encoder(draft: Path, description: Description, pictures: Sequence[
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._pictures = iter(pictures)
 

@@ -34,12 +34,8 @@ class Preprocessing:
 class Vocabulary:
     """Captions to ids and back, with the checkpoint's own tokenizer.json."""
 
-    def __init__(self, tokenizer: Tokenizer, unknown: int) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.unknown = unknown
-
-    def __len__(self) -> int:
-        return int(self._tokenizer.get_vocab_size())
 
     def encode(self, captions: Sequence[str]) -> list[list[int]]:
         """Return each caption's ids, without start and end token."""
@@ -73,7 +69,8 @@ class Description:
 
 
 def as_sentence(text: str) -> str:
-    """Return 'A dog runs.' for 'a dog runs'; an empty text stays empty. `imgcap.model.decoding` has the same for the Hub."""
+    """Return 'A dog runs.' for 'a dog runs'; an empty text stays empty."""
+    # imgcap.model.decoding has the same for the Hub; a test holds them together.
     text = " ".join(text.split()).rstrip(" .")
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
@@ -90,7 +87,7 @@ def find_folder(source: str) -> Path:
 
     try:
         return Path(snapshot_download(source, allow_patterns=[*FILES, "onnx/*", "*.json"]))
-    except Exception as error:
+    except (OSError, ValueError) as error:
         raise InputError(unloadable(source)) from error
 
 
@@ -113,17 +110,25 @@ def describe(folder: Path, source: str) -> Description:
                 mean=tuple(pictures["image_mean"]),
                 std=tuple(pictures["image_std"]),
             ),
-            vocabulary=Vocabulary(Tokenizer.from_file(str(folder / TOKENIZER)), int(config["unk_token_id"])),
+            vocabulary=_read_vocabulary(folder / TOKENIZER),
             search=SearchOptions.read(config | generation),
             confidence=None if slope is None or intercept is None else (float(slope), float(intercept)),
         )
-    except Exception as error:  # tokenizers raises a bare Exception
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(unloadable(source)) from error
 
 
 def unloadable(source: str) -> str:
     """Return the sentence that says that there is no captioner at `source`."""
     return f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
+    text = path.read_text()
+    try:
+        return Vocabulary(Tokenizer.from_str(text))
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise ValueError(f"{path} holds no tokenizer.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class DecoderStepGraph(nn.Module):
         word = self.embedding(words)
         logarithms, states, looks = [], [], []
         for part in self.parts:
-            of_part, hidden = hidden[: part.layers], hidden[part.layers :]  # type: ignore[misc]
+            of_part, hidden = hidden[: part.layers], hidden[part.layers :]
             own, memory = memory[: len(part.remembers)], memory[len(part.remembers) :]  # type: ignore[arg-type]
             features, state, looked = part.step(word, of_part, own)  # type: ignore[operator]
             logarithms.append(self.lm_head(features).float().log_softmax(-1))

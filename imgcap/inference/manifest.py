@@ -67,3 +67,9 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
             raise InputError(f"{path} is missing")
         if path.stat().st_size != files[name]["bytes"] or digest(path) != files[name]["sha256"]:
             raise InputError(f"{path} is damaged")
+
+
+def add_check(target: Path, result: dict[str, Any]) -> None:
+    """Add what the exported files scored to `export.json` in their folder."""
+    path = target / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"check": result}, indent=2) + "\n")

@@ -81,9 +81,7 @@ class OnnxEngine:
         results = self._step.run(None, {"words": words, "hidden": state.hidden, **memory})
         return results[0], OnnxState(results[1], state.memory, results[2] if len(results) > 2 else None)
 
-    def select(
-        self, state: OnnxState, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None
-    ) -> OnnxState:
+    def select(self, state: OnnxState, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None) -> OnnxState:
         """See `Engine.select`."""
         memory = state.memory if pictures is None else tuple(array[pictures] for array in state.memory)
         return OnnxState(state.hidden[:, rows], memory, None if state.attention is None else state.attention[rows])

@@ -17,7 +17,7 @@ def preprocess(images: list[NDArray[np.uint8]], preprocessing: Preprocessing) ->
     side = preprocessing.side
     pixels = np.empty((len(images), side, side, 3), np.float32)
     for place, image in enumerate(images):
-        pixels[place] = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+        pixels[place] = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
     mean, std = (np.array(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
     pixels *= 1 / (255 * std)
     pixels -= mean / std

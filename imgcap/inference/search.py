@@ -5,7 +5,6 @@ normalisation (Wu et al., 2016, arXiv:1609.08144, with the length itself in plac
 rule for when nothing better can come. It differs in that a picture whose search has ended is not computed on.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +61,8 @@ class SearchOptions:
         )
 
     def for_length(self, length: str) -> "SearchOptions":
-        """Return the options for a "short", "normal" or "long" caption, as `model.decoding.generation_options` has them."""
+        """Return the options for a "short", "normal" or "long" caption."""
+        # As imgcap.model.decoding.generation_options, which is for the Hub; a test holds them together.
         if length == "short":
             return replace(self, length_penalty=-1.0)
         if length == "long":

@@ -37,7 +37,7 @@ class TorchEngine:
         model = model.eval().to(self._device)
         self._encoder = EncoderGraph(model.encoder)
         model.encoder.to(encoder_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._start, self._step = decoder_graphs(model)
+        self.graphs = self._start, self._step = decoder_graphs(model)
         self._width = model.config.hidden_size
         precision = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[encoder_dtype]
         self.description = f"PyTorch, {precision}, {self._device.type}"

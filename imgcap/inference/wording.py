@@ -34,7 +34,9 @@ _ARTICLE = re.compile(r"\b([Aa])(n?)( )([\w'-]+)")
 _CONSONANT_SOUND = re.compile(
     r"(?:eu|ewe|one(?!r)|once|ouija|u(?:$|-|k|ni(?!d|m|n[^-])|s(?:a|e|u)|t(?:en|il|op)|r(?:an|in)))", re.IGNORECASE
 )
-_VOWEL_SOUND = re.compile(r"(?:hour|honest|honou?r|heir|x-?ray|8|11$|18$|(?:suv|lsu|smu|fbi|mba|nba|led)$)", re.IGNORECASE)
+_VOWEL_SOUND = re.compile(
+    r"(?:hour|honest|honou?r|heir|x-?ray|8|11$|18$|(?:suv|lsu|smu|fbi|mba|nba|led)$)", re.IGNORECASE
+)
 
 
 def words_of(caption: str) -> list[str]:

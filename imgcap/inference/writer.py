@@ -61,6 +61,11 @@ class Writer:
         """Return the caption of each picture."""
         return [self._show(beams[0]) for beams in draft.beams]
 
+    def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
+        """Return the draft of some of its pictures."""
+        beams = [draft.beams[picture] for picture in pictures]
+        return Draft(draft.grid[list(pictures)], beams, draft.options)
+
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
         """Return up to `count` other captions of each picture that differ in content, the most probable first."""
         if not count:

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from imgcap.data.vocabulary import END, clean_caption
 from imgcap.inference.cider import CiderD
-from imgcap.inference.sampling import Samples, sample
 from imgcap.model import ImgcapForImageCaptioning
+from imgcap.training.sampling import Samples, sample
 
 
 def others_mean(rewards: Tensor) -> Tensor:

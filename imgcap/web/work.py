@@ -8,7 +8,6 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from imgcap.blur import sharpness as blur
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
-from imgcap.reading import Length, Reading, check_length
+from imgcap.reading import Reading, check_length
 from imgcap.web.uploads import Source, Uploads
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,8 @@ class Picture:
 class Work:
     """Pictures in, readings out. Every method may be called from several threads at once.
 
-    What takes long is done in turns: links, decoding and captions each have places of their own, and of each kind one
-    user has few, so that others wait for a user's links no longer than for anybody's.
+    What takes long is done in turns: links and decoding each have places of their own, and of each kind one user has few,
+    so that others wait for a user's links no longer than for anybody's. Captions have a queue in the captioner.
 
     Args:
         captioner: measures and describes.
@@ -73,7 +72,6 @@ class Work:
         self._uploads = uploads
         self._links = Turns(total=16, per_user=2)
         self._decoders = Turns(total=CHILDREN, per_user=1)
-        self._captions = Turns(total=64, per_user=1)
         self._model_lock = threading.Lock()
         self._model_failed_at: float | None = None
 
@@ -83,9 +81,10 @@ class Work:
         return None if self._model_failed_at is None else "the model cannot be used"
 
     def warm_up(self) -> None:
-        """Load the model, so that the first caption does not wait for it; a failure is logged."""
+        """Load the model and write a caption, so that the first picture waits for neither; a failure is logged."""
         with contextlib.suppress(InputError):
             self._load_model()
+            self._captioner.warm()
 
     def caption(self, image: Any, url: Any, length: str, caller: Caller) -> Reading:
         """Return the Reading, with captions, of an upload or a link.
@@ -123,7 +122,7 @@ class Work:
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             self._load_model()
-            reading = self._complete(reading, picture, wanted, caller)
+            reading = self._captioner.complete(reading, picture.pixels, wanted, user=caller.user_id)
         try:
             self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
         except DatabaseUnavailable as error:  # what was computed is shown all the same
@@ -192,13 +191,6 @@ class Work:
                 self._model_failed_at = time.monotonic()
             if self._model_failed_at is not None:
                 raise InputError("No captions can be written at present; whoever runs this server can read why.")
-
-    def _complete(self, reading: Reading, picture: Picture, length: Length, caller: Caller) -> Reading:
-        if "user" in signature(self._captioner.complete).parameters:  # it has users take turns itself
-            whose: Any = {"user": caller.user_id}
-            return self._captioner.complete(reading, picture.pixels, length, **whose)
-        with self._captions.turn(caller.user_id):
-            return self._captioner.complete(reading, picture.pixels, length)
 
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:

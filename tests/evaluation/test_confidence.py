@@ -134,7 +134,8 @@ def test_a_calibration_lives_with_the_model(calibrated):
     assert json.loads((calibrated / "confidence.json").read_text()) == report
     assert report["share"] == pytest.approx(2 / 3, abs=0.05)  # those whose caption is one of the references
     config = load_captioner(str(calibrated))[0].config
-    assert confidence(config, -2.0) == logistic(np.array(-2.0), report["slope"], report["intercept"])
+    curve = config.confidence_slope, config.confidence_intercept
+    assert confidence(*curve, -2.0) == logistic(np.array(-2.0), report["slope"], report["intercept"])
     assert not list(calibrated.glob("*.tmp"))
 
 

@@ -10,6 +10,8 @@ from imgcap.evaluation import metrics
 from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, write_captions
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import mean_log_probabilities
+from imgcap.inference.files import describe
+from imgcap.inference.torch_engine import TorchEngine
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 
@@ -72,8 +74,9 @@ def test_each_caption_has_its_own_log_probability(tiny_captioner, caption_folder
     rows = load_rows(str(caption_folder), "test")
     captioned = caption_split(str(tiny_captioner), rows)
     model, processor = load_captioner(str(tiny_captioner))
+    engine, description = TorchEngine(model), describe(tiny_captioner, "")
     alone = [
-        mean_log_probabilities(model, processor, grid, [caption])[0]
+        mean_log_probabilities(engine, description, grid, [[caption]])[0][0]
         for grid, caption in zip(encode(model, processor, rows, 1), captioned.captions, strict=True)
     ]
     assert captioned.log_probabilities == pytest.approx(np.array(alone), abs=1e-4)

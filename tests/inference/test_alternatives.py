@@ -1,27 +1,27 @@
-import threading
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.inference.alternatives import LEAST_LIKELY, MOST_SHARED, choose, overlap, write_different
+from imgcap.inference.alternatives import (
+    LEAST_LIKELY,
+    MOST_SHARED,
+    Candidate,
+    choose,
+    choose_different,
+    overlap,
+)
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.files import describe
+from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import well_formed
+from imgcap.inference.writer import Writer
+from imgcap.model.decoding import generation_options
 
 WORDS = ["a", "the", "of", "on", "dog", "cat", "man", "woman", "runs", "sits", "red", "blue", "grass", "ball", "<unk>"]
 CAPTIONS = st.lists(st.sampled_from(WORDS), max_size=10).map(lambda words: f"{' '.join(words).capitalize()}.")
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_captioner):
-    return load_captioner(str(tiny_captioner))
-
-
-@pytest.fixture
-def grid(loaded):
-    model, _ = loaded
-    return torch.randn(1, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
 
 
 def test_turning_the_small_words_around_makes_no_other_caption():
@@ -48,40 +48,40 @@ def test_the_chosen_are_few_well_formed_in_order_and_different(caption, candidat
     assert all(overlap(one, other) <= MOST_SHARED for one, other in pairs)
 
 
-def test_the_same_picture_gets_the_same_captions_whatever_else_draws(loaded, grid):
-    state = torch.get_rng_state()
-    first = write_different(*loaded, grid, "normal", 3)
-    assert torch.equal(torch.get_rng_state(), state)
-    stop = threading.Event()
+CANDIDATES = st.lists(st.builds(Candidate, CAPTIONS, st.floats(-5, 0)), min_size=1, max_size=12)
 
-    def draw():
-        while not stop.is_set():
-            torch.rand(1000)
 
-    noise = threading.Thread(target=draw)
-    noise.start()
-    try:
-        assert write_different(*loaded, grid, "normal", 3) == first
-    finally:
-        stop.set()
-        noise.join()
+@settings(deadline=None)
+@given(CANDIDATES, st.integers(0, 4), st.floats(-1, 2))
+def test_alternatives_differ_are_nearly_as_likely_and_ranked_as_a_beam_search_ranks(candidates, count, penalty):
+    first: dict[str, float] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.text, candidate.log_probability)
+    caption = candidates[0]
+    chosen = choose_different(candidates, count, penalty)
+    texts = [candidate.text for candidate in chosen]
+    assert choose(caption.text, texts, count) == texts
+    assert all(first[one.text] == one.log_probability >= caption.log_probability - LEAST_LIKELY for one in chosen)
+    tokens = [len(text.split()) + 1 for text in texts]
+    ranks = [one.log_probability * n / n**penalty for one, n in zip(chosen, tokens, strict=True)]
+    assert ranks == sorted(ranks, reverse=True) or np.allclose(ranks, sorted(ranks, reverse=True))
 
 
 @pytest.mark.parametrize("length", ["short", "normal", "long"])
-def test_the_beams_caption_comes_first_and_the_others_differ(loaded, grid, length):
-    from transformers.modeling_outputs import BaseModelOutput
-
-    from imgcap.model.decoding import generation_options
-
-    model, processor = loaded
+def test_the_beams_caption_comes_first_and_the_others_differ(tiny_captioner, length):
+    model, processor = load_captioner(str(tiny_captioner))
+    grid = torch.randn(3, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
     options = generation_options(length, model.generation_config)
     beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options))
-    written = write_different(model, processor, grid, length, 3)
-    captions = [text for text, _ in written]
-    assert captions[0] == beams[0]
-    assert 1 < len(captions) <= 4
-    assert choose(captions[0], captions[1:], 3) == captions[1:]
-    likely = [probability for _, probability in written]
-    assert min(likely) >= likely[0] - LEAST_LIKELY
-    if length == "long":
-        assert all(len(text.split()) >= options["min_length"] - 1 for text in captions)
+    writer = Writer(TorchEngine(model), describe(tiny_captioner, ""))
+    draft = writer.search(grid, 3, length)
+    captions, others = writer.captions(draft), writer.add_alternatives(draft, 3)
+    assert [caption.caption for caption in captions] == beams[::5]
+    assert any(others)
+    for caption, alternatives in zip(captions, others, strict=True):
+        texts = [one.caption for one in alternatives]
+        assert choose(caption.caption, texts, 3) == texts
+        if length == "long":
+            assert all(len(text.split()) >= options["min_length"] - 1 for text in texts)
+    assert writer.add_alternatives(draft, 0) == [()] * 3
+    assert writer.add_alternatives(writer.select(draft, [2]), 3) == others[2:]

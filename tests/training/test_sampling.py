@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.sampling import sample
+from imgcap.training.sampling import sample
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,58 @@
+"""Compare what engines write: the exported model against the PyTorch model that it was made from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from imgcap.data.loading import CaptionedImages
+from imgcap.evaluation.metrics import cider_of_each
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engine import Engine
+from imgcap.inference.files import describe
+from imgcap.inference.manifest import FOLDER
+from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
+from imgcap.inference.threads import multiplies_int8, usable_cores
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.writer import Writer
+
+BATCH = 16
+
+
+def rgb(image: Any) -> NDArray[np.uint8]:
+    """Return a data set's picture as (H, W, 3), uint8 RGB."""
+    return np.asarray(image.convert("RGB"))
+
+
+def write_all(writer: Writer, rows: CaptionedImages) -> list[str]:
+    """Return a caption, as shown, for each row."""
+    captions: list[str] = []
+    for start in tqdm(range(0, len(rows), BATCH), desc=writer.engine.description, mininterval=5):
+        pixels = np.stack([writer.prepare(rgb(image)) for image in rows.images[start : start + BATCH]])
+        captions += [caption.caption for caption in writer.captions(writer.write(pixels, "normal"))]
+    return captions
+
+
+def compare_engines(folder: Path, rows: CaptionedImages) -> dict[str, Any]:
+    """Caption rows of a validation split with PyTorch in float32 and with the exported files in `folder`.
+
+    Returns:
+        "n", the rows; "torch", "float32" and "int8", the CIDEr-D of each engine that there is, all with the same beam
+        search; "same", the share of captions that the int8 engine writes as PyTorch does.
+    """
+    description = describe(folder, str(folder))
+    engines: dict[str, Engine[Any]] = {"torch": TorchEngine(load_captioner(str(folder))[0])}
+    for name, quantized in (("float32", False), ("int8", True)):
+        if all((folder / FOLDER / file_name(graph, quantized=quantized)).is_file() for graph in GRAPHS):
+            engines[name] = OnnxEngine(
+                folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
+            )
+    captions = {name: write_all(Writer(engine, description), rows) for name, engine in engines.items()}
+    result: dict[str, Any] = {"n": len(rows)}
+    result |= {name: float(cider_of_each(written, rows.captions).mean()) for name, written in captions.items()}
+    if "int8" in captions:
+        pairs = zip(captions["int8"], captions["torch"], strict=True)
+        result["same"] = sum(one == other for one, other in pairs) / len(rows)
+    return result

@@ -1,0 +1,102 @@
+import shutil
+
+import pytest
+
+from imgcap.errors import InputError
+from imgcap.inference import choice
+from imgcap.inference.files import describe
+from imgcap.inference.manifest import FOLDER
+from imgcap.inference.onnx_engine import OnnxEngine
+from imgcap.inference.torch_engine import TorchEngine
+
+
+@pytest.fixture
+def folder(exported_captioner, tmp_path):
+    shutil.copytree(exported_captioner, tmp_path / "captioner")
+    return tmp_path / "captioner"
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make packages look as if they were not installed."""
+
+    def hide(*packages):
+        known = choice.is_installed
+        monkeypatch.setattr(choice, "is_installed", lambda name: name not in packages and known(name))
+
+    return hide
+
+
+def open_engine(folder, wanted="auto"):
+    return choice.open_engine(describe(folder, str(folder)), wanted, str(folder))
+
+
+@pytest.mark.parametrize(("fast", "reason"), [(True, "multiplies int8"), (False, "slower, exact way")])
+def test_exported_files_are_taken_in_int8_on_a_cpu(folder, monkeypatch, fast, reason):
+    monkeypatch.setattr(choice, "multiplies_int8", lambda: fast)
+    engine, why = open_engine(folder)
+    assert isinstance(engine, OnnxEngine)
+    assert engine.description.startswith("ONNX Runtime, int8")
+    assert reason in why
+
+
+def test_float32_files_serve_where_there_are_no_int8_files(folder):
+    for path in (folder / FOLDER).glob("*_quantized.onnx"):
+        path.unlink()
+    engine, why = open_engine(folder)
+    assert engine.description.startswith("ONNX Runtime, float32")
+    assert "encoder_model_quantized.onnx is missing." in why
+
+
+def test_pytorch_serves_where_the_files_do_not(folder):
+    path = folder / FOLDER / "decoder_model_quantized.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+    for float32 in ("encoder_model.onnx", "decoder_model.onnx"):
+        (folder / FOLDER / float32).unlink()
+    engine, why = open_engine(folder)
+    assert isinstance(engine, TorchEngine)
+    assert "decoder_model_quantized.onnx is damaged" in why
+    shutil.rmtree(folder / FOLDER)
+    engine, why = open_engine(folder)
+    assert isinstance(engine, TorchEngine)
+    assert "holds no exported model" in why
+
+
+def test_whole_files_that_onnxruntime_refuses_leave_it_to_pytorch(folder, monkeypatch):
+    monkeypatch.setattr(choice, "check_manifest", lambda *_: None)  # as files of a newer onnx would be
+    for path in (folder / FOLDER).glob("*.onnx"):
+        path.write_bytes(b"no graph")
+    engine, why = open_engine(folder)
+    assert isinstance(engine, TorchEngine)
+    assert "does not load in this version of ONNX Runtime" in why
+
+
+def test_a_gpu_is_for_pytorch(folder, monkeypatch):
+    monkeypatch.setattr(choice, "has_gpu", lambda: True)
+    engine, why = open_engine(folder)
+    assert isinstance(engine, TorchEngine)
+    assert why == "There is a GPU."
+
+
+def test_what_was_asked_for_is_taken_or_refused_in_a_sentence(folder, without):
+    assert isinstance(open_engine(folder, "torch")[0], TorchEngine)
+    assert isinstance(open_engine(folder, "onnx")[0], OnnxEngine)
+    shutil.rmtree(folder / FOLDER)
+    with pytest.raises(InputError, match=r"The ONNX engine cannot run: .* holds no exported model. Run `imgcap export"):
+        open_engine(folder, "onnx")
+    without("torch")
+    with pytest.raises(InputError, match=r"PyTorch is not installed; run `pip install torch"):
+        open_engine(folder, "torch")
+
+
+def test_without_anything_to_run_it_says_what_to_install(folder, without):
+    without("torch", "onnxruntime")
+    with pytest.raises(InputError, match=r"onnxruntime is not installed .*, and PyTorch is not installed; run `pip"):
+        open_engine(folder)
+
+
+def test_without_onnxruntime_pytorch_serves(folder, without):
+    without("onnxruntime")
+    engine, why = open_engine(folder)
+    assert isinstance(engine, TorchEngine)
+    assert "onnxruntime is not installed" in why

@@ -1,0 +1,107 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgcap.errors import InputError
+from imgcap.inference.export import export
+from imgcap.inference.files import describe
+from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
+from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
+
+NAMES = [file_name(graph, quantized=quantized) for quantized in (False, True) for graph in GRAPHS]
+
+
+@pytest.fixture
+def folder(exported_captioner, tmp_path):
+    """A copy that may be harmed."""
+    shutil.copytree(exported_captioner, tmp_path / "captioner")
+    return tmp_path / "captioner"
+
+
+def test_it_writes_both_precisions_under_the_hubs_names(exported_captioner):
+    names = {path.name for path in (exported_captioner / FOLDER).iterdir()}
+    assert names == {*NAMES, MANIFEST}
+    assert "decoder_with_past_model_quantized.onnx" in names
+    check_manifest(exported_captioner, NAMES)
+
+
+def test_the_int8_encoder_is_smaller_and_near_the_float32_encoder(exported_captioner):
+    sizes = [
+        (exported_captioner / FOLDER / file_name(GRAPHS[0], quantized=quantized)).stat().st_size
+        for quantized in (False, True)
+    ]
+    assert sizes[1] < 0.5 * sizes[0]
+    pixels = np.random.default_rng(0).standard_normal((4, 3, 64, 64), np.float32)
+    exact, rounded = (
+        OnnxEngine(exported_captioner / FOLDER, quantized=quantized, threads=1).encode(pixels)
+        for quantized in (False, True)
+    )
+    cosine = (exact * rounded).sum() / np.linalg.norm(exact) / np.linalg.norm(rounded)
+    assert cosine > 0.9
+
+
+def test_a_new_export_replaces_the_old_one_whole(folder):
+    export(folder)
+    assert {path.name for path in (folder / FOLDER).iterdir()} == {*NAMES[:3], MANIFEST}
+    with pytest.raises(InputError, match=r"quantized\.onnx is missing"):
+        check_manifest(folder, NAMES)
+
+
+def test_what_is_no_captioner_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="There is no captioner in the folder"):
+        export(tmp_path)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_any_damage_is_noticed(exported_captioner, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged") / "captioner"
+    shutil.copytree(exported_captioner, folder)
+    path = folder / FOLDER / data.draw(st.sampled_from(NAMES))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path.name} is damaged"):
+        check_manifest(folder, NAMES)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"source": 3}', '{"source": {}, "files": 1}'])
+def test_a_damaged_manifest_is_noticed(folder, content):
+    (folder / FOLDER / MANIFEST).write_text(content)
+    with pytest.raises(InputError, match=r"export.json is damaged|another captioner"):
+        check_manifest(folder, NAMES)
+
+
+@pytest.mark.parametrize("change", ["weights", "words", "shape"])
+def test_files_of_another_captioner_are_noticed(folder, change):
+    if change == "weights":
+        weights = folder / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+    elif change == "words":
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text().replace("bicycle", "bicycles"))
+    else:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"num_attention_heads": 2}))
+    with pytest.raises(InputError, match="was exported from another captioner"):
+        check_manifest(folder, NAMES)
+
+
+def test_a_new_calibration_of_confidence_needs_no_new_export(folder):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"confidence_slope": 9.0}))
+    check_manifest(folder, NAMES)
+    assert describe(folder, "")
+    (folder / "model.safetensors").unlink()  # a folder that is only served from
+    check_manifest(folder, NAMES)
