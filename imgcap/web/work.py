@@ -54,8 +54,8 @@ class Picture:
 class Work:
     """Pictures in, readings out. Every method may be called from several threads at once.
 
-    What takes long is done in turns: links and decoding each have places of their own, and of each kind one user has few,
-    so that others wait for a user's links no longer than for anybody's. Captions have a queue in the captioner.
+    What takes long is done in turns: links and decoding each have places of their own, and of each kind one user has
+    few, so that others wait for a user's links no longer than for anybody's. Captions have a queue in the captioner.
 
     Args:
         captioner: measures and describes.
