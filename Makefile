@@ -1,35 +1,50 @@
-# The two commands of the README, and what they need. Each sets itself up; nothing has to be activated.
-PYTHON ?= python3.11
-BIN := .venv/bin
+# `make app` and `make test` set up what they need in $(VENV); nothing has to be activated. CONTRIBUTING.md has the rest.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13; do $$python -c "" 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: app test lint setup setup-dev
+.PHONY: app test check lint setup setup-dev requirements model-code
 
-app: .venv/app.done
+app: $(VENV)/app.done
 	$(BIN)/python app.py
 
-test: .venv/dev.done
+test: $(VENV)/dev.done
 	sh tests/system-packages.sh
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
-lint: .venv/dev.done
+# Lint, types and the tests that start no server, browser, Java or training.
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m "not slow and not browser" $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
-setup: .venv/app.done
-setup-dev: .venv/dev.done
+setup: $(VENV)/app.done
+setup-dev: $(VENV)/dev.done
 
-.venv/bin/python:
-	command -v $(PYTHON) >/dev/null || { echo "imgcap needs Python 3.11; install it, or name one: make app PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -c "import ensurepip" 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3.11-venv; } || \
-		{ echo "This Python cannot make virtual environments; install them: apt-get install python3.11-venv" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+# requirements.txt and requirements-dev.txt, from pyproject.toml.
+requirements: $(BIN)/python
+	$(BIN)/python -m scripts.requirements
+
+# The copies of imgcap/model/*.py beside the checkpoints in models/.
+model-code: $(VENV)/dev.done
+	$(BIN)/python -m scripts.model_code
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "imgcap needs Python 3.11, 3.12 or 3.13. Install one, or name it: make app PYTHON=/path/to/python3" >&2; exit 1; }
+	@PYTHON="$(PYTHON)" sh scripts/venv-package.sh
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-.venv/app.done: requirements.txt constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+$(VENV)/app.done: requirements.txt constraints.txt | $(BIN)/python
+	$(PIP) -e .
 	touch $@
 
-.venv/dev.done: requirements.txt requirements-dev.txt constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
-	touch $@ .venv/app.done
+$(VENV)/dev.done: requirements.txt requirements-dev.txt constraints.txt | $(BIN)/python
+	$(PIP) -e ".[train]" --group dev
+	touch $@ $(VENV)/app.done

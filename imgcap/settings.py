@@ -5,9 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,13 +20,19 @@ def _on_space(there: T, elsewhere: T) -> T:
     return there if "SPACE_ID" in os.environ else elsewhere
 
 
+def _default_model() -> str:
+    """Return the checkpoint of a source checkout; an installed copy has none, and then this is empty."""
+    folder = ROOT / "models" / "attention"
+    return str(folder) if (folder / "config.json").is_file() else ""
+
+
 class Settings(BaseSettings):
     """Typed settings; docs/server.md lists each with its default."""
 
     model_config = SettingsConfigDict(env_prefix="IMGCAP_", frozen=True, extra="ignore")
 
     # model
-    model: str = Field(str(ROOT / "models" / "attention"), description="folder or Hub id of the captioner")
+    model: str = Field(default_factory=_default_model, description="folder or Hub id of the captioner")
     engine: Literal["auto", "onnx", "torch"] = Field(
         "auto", description="what computes captions: onnx (CPU), torch, or auto: torch on a GPU, else onnx, else torch"
     )
@@ -124,5 +131,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The process's settings, read once."""
-    return Settings()
+    """Return the process's settings, read once.
+
+    Raises:
+        InputError: a variable has a value that its setting cannot take.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise InputError(f"IMGCAP_{str(wrong['loc'][0]).upper()} is wrong: {wrong['msg']}.") from error

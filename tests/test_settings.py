@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from imgcap.errors import InputError
 from imgcap.settings import ROOT, Settings, get_settings
 
 
@@ -13,6 +14,14 @@ def test_a_value_out_of_range_is_refused(monkeypatch):
     monkeypatch.setenv("IMGCAP_PORT", "70000")
     with pytest.raises(ValidationError, match="port"):
         Settings()
+
+
+def test_a_wrong_value_in_the_environment_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("IMGCAP_PORT", "70000")
+    get_settings.cache_clear()
+    with pytest.raises(InputError, match=r"^IMGCAP_PORT is wrong: .*65535\.$"):
+        get_settings()
+    get_settings.cache_clear()
 
 
 def test_settings_are_read_once_and_do_not_change():

@@ -14,6 +14,9 @@ from imgcap.cli.export import export
 from imgcap.cli.serve import serve
 from imgcap.errors import InputError
 
+TRAINING_LIBRARIES = {"datasets", "evaluate", "matplotlib", "onnx", "pycocoevalcap", "sklearn", "torch", "transformers"}
+"""Imported by commands that a plain `pip install imgcap` leaves incomplete."""
+
 app = typer.Typer(
     name="imgcap",
     help="Caption sharp photographs and refuse blurred ones.",
@@ -32,4 +35,12 @@ def main() -> None:
         app()
     except InputError as error:
         typer.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING_LIBRARIES:
+            raise
+        typer.echo(
+            f"This command needs {error.name}, which only training and evaluation use: pip install 'imgcap[train]'",
+            err=True,
+        )
         raise SystemExit(2) from None

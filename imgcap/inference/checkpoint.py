@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from imgcap.errors import InputError
+from imgcap.inference.files import unloadable
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
 # What loading raises if there is no captioner.
@@ -25,10 +26,8 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
         model, loaded = ImgcapForImageCaptioning.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
         processor = ImgcapProcessor.from_pretrained(source)
     except UNREADABLE as error:
-        raise InputError(
-            f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
-        ) from error
-    _check_weights(source, model, sorted(loaded["missing_keys"]))
+        raise InputError(unloadable(source)) from error
+    _check_weights(source, model, sorted(loaded[\"missing_keys\"]))
     return model.eval(), processor
 
 

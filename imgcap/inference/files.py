@@ -119,7 +119,9 @@ def describe(folder: Path, source: str) -> Description:
 
 
 def unloadable(source: str) -> str:
-    """Return the sentence that says that there is no captioner at `source`."""
+    """Return the sentence that says that there is no captioner at `source`, or that none was chosen if it is empty."""
+    if not source:
+        return "This copy of imgcap came without a model: set IMGCAP_MODEL to a captioner's folder or Hub id."
     return f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
 
 

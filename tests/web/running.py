@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -65,7 +65,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def run_app(data_dir: Path, model: Path, **settings: object) -> Iterator[Running]:
+def run_app(
+    data_dir: Path,
+    model: Path,
+    command: Sequence[str | Path] = (sys.executable, "app.py"),
+    folder: Path = ROOT,
+    **settings: object,
+) -> Iterator[Running]:
     data_dir.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data_dir / "log"
     chosen = {
@@ -77,9 +83,7 @@ def run_app(data_dir: Path, model: Path, **settings: object) -> Iterator[Running
     }
     environment = {f"IMGCAP_{name.upper()}": str(value) for name, value in chosen.items()}
     with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out
-        )
+        process = subprocess.Popen(list(command), cwd=folder, env=os.environ | environment, stdout=out, stderr=out)
     running = Running(f"http://127.0.0.1:{port}", process, log)
     try:
         deadline = time.monotonic() + 240

@@ -1,0 +1,1 @@
+"""Scripts that maintain files of this repository; `make` runs them."""

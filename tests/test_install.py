@@ -1,0 +1,141 @@
+"""`pip install` of the built wheel, with nothing but what pyproject.toml declares, run from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from running import run_app
+
+from imgcap.settings import ROOT
+from scripts.model_code import copies
+from scripts.requirements import requirements
+
+SAMPLES = ROOT / "tests" / "samples"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DECLARED = [
+    *PYPROJECT["build-system"]["requires"],
+    *PYPROJECT["project"]["dependencies"],
+    *PYPROJECT["project"]["optional-dependencies"]["train"],
+    *PYPROJECT["dependency-groups"]["dev"],
+]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    return next(folder.glob("imgcap-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of an environment that has the wheel and its declared dependencies, and no other package.
+
+    The dependencies are links into this environment, which spares downloading gigabytes; a package that the wheel needs
+    and does not declare, directly or through another, is missing there as it would be after `pip install`.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    [packages] = folder.glob("lib/python*/site-packages")
+    for package in _closure(PYPROJECT["project"]["dependencies"]).values():
+        for file in package.files or ():
+            place = packages / file.parts[0]
+            if file.parts[0] not in {"..", "__pycache__"} and not place.exists():
+                place.symlink_to(Path(package.locate_file(file.parts[0])))
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel]
+    subprocess.run(pip, check=True)
+    return folder / "bin"
+
+
+def _closure(requirements: list[str]) -> dict[str, Distribution]:
+    """The distributions that the requirements name, with all that those need, by canonical name."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    wanted = [(Requirement(text), "") for text in requirements]
+    while wanted:
+        requirement, extra = wanted.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        found[name] = distribution(name)
+        for chosen in {"", *requirement.extras}:
+            if (name, chosen) not in seen:
+                seen.add((name, chosen))
+                wanted += [(Requirement(text), chosen) for text in found[name].requires or ()]
+    return found
+
+
+def run(installed: Path, folder: Path, *arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMGCAP_", "PYTHON"))}
+    environment = inherited | {name: str(value) for name, value in variables.items()}
+    return subprocess.run(
+        [installed / "imgcap", *map(str, arguments)],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("imgcap/")}
+    files = (path for path in (ROOT / "imgcap").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert packed == {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_an_installed_copy_captions_an_image(installed, tiny_captioner, tmp_path):
+    done = run(installed, tmp_path, "caption", SAMPLES / "coffee.jpg", "--json", IMGCAP_MODEL=tiny_captioner)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["caption"]
+
+
+def test_an_installed_copy_without_a_model_says_how_to_get_one(installed, tmp_path):
+    done = run(installed, tmp_path, "caption", SAMPLES / "coffee.jpg")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "This copy of imgcap came without a model: set IMGCAP_MODEL to a captioner's folder or Hub id.\n"
+    )
+
+
+def test_a_command_that_needs_more_says_what_to_install(installed, tiny_captioner, tmp_path):
+    done = run(installed, tmp_path, "evaluate", "--data", tmp_path, IMGCAP_MODEL=tiny_captioner)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'imgcap[train]'" in done.stderr
+
+
+def test_an_installed_copy_starts_the_app(installed, tiny_captioner, tmp_path):
+    with run_app(tmp_path / "data", tiny_captioner, [installed / "imgcap", "serve"], tmp_path) as app:
+        client = app.newcomer()
+        assert client.get("/").status_code == 200
+        assert client.get("/account").status_code == 200
+        assert app.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_are_those_of_pyproject(name):
+    assert (ROOT / name).read_text() == requirements()[name], "run `make requirements`"
+
+
+def test_constraints_hold_the_version_of_every_package():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    held = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    for requirement in map(Requirement, DECLARED):
+        assert str(requirement.specifier) == f"=={held.get(canonicalize_name(requirement.name))}", requirement
+    platform = ("nvidia-", "cuda-", "triton", "setuptools", "pip")  # torch itself pins what its build needs
+    assert {name for name in _closure(DECLARED) if not name.startswith(platform)} <= held.keys()
+
+
+def test_the_code_beside_each_checkpoint_is_the_models_code():
+    pairs = list(copies())
+    assert len({copy.parent for _, copy in pairs}) == 2
+    for module, copy in pairs:
+        assert copy.read_text() == module.read_text(), f"{copy} is out of date: run `make model-code`"
