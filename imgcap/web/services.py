@@ -72,7 +72,7 @@ class Services:
         await run_in_threadpool(self.uploads.forget_user, user_id)
 
     def problem(self) -> str | None:
-        """Return in a word or two why captions are not to be had just now; None if they are."""
+        """Return in a few words why the server cannot write captions at present; None if it can."""
         if self.lifecycle.draining:
             return "stopping"
         if self.queue is not None and not self.queue.is_alive():

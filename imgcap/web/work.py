@@ -77,7 +77,7 @@ class Work:
 
     @property
     def problem(self) -> str | None:
-        """Why captions are not to be had, in a word or two; None if nothing is known against them."""
+        """Why captions cannot be written at present, in a few words; None if no reason is known."""
         return None if self._model_failed_at is None else "the model cannot be used"
 
     def warm_up(self) -> None:
@@ -116,7 +116,7 @@ class Work:
 
         Raises:
             Throttled: the caller has used up the captions allowed.
-            InputError: there is no such length, or captions are not to be had.
+            InputError: there is no such length, or the model cannot be used.
         """
         wanted = check_length(length)
         if reading.valid:
@@ -190,7 +190,7 @@ class Work:
                 logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
                 self._model_failed_at = time.monotonic()
             if self._model_failed_at is not None:
-                raise InputError("No captions can be written at present; whoever runs this server can read why.")
+                raise InputError("The server cannot write captions at present; its operator finds the reason in the log.")
 
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:

@@ -58,7 +58,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_users_without_its_path(work, t
     assert "no-model-here" in caplog.text  # the operator reads which
     reading = app.work.caption(app.upload, None, "normal", ADA)
     assert reading.valid is True
-    assert "No captions can be written" in reading.error
+    assert "cannot write captions at present" in reading.error
     assert "no-model-here" not in reading.error
     loads = []
     monkeypatch.setattr(app.services.captioner, "load", lambda: loads.append(1))
