@@ -27,7 +27,7 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
         processor = ImgcapProcessor.from_pretrained(source)
     except UNREADABLE as error:
         raise InputError(unloadable(source)) from error
-    _check_weights(source, model, sorted(loaded[\"missing_keys\"]))
+    _check_weights(source, model, sorted(loaded["missing_keys"]))
     return model.eval(), processor
 
 
