@@ -27,10 +27,10 @@ NO_SUCH_READING = "Your history has no such reading; it may have been deleted."
 CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
 
 
-def make_thumbnail(image: NDArray[np.uint8]) -> bytes:
-    """Return a JPEG of at most 256 x 256 pixels, without metadata, of an upright (H, W, 3) uint8 RGB picture."""
+def make_thumbnail(image: NDArray[np.uint8], side: int = THUMBNAIL_SIDE) -> bytes:
+    """Return a JPEG of at most `side` x `side` pixels, without metadata, of an upright (H, W, 3) uint8 RGB picture."""
     picture = Image.fromarray(image)
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    picture.thumbnail((side, side))
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=80)
     return jpeg.getvalue()

@@ -46,7 +46,7 @@ PUBLIC = {
 }
 SIGNED_IN = {
     "GET": re.compile(
-        r"/|/config/?|/account(/data)?|/history(\.csv|/\d+\.jpg)?|/logout"
+        r"/|/config/?|/preview|/account(/data)?|/history(\.csv|/\d+\.jpg)?|/logout"
         r"|/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|heartbeat/[^/]+|queue/data|queue/status"
         r"|upload_progress|file=.+)|" + ENDPOINT + r"/[^/]+"
     ),

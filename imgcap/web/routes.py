@@ -12,14 +12,17 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from imgcap.accounts.database import User
+from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
 from imgcap.web.refusals import Refusal, safe_place
 from imgcap.web.rendering import HERE, templates
 from imgcap.web.services import Services
+from imgcap.web.work import Caller
 
 HISTORY_PAGE = 20
+PREVIEW_SIDE = 1024
 
 
 def build_routes(services: Services) -> list[BaseRoute]:
@@ -38,6 +41,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/logout", pages.show_sign_out),
         Route("/logout", pages.sign_out, methods=["POST"]),
         Route("/privacy", pages.show_privacy),
+        Route("/preview", pages.preview),
         Route("/account", pages.show_account),
         Route("/account/password", pages.change_password, methods=["POST"]),
         Route("/account/delete", pages.delete_account, methods=["POST"]),
@@ -127,6 +131,19 @@ class Pages:
     async def show_privacy(self, request: Request) -> Response:
         """The privacy notice, in the numbers of these settings."""
         return self._page(request, "privacy.html", settings=self.services.settings)
+
+    async def preview(self, request: Request) -> Response:
+        """A copy, which every browser can show, of one of the user's uploads."""
+        user, path = await self._user(request), request.query_params.get("path", "")
+        try:
+            picture = await run_in_threadpool(
+                self.services.work.open_upload, {"path": path}, Caller(user.id, _address(request))
+            )
+        except Throttled as error:
+            return Refusal(429, str(error), error.retry_after).respond(request)
+        except InputError as error:
+            return Refusal(404, str(error)).respond(request)
+        return Response(await run_in_threadpool(make_thumbnail, picture.pixels, PREVIEW_SIDE), media_type="image/jpeg")
 
     async def show_account(self, request: Request) -> Response:
         """The account page."""

@@ -1,15 +1,20 @@
 """The page in a real Chromium, as people use it."""
 
+import io
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+import pillow_heif
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running import BLURRED, PASSWORD, SHARP, serve
+
+pillow_heif.register_heif_opener()
 
 CHROMIUM = "/usr/bin/chromium"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -279,3 +284,16 @@ def test_a_session_that_ended_in_another_tab_is_said_in_a_sentence_with_the_way_
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(f"{server.url}/history")
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("HEIF", ""), ("TIFF", "application/octet-stream")])
+def test_a_kind_that_the_browser_does_not_know_is_sent_judged_and_shown(server, open_page, kind, mime):
+    page = open_page()
+    sign_in(page, server)
+    content = io.BytesIO()
+    with Image.open(SHARP) as photo:
+        photo.convert("RGB").save(content, kind)
+    give(page, {"name": f"photo.{kind.lower()}", "mimeType": mime, "buffer": content.getvalue()})
+    expect(reading(page).locator(".imgcap-badge")).to_have_text("✓ Valid")
+    page.wait_for_function("document.querySelector('#imgcap-photo img')?.naturalWidth > 100", timeout=PATIENCE)
+    assert "/preview?path=" in page.locator("#imgcap-photo img").get_attribute("src")

@@ -7,11 +7,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from running import PASSWORD
 
 from imgcap.accounts.history import make_thumbnail
 from imgcap.reading import Reading
 from imgcap.web.gauge import CSS
+from imgcap.web.routes import PREVIEW_SIDE
 
 OTHER = "another long password"
 
@@ -348,3 +350,20 @@ def test_logs_hold_no_name_no_password_and_no_caption(open_app, caplog):
     client.get("/history", params={"q": "secret"})
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("imgcap"))
     assert not re.search(f"adalovelace|secret|{PASSWORD}|a wrong password", ours)
+
+
+class TestPreview:
+    def test_shows_an_upload_to_its_owner_alone(self, open_app):
+        client, services = open_app()
+        register(client, "ada")
+        path = services.uploads.folder / "photo.tiff"
+        Image.new("RGB", (3000, 1500), "red").save(path)
+        services.uploads.add(path, services.accounts.get("ada").id)
+        answer = client.get("/preview", params={"path": str(path)})
+        assert answer.headers["content-type"] == "image/jpeg"
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            assert max(shown.size) == PREVIEW_SIDE
+        for other in ("/etc/passwd", "", "x\0y", str(services.uploads.folder)):
+            assert client.get("/preview", params={"path": other}).status_code == 404
+        register(client, "eve")
+        assert client.get("/preview", params={"path": str(path)}).status_code == 404

@@ -83,6 +83,43 @@
     return new Response(answer.status === 401 ? sentence : JSON.stringify({ detail }), answer);
   };
 
+  // Gradio takes only files whose type begins with image/, and browsers do not know the type of HEIC everywhere. The
+  // server judges a file by its content, so every file gets a type that Gradio lets through.
+  const isTyped = (file) => file.type.startsWith("image/");
+  const typed = (files) => {
+    const transfer = new DataTransfer();
+    for (const file of files) {
+      transfer.items.add(isTyped(file) ? file : new File([file], file.name, { type: "image/x-unknown" }));
+    }
+    return transfer;
+  };
+  const inPhoto = (event) => event.target.closest?.("#imgcap-photo");
+  document.addEventListener("change", (event) => {
+    const input = event.target;
+    if (input.type !== "file" || !inPhoto(event) || [...input.files].every(isTyped)) return;
+    event.stopImmediatePropagation();
+    input.files = typed(input.files).files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const files = [...(event.dataTransfer?.files ?? [])];
+    if (!inPhoto(event) || !files.length || files.every(isTyped)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    event.target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: typed(files) }));
+  }, true);
+  document.addEventListener("click", (event) => {  // a chooser that filters by image/* hides them, too
+    if (event.target.type === "file" && inPhoto(event)) event.target.accept = "";
+  }, true);
+
+  // Browsers cannot show every kind that the server reads (HEIC, TIFF): then the server's decoded copy is shown.
+  document.addEventListener("error", (event) => {
+    const picture = event.target;
+    if (picture.tagName !== "IMG" || !inPhoto(event)) return;
+    const path = decodeURIComponent(picture.src.split("/gradio_api/file=")[1] ?? "");
+    if (path) picture.src = `./preview?path=${encodeURIComponent(path)}`;
+  }, true);
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-imgcap]");
     if (button?.dataset.imgcap === "copy") copy(button);
