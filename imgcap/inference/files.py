@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from imgcap.errors import InputError
+from imgcap.inference.cider import CiderD
+from imgcap.inference.consensus import load_scorer
 from imgcap.inference.search import SearchOptions
+from imgcap.inference.wording import WordingRules
 
 WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
     "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
@@ -37,6 +40,11 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
+    def list_words(self) -> list[str]:
+        """Return the word of each id."""
+        size = self._tokenizer.get_vocab_size()
+        return [self._tokenizer.id_to_token(place) or "" for place in range(size)]
+
     def encode(self, captions: Sequence[str]) -> list[list[int]]:
         """Return each caption's ids, without start and end token."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(captions), add_special_tokens=False)]
@@ -57,7 +65,8 @@ class Description:
     folder: where its files are.
     preprocessing: how pictures are prepared for it.
     vocabulary: its words.
-    search: how captions are searched for by default.
+    search: how captions are searched for by default, rules of wording among it.
+    scorer: chooses the caption that the others agree with (`imgcap.inference.consensus`); None if it has none.
     confidence: slope and intercept of the curve in `imgcap.inference.confidence`; None until it is calibrated.
     """
 
@@ -65,6 +74,7 @@ class Description:
     preprocessing: Preprocessing
     vocabulary: Vocabulary
     search: SearchOptions
+    scorer: CiderD | None
     confidence: tuple[float, float] | None
 
 
@@ -102,6 +112,10 @@ def describe(folder: Path, source: str) -> Description:
         if config["model_type"] != "imgcap":
             raise ValueError(config["model_type"])
         pictures = processor["image_processor"]
+        vocabulary = _read_vocabulary(folder / TOKENIZER)
+        search = SearchOptions.read(config | generation)
+        special = [int(config[f"{name}_token_id"]) for name in ("pad", "bos", "eos", "unk")]
+        wording = WordingRules(vocabulary.list_words(), special, search.end)
         slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
         return Description(
             folder=folder,
@@ -110,8 +124,9 @@ def describe(folder: Path, source: str) -> Description:
                 mean=tuple(pictures["image_mean"]),
                 std=tuple(pictures["image_std"]),
             ),
-            vocabulary=_read_vocabulary(folder / TOKENIZER),
-            search=SearchOptions.read(config | generation),
+            vocabulary=vocabulary,
+            search=replace(search, wording=wording),
+            scorer=load_scorer(folder),
             confidence=None if slope is None or intercept is None else (float(slope), float(intercept)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
 from imgcap.inference.confidence import confidence
+from imgcap.inference.consensus import expected_cider
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
 from imgcap.inference.files import Description
 from imgcap.inference.preprocessing import preprocess
 from imgcap.inference.scoring import attend, score
 from imgcap.inference.search import Hypothesis, SearchOptions, beam_search
+from imgcap.inference.wording import with_articles
 from imgcap.reading import Caption, Length
 
 
@@ -55,7 +57,8 @@ class Writer:
     def search(self, grid: Any, pictures: int, length: Length) -> Draft:
         """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
         options = self.description.search.for_length(length)
-        return Draft(grid, self._finish(grid, beam_search(self.engine, grid, pictures, options)), options)
+        found = self._finish(grid, beam_search(self.engine, grid, pictures, options))
+        return Draft(grid, [self._candidates(self._agree(beams)) for beams in found], options)
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each picture."""
@@ -91,23 +94,32 @@ class Writer:
         curve = self.description.confidence
         return Caption(candidate.text, None if curve is None else confidence(*curve, candidate.log_probability))
 
-    def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Candidate]]:
-        """Turn hypotheses into candidates. One that was broken off is scored as if it ended there, as it is shown."""
+    def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+        """End the captions that were broken off, and score them so, as they are shown."""
         end = self.description.search.end
         broken = [[(*one.tokens, end) for one in beams if one.tokens[-1] != end] for beams in found]
         if not any(broken):
-            return [self._candidates(beams) for beams in found]
+            return found
         scores = score(self.engine, grid, broken, self.description.search.start)
         finished = []
         for beams, tokens, sums in zip(found, broken, scores, strict=True):
             again = (Hypothesis(row, total, total) for row, total in zip(tokens, sums.tolist(), strict=True))
-            finished.append(self._candidates([one if one.tokens[-1] == end else next(again) for one in beams]))
+            finished.append([one if one.tokens[-1] == end else next(again) for one in beams])
         return finished
+
+    def _agree(self, beams: list[Hypothesis]) -> list[Hypothesis]:
+        """Put the caption first that the others agree with; without document frequencies the order stays."""
+        scorer = self.description.scorer
+        if scorer is None or len(beams) < 2:
+            return beams
+        log_probabilities = [one.log_probability / len(one.tokens) for one in beams]
+        first = int(expected_cider(scorer, [one.tokens[:-1] for one in beams], log_probabilities).argmax())
+        return [beams[first], *beams[:first], *beams[first + 1 :]]
 
     def _candidates(self, hypotheses: Sequence[Hypothesis]) -> list[Candidate]:
         texts = self.description.vocabulary.sentences([one.tokens for one in hypotheses])
         return [
-            Candidate(text, one.log_probability / len(one.tokens))
+            Candidate(with_articles(text), one.log_probability / len(one.tokens))
             for text, one in zip(texts, hypotheses, strict=True)
         ]  # fmt: skip
 

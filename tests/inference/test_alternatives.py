@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from imgcap.inference.alternatives import (
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import describe
 from imgcap.inference.torch_engine import TorchEngine
-from imgcap.inference.wording import well_formed
+from imgcap.inference.wording import repeats_itself, well_formed
 from imgcap.inference.writer import Writer
 from imgcap.model.decoding import generation_options
 
@@ -73,7 +75,9 @@ def test_the_beams_caption_comes_first_and_the_others_differ(tiny_captioner, len
     grid = torch.randn(3, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
     options = generation_options(length, model.generation_config)
     beams = processor.sentences(model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options))
-    writer = Writer(TorchEngine(model), describe(tiny_captioner, ""))
+    description = describe(tiny_captioner, "")
+    description = replace(description, search=replace(description.search, wording=None))  # generate() has no such rules
+    writer = Writer(TorchEngine(model), description)
     draft = writer.search(grid, 3, length)
     captions, others = writer.captions(draft), writer.add_alternatives(draft, 3)
     assert [caption.caption for caption in captions] == beams[::5]
@@ -85,3 +89,24 @@ def test_the_beams_caption_comes_first_and_the_others_differ(tiny_captioner, len
             assert all(len(text.split()) >= options["min_length"] - 1 for text in texts)
     assert writer.add_alternatives(draft, 0) == [()] * 3
     assert writer.add_alternatives(writer.select(draft, [2]), 3) == others[2:]
+
+
+@pytest.mark.parametrize("length", ["short", "normal", "long"])
+def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_first(tiny_captioner, length):
+    model, _ = load_captioner(str(tiny_captioner))
+    grid = torch.randn(3, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
+    description = describe(tiny_captioner, "")
+    plain = Writer(TorchEngine(model), description).search(grid, 3, length)
+    assert not any(repeats_itself(one.text) for beams in plain.beams for one in beams)
+
+    class LikesTheLast:
+        def score(self, candidates, references, weights):
+            assert sum(weights) == pytest.approx(1)
+            assert description.search.end not in {word for tokens in candidates for word in tokens}
+            return np.arange(len(candidates))
+
+    agreed = Writer(TorchEngine(model), replace(description, scorer=LikesTheLast())).search(grid, 3, length)
+    assert [beams[0] for beams in agreed.beams] == [beams[-1] for beams in plain.beams]
+    assert [sorted(one.text for one in beams) for beams in agreed.beams] == [
+        sorted(one.text for one in beams) for beams in plain.beams
+    ]

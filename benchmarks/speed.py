@@ -1,0 +1,317 @@
+"""What a caption costs, beside PyTorch and peers: `python -m benchmarks.speed PHOTO [--rounds 20] [--http]`.
+
+Everything is measured in one run on one machine, in turns, so that what else the machine does falls on all alike; each
+median stands beside its ratio to a bare ResNet50 forward of one image in PyTorch, in the faster of float32 and
+bfloat16. Peers have the real architectures and random weights, so nothing is downloaded, and write as many words.
+
+- Parts: decoding, blur check, pre-processing, encoding, searching for words, alternatives; p50 and p95, both engines.
+- Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
+- Start: `imgcap caption` as a process, beside `python -c "import torch"`.
+- With --http: a server of our own on 127.0.0.1 with 1, 8 and 32 clients; see `benchmarks.server`.
+
+The model needs exported files: `imgcap export MODEL --calibrate DATA`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from imgcap.blur.sharpness import measure
+from imgcap.captioner import Captioner
+from imgcap.images.loading import ImageLoader
+from imgcap.images.pixels import to_rgb
+from imgcap.inference.drawing import draw
+from imgcap.inference.search import beam_search
+from imgcap.inference.threads import multiplies_int8, usable_cores
+from imgcap.inference.writer import Writer, drawing_options
+from imgcap.settings import ROOT, Settings, get_settings
+
+FLOOR = "PyTorch ResNet50 forward, 1 image"
+WORDS = 11  # tokens of a usual caption, for the peers
+
+
+class Table:
+    """Times of named functions, each called in turn."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, tuple[Callable[[], object], int]] = {}
+        self.times: dict[str, list[float]] = {}
+
+    def add(self, name: str, function: Callable[[], object], images: int = 1) -> None:
+        """Measure a function that does something to so many images; it is called once before."""
+        function()
+        self._functions[name] = (function, images)
+        self.times[name] = []
+
+    def run(self, rounds: int, seconds: float = 60.0) -> None:
+        """Call every function once a round; the slow ones stop when they have had their seconds."""
+        for _ in range(rounds):
+            for name, (function, images) in self._functions.items():
+                if sum(self.times[name]) * images > seconds and len(self.times[name]) >= 5:
+                    continue
+                started = time.perf_counter()
+                function()
+                self.times[name].append((time.perf_counter() - started) / images)
+
+    def print(self, floors: list[str]) -> None:
+        """Print milliseconds an image, and the median as a ratio to the fastest floor's."""
+        floor = min((name for name in floors if name in self.times), key=lambda name: np.median(self.times[name]))
+        base = float(np.median(self.times[floor]))
+        print(f"\nRatios are to: {floor}\n")
+        print("| an image | p50 ms | p95 ms | ratio |")
+        print("|---|---|---|---|")
+        for name, times in self.times.items():
+            p50, p95 = np.percentile(times, (50, 95)) * 1e3
+            print(f"| {name} | {p50:.1f} | {p95:.1f} | {p50 / base / 1e3:.2f} |")
+
+
+def add_pytorch(table: Table) -> list[str]:
+    """Add the bare forwards of torchvision's ResNet50; return the names of those that are the floor."""
+    from imgcap.model import torchvision_ops  # noqa: F401, I001  must come before torchvision
+    import torch
+    from torchvision.models import resnet50
+
+    torch.set_num_threads(usable_cores())
+    trunk = torch.nn.Sequential(*list(resnet50().children())[:-2]).eval().to(memory_format=torch.channels_last)
+    floors = []
+    for kind in (torch.float32, torch.bfloat16):
+        model = trunk.to(kind) if kind == torch.float32 else _copy(trunk).to(kind)
+        pixels = torch.randn(1, 3, 224, 224).to(kind, memory_format=torch.channels_last)
+
+        def forward(model: Any = model, pixels: Any = pixels) -> None:
+            with torch.inference_mode():
+                model(pixels)
+
+        name = f"{FLOOR}, {str(kind).removeprefix('torch.')}"
+        table.add(name, forward)
+        floors.append(name)
+    return floors
+
+
+def _copy(module: Any) -> Any:
+    import copy
+
+    return copy.deepcopy(module)
+
+
+def add_peers(table: Table) -> None:
+    """Add transformers' BLIP-base and ViT-GPT2 as `generate()` runs them: 3 beams, as many words as ours."""
+    import torch
+    from transformers import (
+        BlipConfig,
+        BlipForConditionalGeneration,
+        GPT2Config,
+        VisionEncoderDecoderConfig,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+    )
+
+    pair = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), GPT2Config())
+    pair.decoder_start_token_id = pair.eos_token_id = pair.pad_token_id = 50256
+    peers = {
+        "BLIP-base (384 px)": (BlipForConditionalGeneration(BlipConfig()), 384),
+        "ViT-GPT2 (224 px)": (VisionEncoderDecoderModel(config=pair), 224),
+    }
+    fast = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
+    kind = torch.bfloat16 if fast else torch.float32
+    for name, (peer, side) in peers.items():
+        peer.eval().to(kind)
+        pixels = torch.randn(1, 3, side, side, dtype=kind)
+        options = {"num_beams": 3, "min_new_tokens": WORDS, "max_new_tokens": WORDS, "do_sample": False}
+
+        def generate(peer: Any = peer, pixels: Any = pixels, options: Any = options) -> None:
+            with torch.inference_mode():
+                peer.generate(pixel_values=pixels, **options)
+
+        table.add(f"{name} in transformers, {str(kind).removeprefix('torch.')}", generate)
+
+
+def add_ours(table: Table, captioner: Captioner, photo: Path) -> None:
+    """Add one caption and its parts."""
+    writer = captioner.load()
+    name = writer.engine.description
+    data = photo.read_bytes()
+    image = ImageLoader(captioner.settings.image_limits).decode(data)
+    pixels = writer.prepare(image)[None]
+    grid = writer.engine.encode(pixels)
+    options = writer.description.search
+    if name.startswith("ONNX"):
+        table.add("decode the file, in this process", lambda: to_rgb(data, captioner.settings.max_pixels))
+        table.add("decode the file, in the sandbox", lambda: captioner.images.decode(data))
+        table.add("blur check", lambda: measure(image, captioner.settings.blur_threshold))
+        table.add("pre-process", lambda: writer.prepare(image))
+    table.add(f"{name}: encode", lambda: writer.engine.encode(pixels))
+    table.add(f"{name}: search, {options.num_beams} beams", lambda: beam_search(writer.engine, grid, 1, options))
+    drawing = drawing_options(options)
+    table.add(f"{name}: draw {len(drawing.temperatures)}", lambda: draw(writer.engine, grid, 1, drawing))
+    table.add(f"{name}: array to caption and confidence", lambda: caption(writer, image, 0))
+    table.add(f"{name}: array to caption and alternatives", lambda: caption(writer, image, 3))
+
+
+def caption(writer: Writer, image: Any, alternatives: int) -> None:
+    """Caption an RGB array, without the blur check."""
+    draft = writer.write(writer.prepare(image)[None], "normal")
+    writer.captions(draft)
+    writer.add_alternatives(draft, alternatives)
+
+
+def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
+    """Add larger photos, fewer and more beams and words, and batches."""
+    import cv2
+
+    writer = captioner.load()
+    image = captioner.images.decode(photo.read_bytes())
+    limits = captioner.settings
+    for megapixels in (1, 4, 16):
+        scale = (megapixels * 1e6 / image.shape[0] / image.shape[1]) ** 0.5
+        large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        data = cv2.imencode(".jpg", large[..., ::-1])[1].tobytes()
+        name = f"{megapixels} MP JPEG: decode in this process and blur check"
+        table.add(name, lambda d=data: measure(to_rgb(d, limits.max_pixels), limits.blur_threshold))
+    grid = writer.engine.encode(writer.prepare(image)[None])
+    options = writer.description.search
+    for beams in (1, 3, 5, 10):
+        wide = replace(options, num_beams=beams)
+        table.add(f"search, {beams} beams", lambda o=wide: beam_search(writer.engine, grid, 1, o))
+    for words in (8, 16, 24):
+        long = replace(options, min_length=words + 1, max_length=words + 1, wording=None)
+        table.add(f"search, {words} words", lambda o=long: beam_search(writer.engine, grid, 1, o))
+    for size in (1, 4, 16):
+        batch = np.repeat(writer.prepare(image)[None], size, 0)
+        table.add(f"encode {size} together", lambda b=batch: writer.engine.encode(b), size)
+        table.add(f"caption {size} together", lambda b=batch: writer.captions(writer.write(b, "normal")), size)
+
+
+def measure_callers(captioner: Captioner, photo: Path, callers: int = 32, each: int = 8) -> None:
+    """Print how many images a second callers at the captioner get, beside the bare encoder in batches of 16."""
+    writer = captioner.load()
+    image = captioner.images.decode(photo.read_bytes())
+    reading = captioner.check(image)
+    batch = np.repeat(writer.prepare(image)[None], 16, 0)
+    rates: dict[str, list[float]] = {"encoder": [], "callers": []}
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(4):
+            writer.engine.encode(batch)
+        rates["encoder"].append(64 / (time.perf_counter() - started))
+        with ThreadPoolExecutor(callers) as pool:
+            started = time.perf_counter()
+            jobs = [
+                pool.submit(captioner.complete, reading, image, "normal", 0, place % callers)
+                for place in range(callers * each)
+            ]
+            for job in jobs:
+                job.result()
+            rates["callers"].append(callers * each / (time.perf_counter() - started))
+    encoder, ours = (float(np.median(values)) for values in rates.values())
+    print(f"\n{callers} callers at the captioner: {ours:.1f} images/s, {ours / encoder:.2f} x the bare encoder's")
+    print(f"{encoder:.1f} images/s in batches of 16 ({writer.engine.description}).")
+
+
+def measure_start(model: str, photo: Path, rounds: int = 3) -> None:
+    """Print how long processes take from their start to their end, and the most memory that each took."""
+    commands = {
+        'python -c "import torch"': [sys.executable, "-c", "import torch"],
+        "imgcap caption photo.jpg": [sys.executable, "-m", "imgcap", "caption", str(photo)],
+    }
+    environment = os.environ | {"IMGCAP_MODEL": model, "IMGCAP_BLUR_THRESHOLD": "0"}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    peaks = dict.fromkeys(commands, 0.0)
+    for _ in range(rounds):
+        for name, command in commands.items():
+            started = time.perf_counter()
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+            with watched(process.pid) as peak:
+                process.wait()
+            if process.returncode:
+                raise SystemExit(f"{name} ended with status {process.returncode}.")
+            times[name].append(time.perf_counter() - started)
+            peaks[name] = max(peaks[name], peak[0])
+    base = float(np.median(next(iter(times.values()))))
+    print("\n| process | median s | ratio | peak MB, children included |")
+    print("|---|---|---|---|")
+    for name, values in times.items():
+        print(f"| {name} | {np.median(values):.2f} | {np.median(values) / base:.2f} | {peaks[name]:.0f} |")
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[list[float]]:
+    """Give the most MB that a process and its children have taken by the end of the block."""
+    peak, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            peak[0] = max(peak[0], memory(pid))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def memory(pid: int) -> float:
+    """Return the MB of a process and its children."""
+    total = 0.0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            total += process.memory_info().rss / 2**20
+    except psutil.Error:
+        return total
+    return total
+
+
+def measure_server(model: str, photo: Path, seconds: int) -> None:
+    """Print what `benchmarks.server` measures under load with this model."""
+    command = [sys.executable, "-m", "benchmarks.server", str(photo), "--seconds", str(seconds)]
+    print(f"\n{' '.join(command[1:])}\n", flush=True)
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"IMGCAP_MODEL": model}, check=True)
+
+
+def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str]) -> None:
+    """Print the tables."""
+    flags = "with" if multiplies_int8() else "without"
+    print(f"{usable_cores()} cores, {flags} an int8 dot product; load {os.getloadavg()[0]:.1f} before the run.")
+    onnx = Captioner(Settings(model=model, engine="onnx"))
+    table = Table()
+    floors = add_pytorch(table)
+    if "one" in parts:
+        add_ours(table, onnx, photo)
+        add_ours(table, Captioner(Settings(model=model, engine="torch")), photo)
+        add_peers(table)
+    if "growth" in parts:
+        add_growth(table, onnx, photo)
+    table.run(rounds)
+    table.print(floors)
+    if "callers" in parts:
+        measure_callers(onnx, photo)
+    if "start" in parts:
+        measure_start(model, photo)
+    if http_seconds:
+        measure_server(model, photo, http_seconds)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", type=Path, nargs="?", default=ROOT / "tests" / "samples" / "coffee.jpg")
+    parser.add_argument("--model", default=get_settings().model)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--http", type=int, default=0, metavar="SECONDS", help="also load a server, so long a case")
+    parser.add_argument("--parts", nargs="*", default=["one", "growth", "callers", "start"])
+    arguments = parser.parse_args()
+    main(arguments.model, arguments.photo, arguments.rounds, arguments.http, set(arguments.parts))
