@@ -1,23 +1,24 @@
-"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [--labelled DIR] [--captions PARQUET]`.
+"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [--labelled DIR] [--captions PARQUET] [--jobs N]`.
 
 PHOTOS is a folder of sharp photographs. Every other one by name sets each method's threshold (the highest that refuses
-at most 1% of them); the table is of the rest. `--labelled` adds a folder of real pictures with a labels.csv
-(file,label,kind; label sharp or blur) at the same thresholds, none of it used for choosing anything. `--captions`
-names a parquet file in Flickr8k's layout (image.path, caption_0..caption_4) with references for PHOTOS, and adds what
-the gate does to captions.
+at most 1% of them); the tables are of the rest: kinds of blur, and what people and programs add to photographs.
+`--labelled` adds a folder of real pictures with a labels.csv (file,label,kind; label sharp or blur) at the same
+thresholds, none of it used for choosing anything. `--captions` names a parquet file in Flickr8k's layout (image.path,
+caption_0..caption_4) with references for PHOTOS, and adds what the gate does to captions.
 """
 
 import argparse
 import csv
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.blur import sharpness as blur
+from imgcap.blur.additions import ADDITIONS
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
 from imgcap.images.limits import ImageLimits
@@ -45,10 +46,11 @@ def whole_denoised(image: Image) -> float:
 
 
 def round_gaussian(image: Image) -> float:
-    """The app's own measure but for the Gaussian, which is round (sigma 0.5): what the two axes are for."""
-    smooth = cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), blur.DENOISE_SIGMA)
-    tiles = blur.variance_by_tile(cv2.Laplacian(smooth, cv2.CV_32F))
-    return float(np.percentile(tiles, blur.TILE_PERCENTILE))
+    """One scale, Gaussian of sigma 0.5, the 98th percentile of the variances of 30 x 30 tiles."""
+    laplacian = cv2.Laplacian(cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), 0.5), cv2.CV_32F)
+    rows, columns = (max(1, side // 30) for side in laplacian.shape)
+    bands = np.array_split(laplacian, rows)
+    return float(np.percentile([tile.var() for band in bands for tile in np.array_split(band, columns, axis=1)], 98))
 
 
 def tenengrad(image: Image) -> float:
@@ -83,7 +85,7 @@ METHODS: dict[str, Callable[[Image], float]] = {
     "imgcap": score,
     "plain Laplacian variance": plain_variance,
     "one scale, sigma 1, whole picture": whole_denoised,
-    "imgcap with a round Gaussian": round_gaussian,
+    "tiles, round Gaussian": round_gaussian,
     "Tenengrad": tenengrad,
     "FFT high-frequency ratio": fft_ratio,
     "sum-modified Laplacian": modified_laplacian,
@@ -129,6 +131,46 @@ def print_table(scores: Scores, thresholds: dict[str, float]) -> None:
             area = f"{auc(others['sharp'], others[kind]):.3f}, " if kind in BLURS else ""
             cells.append(f"{area}{(others[kind] < thresholds[method]).mean():.0%}")
         cells.append(f"{(scores['plain Laplacian variance'][kind] < 100).mean():.0%}")
+        print(f"| {kind} | " + " | ".join(cells) + " |")
+    print()
+
+
+PEERS = ("imgcap", "plain Laplacian variance", "tiles, round Gaussian", "FFT high-frequency ratio")
+STATES: dict[str, Degradation | None] = {"sharp": None, "gaussian 3": gaussian(3), "motion 15": linear_motion(15)}
+Errors = dict[tuple[str, str, str], float]  # (kind, state, method) -> score
+
+
+def score_additions(number: int, path: Path) -> Errors:
+    """The peers' scores of one photograph, sharp and blurred, with each addition; each state gets the same one."""
+    cv2.setNumThreads(1)
+    photo = at_working_size(read_file(path))
+    found = {}
+    for state, blurring in STATES.items():
+        base = photo if blurring is None else blurring(photo, np.random.default_rng(number))
+        for index, (kind, add) in enumerate({"nothing": None, **ADDITIONS}.items()):
+            copy = base if add is None else add(base, np.random.default_rng((number, index)))
+            for method in PEERS:
+                seen = copy if method == "imgcap" else copy[..., :3]
+                found[kind, state, method] = METHODS[method](seen)
+    return found
+
+
+def print_additions(photos: list[Path], thresholds: dict[str, float], jobs: int) -> None:
+    """What frames, lines, noise and the like do to the verdict: the share of each state with the wrong one."""
+    with ProcessPoolExecutor(jobs) as pool:
+        scores = list(pool.map(score_additions, range(len(photos)), photos))
+    print("| added | " + " | ".join(f"{method}: {', '.join(STATES)}" for method in PEERS) + " |")
+    print("|---" * (len(PEERS) + 1) + "|")
+    for kind in ("nothing", *ADDITIONS):
+        cells = []
+        for method in PEERS:
+            limit = thresholds[method]
+            shares = []
+            for state in STATES:
+                values = np.array([found[kind, state, method] for found in scores])
+                wrong = values < limit if state == "sharp" and kind != "mosaic" else values >= limit
+                shares.append(f"{wrong.mean():.0%}")
+            cells.append(", ".join(shares))
         print(f"| {kind} | " + " | ".join(cells) + " |")
     print()
 
@@ -200,11 +242,13 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--labelled", type=Path)
     parser.add_argument("--captions", type=Path)
+    parser.add_argument("--jobs", type=int, default=1, help="processes, for the table of additions")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     photos = sorted(path for path in options.photos.iterdir() if path.is_file())
     thresholds = thresholds_of(score_photographs(photos[::2], {}))
     print_table(score_photographs(photos[1::2], HARMLESS | BLURS), thresholds)
+    print_additions(photos[1::2], thresholds, options.jobs)
     if options.labelled:
         print_labelled(options.labelled, thresholds)
     if options.captions:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from imgcap.blur import sharpness as blur
+from imgcap.blur.content import photographs
+from imgcap.blur.sharpness import measure
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
 
@@ -45,8 +46,8 @@ def main() -> None:
     data, picture = buffer.getvalue(), np.asarray(large)
     rows: dict[str, Callable[[], object]] = {
         "decode with Pillow": lambda: np.asarray(Image.open(io.BytesIO(data)).convert("RGB")),
-        "blur.measure": lambda: blur.measure(picture),
-        "of that, to working grey": lambda: blur.working_grey(picture),
+        "blur.measure": lambda: measure(picture, 0.0),
+        "of that, to the content at working scale": lambda: photographs(picture),
         "one INTER_AREA step to the same size": lambda: cv2.resize(picture, (500, 375), interpolation=cv2.INTER_AREA),
         "plain variance at native size": lambda: cv2.Laplacian(
             cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_64F
@@ -57,7 +58,7 @@ def main() -> None:
         wall, cpu = median_ms(work, options.repeats)
         print(f"| {name} | {wall:.1f} | {cpu:.1f} |")
     tracemalloc.start()
-    blur.measure(picture)
+    measure(picture, 0.0)
     print(f"\npeak memory of blur.measure: {tracemalloc.get_traced_memory()[1] / 2**20:.1f} MiB above the picture")
 
 

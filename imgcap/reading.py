@@ -23,7 +23,7 @@ class Reading:
 
     source: the file or link as given.
     valid: exactly `blur_variance >= threshold`; None if there was no picture to measure.
-    reason: why the picture is invalid, "blurred" or "low_detail"; None if it is valid.
+    reason: why the picture is invalid, "blurred", "low_detail" or "noisy"; None if it is valid.
     blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
     threshold: the least variance of a valid picture.
     caption: a sentence; None if the picture is invalid or was only checked.
@@ -34,7 +34,7 @@ class Reading:
 
     source: str | None
     valid: bool | None
-    reason: Literal["blurred", "low_detail"] | None
+    reason: Literal["blurred", "low_detail", "noisy"] | None
     blur_variance: float | None
     threshold: float
     caption: str | None = None

@@ -86,7 +86,7 @@ def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     assert reading.valid
     assert reading.reason is None
     assert reading.error is None
-    assert reading.blur_variance == blur.measure(sharp).variance
+    assert reading.blur_variance == blur.measure(sharp, 0.0).variance
     assert reading.caption[0].isupper()
     assert reading.caption.endswith(".")
     texts = [reading.caption, *(alternative.caption for alternative in reading.alternatives)]
@@ -262,7 +262,7 @@ def test_a_check_never_needs_the_model(sharp, blurred):
 
 
 def test_the_threshold_comes_from_the_settings(tiny_captioner, sharp):
-    variance = blur.measure(sharp).variance
+    variance = blur.measure(sharp, 0.0).variance
     for threshold, valid in ((variance, True), (np.nextafter(variance, np.inf), False)):
         reading = Captioner(Settings(model=str(tiny_captioner), blur_threshold=threshold)).check(sharp)
         assert (reading.valid, reading.threshold) == (valid, threshold)

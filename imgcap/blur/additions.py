@@ -5,7 +5,6 @@ Widths, colours, places, numbers and strengths are drawn anew at each call. Ever
 photograph and a random generator, and returns (H', W', 3) or, with transparency, (H', W', 4) uint8.
 """
 
-from collections.abc import Callable
 from math import ceil
 
 import cv2
@@ -342,8 +341,8 @@ def gaussian_noise(image: Image, rng: np.random.Generator) -> Image:
 
 
 def shot_noise(image: Image, rng: np.random.Generator) -> Image:
-    """Noise that grows with light, of 40 to 400 photons at white."""
-    photons = np.exp(rng.uniform(np.log(40), np.log(400)))
+    """Noise that grows with light, of 100 to 1000 photons at white."""
+    photons = np.exp(rng.uniform(np.log(100), np.log(1000)))
     ratio = rng.poisson(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) / 255 * photons) / photons * 255
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return _clipped(image + (ratio - grey)[..., None])
@@ -370,7 +369,9 @@ def dither(image: Image, rng: np.random.Generator) -> Image:
     if kind == 0:
         dots = np.asarray(PillowImage.fromarray(grey).convert("1", dither=PillowImage.Dither.FLOYDSTEINBERG)) * 255
     elif kind == 1:
-        palette = PillowImage.fromarray(image).quantize(int(rng.choice([4, 8, 16])), dither=PillowImage.Dither.FLOYDSTEINBERG)
+        palette = PillowImage.fromarray(image).quantize(
+            int(rng.choice([4, 8, 16])), dither=PillowImage.Dither.FLOYDSTEINBERG
+        )
         return np.asarray(palette.convert("RGB"))
     else:
         matrix = _bayer(int(rng.choice([4, 8])))
@@ -441,7 +442,7 @@ ADDITIONS: dict[str, Degradation] = {
     "picture in picture": picture_in_picture, "scanlines": scanlines,
     "gaussian noise": gaussian_noise, "shot noise": shot_noise, "film grain": film_grain,
     "salt and pepper": salt_and_pepper, "dither": dither, "poor JPEG": poor_jpeg, "sharpened": sharpened,
-    "panorama": panorama, "strip": strip, "dusk": dusk, "fog": fog,
+    "mosaic": mosaic, "panorama": panorama, "strip": strip, "dusk": dusk, "fog": fog,
 }  # fmt: skip
 
 

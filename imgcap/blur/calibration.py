@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.blur import sharpness as blur
+from imgcap.blur.content import LONGER_SIDE
 from imgcap.blur.degradations import BLURS, HARMLESS
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
@@ -110,9 +111,9 @@ def calibrate_synthetic(folder: Path, false_reject: float, images: ImageLoader, 
 
 
 def at_working_size(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An (H, W, 3) picture with its longer side at most `blur.WORKING_SIDE`."""
+    """An (H, W, 3) picture with its longer side at most `LONGER_SIDE`."""
     height, width = picture.shape[:2]
-    scale = blur.WORKING_SIDE / max(height, width)
+    scale = LONGER_SIDE / max(height, width)
     if scale >= 1:
         return picture
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

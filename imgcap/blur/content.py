@@ -28,11 +28,12 @@ from imgcap.errors import InputError
 
 LONGER_SIDE = 500  # pixels at working scale
 SHORTER_SIDE = 375
+MOST_PIXELS = 4_000_000  # at working scale: bounds the memory that a ribbon of a picture takes
 PLAIN_DEVIATION = 2.5  # grey levels of standard deviation, at most, in a plain row or column
 SMALLEST_PART = 0.05  # of the picture's area; smaller parts are words and signs, and the picture is not cut
 MOST_PARTS = 16  # rows or columns of parts; more are lines of text
 DRAWN_PEAK = 5  # times as frequent as any grey level near by
-DRAWN_SHARE = 0.001  # of the pixels, at least, in a drawn colour
+DRAWN_SHARE = 0.0004  # of the pixels, at least, in a drawn colour
 DRAWN_COLOURS = 6  # at most; more peaks are the comb of a stretched or dithered picture
 DRAWN_MOST = 0.3  # of the pixels; above it only areas that touch the edge are taken as drawn
 IMPULSE = 20  # grey levels beyond all eight neighbours
@@ -82,6 +83,14 @@ def photographs(image: Pixels) -> list[Content]:
     return found
 
 
+def whole_grey(image: Pixels) -> Grey:
+    """The whole picture in grey at working scale, nothing cut off. Raises InputError as `photographs`."""
+    _check(image)
+    height, width = image.shape[:2]
+    grey, _ = _halved(image, _ceiling(image), _halvings(height, width))
+    return _resized(grey, height, width, _scale(height, width))
+
+
 def parts(grey: Grey) -> list[Box]:
     """The rectangles between plain margins and gaps: the largest and those of at least half its area."""
     height, width = grey.shape
@@ -95,7 +104,7 @@ def parts(grey: Grey) -> list[Box]:
     return [_shaved(leaf, height, width) for leaf in leaves if 2 * _area(leaf) >= largest]
 
 
-def without_noise_of_points(grey: Grey) -> Grey:
+def without_points(grey: Grey) -> Grey:
     """`grey` with isolated black and white points taken out, where there are many."""
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
@@ -148,18 +157,27 @@ def _touching_the_edge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _content(box: Box, grey: Grey, opaque: Grey | None, scale: float) -> Content:
     """A part at working scale, `scale` times its size in the picture."""
-    if scale < 1:
-        size = (max(1, round((box[3] - box[2]) * scale)), max(1, round((box[1] - box[0]) * scale)))
-        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-        opaque = opaque if opaque is None else np.asarray(cv2.resize(opaque, size, interpolation=cv2.INTER_AREA), np.uint8)
+    height, width = box[1] - box[0], box[3] - box[2]
+    grey = _resized(grey, height, width, scale)
     own = np.uint8(1) - drawn(grey)
+    grey = without_blocks(without_points(grey))
     if opaque is not None:
+        opaque = _resized(opaque, height, width, scale)
         own &= np.asarray(cv2.erode((opaque > 127).astype(np.uint8), np.ones((7, 7), np.uint8)), np.uint8)
     return Content(box, grey, own)
 
 
+def _resized(grey: Grey, height: int, width: int, scale: float) -> Grey:
+    """`grey`, a picture of `height` by `width` that may be halved already, at `scale` times that size."""
+    if scale == 1:
+        return grey
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _scale(height: int, width: int) -> float:
-    return min(1.0, max(LONGER_SIDE / max(height, width), SHORTER_SIDE / min(height, width)))
+    wanted = max(LONGER_SIDE / max(height, width), SHORTER_SIDE / min(height, width))
+    return min(1.0, wanted, (MOST_PIXELS / (height * width)) ** 0.5)
 
 
 def _halvings(height: int, width: int) -> int:

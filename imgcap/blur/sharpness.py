@@ -1,42 +1,53 @@
-"""How sharp a picture is: one variance of its Laplacian, compared with one threshold.
+"""How sharp a photograph is: one variance of its Laplacian, compared with one threshold.
 
 The variance of the Laplacian as a focus measure is from Pech-Pacheco et al., "Diatom autofocusing in brightfield
 microscopy: a comparative study", ICPR 2000. What is done here before and after it, and why (docs/blur.md has the
 measurements):
 
-1. Grey, shrunk (never enlarged) until the longer side is 500 pixels, so that numbers of different pictures compare.
-2. A light Gaussian that is drawn out along one axis, once along x and once along y. It takes sensor noise away, and
-   it takes away what motion along that axis leaves: edges parallel to the motion stay crisp in a shaken picture, and
-   are why the plain measure passes it. The smaller of the two results counts, so detail must be there both ways.
-3. The variance of the Laplacian in tiles of about 30 pixels, of which the 98th percentile is the number: a sharp
-   subject before a soft background is sharp.
+1. `content` finds the photographs in the picture and brings them to the working scale.
+2. A light Gaussian that is drawn out along a line: along x, along y and along both diagonals. Camera motion leaves the
+   edges that run parallel to it crisp, and a drawn line is crisp across; smoothing along the motion, or across the
+   line, takes each of them away.
+3. The variance of the Laplacian in tiles of 6 pixels, the smallest of the four directions, so that detail must be there
+   in all of them; then the median of each tile and the 24 about it, so that detail must be spread.
+4. What every part of the picture has is noise, grain or the blocks of JPEG, and it grows with light: half as much again
+   as two fifths of the tiles of the same brightness (one of four classes of equal size) stay below is subtracted.
+5. Where light or haze leave less than 150 grey levels between dark and light, the variance is that of the picture with
+   its levels stretched to 150, fivefold at most.
+6. The 98th percentile of those tiles that show something is the number: a sharp subject before a soft background is
+   sharp.
 """
 
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
-from math import floor, log2, log10
-from typing import Any, Literal
+from functools import cache
+from math import ceil, floor, log10
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.errors import InputError
-from imgcap.settings import get_settings
+from imgcap.blur.content import Box, Content, Grey, Pixels, photographs, whole_grey
 
-WORKING_SIDE = 500  # pixels, the longer side
-DENOISE_SIGMA = 0.5  # pixels at working scale, across the axis
-AXIS_SIGMA = 2.0  # pixels at working scale, along the axis
-TILE_SIDE = 30  # pixels at working scale
+DENOISE_SIGMA = 0.4  # pixels at working scale, across the line
+LINE_SIGMA = 3.0  # pixels at working scale, along the line
+TILE_SIDE = 6  # pixels at working scale
+SPREAD = 5  # tiles on a side, of which the median counts
 TILE_PERCENTILE = 98.0
+NOISE_PERCENTILE = 40.0
+NOISE_MARGIN = 1.5  # times the variance at that percentile
+FULL_RANGE = 150.0  # grey levels between dark and light
+MOST_STRETCH = 5.0  # times
+LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
+LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
 LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
 MAP_LEGEND = (
     "Yellow is sharp, dark blue is soft; parts at or above the threshold have a white outline. "
     "Plain areas such as sky are soft here even in a sharp photo."
 )
 
-Reason = Literal["blurred", "low_detail"]
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.bool_] | NDArray[np.floating[Any]]
+Reason = Literal["blurred", "low_detail", "noisy"]
 
 
 @dataclass(frozen=True)
@@ -50,24 +61,36 @@ class Sharpness:
     reason: Reason | None  # None when valid
 
 
-def measure(image: Pixels, threshold: float | None = None) -> Sharpness:
+@dataclass(frozen=True)
+class _Tiles:
+    """A photograph's tiles, (rows, columns); variances are of the Laplacian, in stretched grey levels."""
+
+    noisy: NDArray[np.float32]  # variances with their noise; 0 where too little is the photograph's own
+    variances: NDArray[np.float32]  # without the noise
+    showing: NDArray[np.bool_]  # the tiles that have something to show
+
+
+def measure(image: Pixels, threshold: float) -> Sharpness:
     """Decide whether a picture is sharp enough to describe.
 
     Args:
-        image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, seen on white. uint8, uint16 (0-65535), bool,
-            or floating point (0-1, or 0-255 where a value exceeds 1).
-        threshold: variance from which a picture is valid; None takes `IMGCAP_BLUR_THRESHOLD`.
+        image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, whose transparent parts do not count. uint8,
+            uint16 (0-65535), bool, or floating point (0-1, or 0-255 where a value exceeds 1).
+        threshold: variance from which a picture is valid.
 
     Raises:
         InputError: the shape or type is another, there are no pixels, or a value is not finite.
     """
-    threshold = get_settings().blur_threshold if threshold is None else threshold
-    grey = working_grey(image)
-    variance = float(np.percentile(_tile_variances(grey), TILE_PERCENTILE))
-    detail = _coarse_detail(grey)
+    contents = photographs(image)
+    tiles = [_tiles(content) for content in contents]
+    showing = [one.showing for one in tiles]
+    variance = _percentile([one.variances for one in tiles], showing)
+    detail = max(_coarse_detail(content.grey) for content in contents)
     if variance >= threshold:
         return Sharpness(variance, threshold, detail, valid=True, reason=None)
-    return Sharpness(variance, threshold, detail, False, "low_detail" if detail < LOW_DETAIL else "blurred")
+    with_noise = _percentile([one.noisy for one in tiles], showing)
+    reason: Reason = "noisy" if with_noise >= threshold else "low_detail" if detail < LOW_DETAIL else "blurred"
+    return Sharpness(variance, threshold, detail, valid=False, reason=reason)
 
 
 def advice(reason: Reason | None) -> str:
@@ -76,6 +99,8 @@ def advice(reason: Reason | None) -> str:
         return "The photo is sharp enough to describe."
     if reason == "low_detail":
         return "There is too little detail to judge: move closer, add light, or take in more of the scene."
+    if reason == "noisy":
+        return "There is too much noise to see whether the photo is sharp: add light, or take it again without effects."
     return "The photo is blurred: hold the camera still or tap to focus, then take it again."
 
 
@@ -91,107 +116,128 @@ def format_variance(value: float) -> str:
     return f"{exact.quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN):f}"
 
 
-def sharpness_overlay(image: Pixels, threshold: float | None = None) -> NDArray[np.uint8]:
-    """The working-size picture under its sharpness map, (h, w, 3) RGB; `MAP_LEGEND` says how to read it.
+def sharpness_overlay(image: Pixels, threshold: float) -> NDArray[np.uint8]:
+    """The picture at working size under its sharpness map, (h, w, 3) RGB; `MAP_LEGEND` says how to read it.
 
     Colours run logarithmically from a sixteenth of the threshold to sixteen times it, on cividis, which is made for
-    colour-blind viewers too (Nunez, Anderton and Renslow, PLOS ONE 2018).
+    colour-blind viewers too (Nunez, Anderton and Renslow, PLOS ONE 2018). What is no photograph is dark blue.
     """
-    threshold = get_settings().blur_threshold if threshold is None else threshold
-    grey = working_grey(image)
-    height, width = grey.shape
-    tiles = _tile_variances(grey)
-    octaves = np.log2(np.maximum(tiles, 1e-9) / max(threshold, 1e-9))
-    levels = np.interp(octaves, (-4, 4), (0, 255)).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
-    spread = cv2.resize(colours, (width, height), interpolation=cv2.INTER_NEAREST)
-    blended = cv2.addWeighted(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), 0.45, spread, 0.55, 0)
-    sharp = cv2.resize((tiles >= threshold).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    whole = whole_grey(image)
+    height, width = whole.shape
+    tall, wide = image.shape[:2]
+    octaves = np.full(whole.shape, -4, np.float32)
+    sharp = np.zeros_like(whole)
+    for content in photographs(image):
+        tiles = _tiles(content)
+        values = np.where(tiles.showing, np.maximum(tiles.variances, 1e-9), 1e-9)
+        top, bottom, left, right = _scaled(content.box, height / tall, width / wide)
+        size = (right - left, bottom - top)
+        levels = np.log2(values / max(threshold, 1e-9)).astype(np.float32)
+        octaves[top:bottom, left:right] = cv2.resize(levels, size, interpolation=cv2.INTER_NEAREST)
+        above = (values >= threshold).astype(np.uint8)
+        sharp[top:bottom, left:right] = cv2.resize(above, size, interpolation=cv2.INTER_NEAREST)
+    coloured = cv2.applyColorMap(np.interp(octaves, (-4, 4), (0, 255)).astype(np.uint8), cv2.COLORMAP_CIVIDIS)
+    colours = cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB)
+    blended = cv2.addWeighted(cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB), 0.45, colours, 0.55, 0)
     outlines, _ = cv2.findContours(sharp, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(blended, outlines, -1, (255, 255, 255), 2), np.uint8)
 
 
-def working_grey(image: Pixels) -> NDArray[np.uint8]:
-    """The picture as (h, w) uint8 grey with its longer side at most `WORKING_SIDE`. Raises InputError as `measure`.
-
-    Large pictures are halved in strips, two rows and columns to one, which OpenCV does fastest, so that no full-size
-    copy exists; one area-averaging step does the rest.
-    """
-    _check(image)
-    height, width = image.shape[:2]
-    halvings = max(0, int(log2(max(1.0, min(max(height, width) / WORKING_SIDE, height, width)))))
-    ceiling = _ceiling(image)
-    strip = 16 << halvings
-    starts = range(0, height - (1 << halvings) + 1, strip)
-    grey = np.vstack([_halve(_grey(image[top : top + strip], ceiling), halvings) for top in starts])
-    scale = WORKING_SIDE / max(height, width)
-    if scale >= 1:
-        return grey
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _scaled(box: Box, down: float, across: float) -> Box:
+    """A box of the picture in the map, a pixel large at least."""
+    top, left = int(box[0] * down), int(box[2] * across)
+    return top, max(top + 1, round(box[1] * down)), left, max(left + 1, round(box[3] * across))
 
 
-def _check(image: Pixels) -> None:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise InputError(
-            f"A picture must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), but this has {image.shape}."
-        )
-    if image.size == 0:
-        raise InputError("The picture has no pixels: choose another.")
-    if image.dtype not in (np.uint8, np.uint16, np.bool_) and not np.issubdtype(image.dtype, np.floating):
-        raise InputError(f"Pixels must be uint8, uint16, bool or floating point, but these are {image.dtype}.")
+def _percentile(variances: list[NDArray[np.float32]], showing: list[NDArray[np.bool_]]) -> float:
+    """`TILE_PERCENTILE` of the tiles that show something, of all photographs; 0 where hardly any does."""
+    chosen = np.concatenate([values[mask] for values, mask in zip(variances, showing, strict=True)])
+    if len(chosen) < max(2, LEAST_SHOWING * sum(mask.size for mask in showing)):
+        return 0.0
+    return float(np.percentile(chosen, TILE_PERCENTILE))
 
 
-def _ceiling(image: Pixels) -> float:
-    """The value that is white."""
-    if image.dtype == np.uint8:
-        return 255.0
-    if image.dtype == np.uint16:
-        return 65535.0
-    if image.dtype == np.bool_:
-        return 1.0
-    top = float(image.max())
-    if not np.isfinite(top) or not np.isfinite(float(image.min())):
-        raise InputError("The picture has values that are not finite numbers: choose another.")
-    return 1.0 if top <= 1 else 255.0
-
-
-def _grey(strip: Pixels, ceiling: float) -> NDArray[np.uint8]:
-    if strip.dtype != np.uint8:
-        strip = np.clip(np.rint(strip.astype(np.float32) * (255 / ceiling)), 0, 255).astype(np.uint8)
-    if strip.ndim == 2:
-        return np.ascontiguousarray(strip, dtype=np.uint8)
-    if strip.shape[2] == 1:
-        return np.ascontiguousarray(strip[..., 0], dtype=np.uint8)
-    if strip.shape[2] == 3:
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(strip), cv2.COLOR_RGB2GRAY), np.uint8)
-    grey = cv2.cvtColor(np.ascontiguousarray(strip), cv2.COLOR_RGBA2GRAY).astype(np.float32)
-    return np.asarray(np.rint(255 + (grey - 255) * (strip[..., 3] / np.float32(255))), np.uint8)
-
-
-def _halve(grey: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
-    for _ in range(times):
-        height, width = grey.shape[0] // 2, grey.shape[1] // 2
-        grey = cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-    return grey
-
-
-def _tile_variances(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(rows, columns): of the Laplacian of `grey` smoothed along x and along y, the one with the lower percentile."""
-    smooth = grey.astype(np.float32)
-    along_x, along_y = (
-        variance_by_tile(cv2.Laplacian(cv2.GaussianBlur(smooth, (0, 0), sigmaX=x, sigmaY=y), cv2.CV_32F))
-        for x, y in ((AXIS_SIGMA, DENOISE_SIGMA), (DENOISE_SIGMA, AXIS_SIGMA))
-    )
-    return min(along_x, along_y, key=lambda tiles: float(np.percentile(tiles, TILE_PERCENTILE)))
-
-
-def variance_by_tile(laplacian: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The variance of each tile of an (h, w) Laplacian, (rows, columns)."""
-    rows, columns = (_bounds(side) for side in laplacian.shape)
+def _tiles(content: Content) -> _Tiles:
+    """The tiles of a photograph, with their noise and without."""
+    grey, own = content.grey.astype(np.float32), content.own.astype(np.float32)
+    rows, columns = (_bounds(side) for side in grey.shape)
     area = np.outer(np.diff(rows), np.diff(columns))
-    sums, squares = (_tile_sums(table, rows, columns) for table in cv2.integral2(laplacian, sqdepth=cv2.CV_64F))
-    return np.asarray(np.maximum(squares / area - (sums / area) ** 2, 0), np.float64)
+    count = _sums(own, rows, columns)
+    judged = count >= 0.4 * area
+    if not judged.any():
+        nothing = np.zeros(area.shape, np.float32)
+        return _Tiles(nothing, nothing, judged)
+    count = np.maximum(count, 1)
+    means = (_sums(grey * own, rows, columns) / count).astype(np.float32)
+    dark, light = np.percentile(means[judged], (2, 98))
+    stretch = float(np.clip(FULL_RANGE / max(light - dark, 1), 1, MOST_STRETCH))
+    variances = np.where(judged, _variances(grey, own, rows, columns, count), 0).astype(np.float32) * stretch**2
+    if min(variances.shape) >= SPREAD:
+        variances = np.asarray(cv2.medianBlur(variances, SPREAD), np.float32)
+    showing = judged & (_deviation(means, judged) * stretch >= LEAST_CONTRAST)
+    return _Tiles(variances, np.maximum(variances - _noise(variances, means, judged), 0), showing)
+
+
+def _noise(
+    variances: NDArray[np.float32], means: NDArray[np.float32], judged: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The noise in each tile: what two fifths of the tiles of its brightness stay below, with a margin."""
+    group = np.digitize(means, np.percentile(means[judged], (25, 50, 75)))
+    floors = np.zeros(4, np.float32)
+    for number in range(4):
+        inside = variances[judged & (group == number)]
+        floors[number] = NOISE_MARGIN * np.percentile(inside, NOISE_PERCENTILE) if inside.size else 0
+    return floors[group]
+
+
+def _variances(
+    grey: NDArray[np.float32], own: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp],
+    count: NDArray[np.float64],
+) -> NDArray[np.float64]:  # fmt: skip
+    """The variance of the Laplacian in each tile, of the direction in which it is smallest."""
+    soft = cv2.GaussianBlur(grey, (0, 0), DENOISE_SIGMA)
+    smallest = np.full(count.shape, np.inf)
+    masked = not own.all()
+    for kernels in _lines():
+        smooth = soft
+        for kernel in kernels:
+            smooth = cv2.filter2D(smooth, -1, kernel)
+        laplacian = cv2.Laplacian(smooth, cv2.CV_32F)
+        if masked:
+            laplacian *= own
+        sums, squares = (_table_sums(table, rows, columns) for table in cv2.integral2(laplacian, sqdepth=cv2.CV_64F))
+        smallest = np.minimum(smallest, squares / count - (sums / count) ** 2)
+    return np.maximum(smallest, 0)
+
+
+@cache
+def _lines() -> tuple[tuple[NDArray[np.float32], ...], ...]:
+    """The kernels that smooth along x, along y and along each diagonal.
+
+    A diagonal takes two kernels of 11 pixels, which OpenCV runs over their few entries that are not zero; one of 15
+    would go through a Fourier transform.
+    """
+    along, half = _gaussian(LINE_SIGMA), np.diag(_gaussian(LINE_SIGMA / 2))
+    other = np.ascontiguousarray(half[:, ::-1])
+    return (along[None, :],), (along[:, None],), (half, half), (other, other)
+
+
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    """A Gaussian of `sigma` steps, over three sigmas to each side."""
+    steps = np.arange(-ceil(3 * sigma), ceil(3 * sigma) + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def _deviation(means: NDArray[np.float32], judged: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The standard deviation of each tile's mean and its neighbours', of those that are judged."""
+    weight = judged.astype(np.float32)
+    total, squares, count = (
+        cv2.boxFilter(table, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REFLECT)
+        for table in (means * weight, means * means * weight, weight)
+    )
+    count = np.maximum(count, 1)
+    return np.asarray(np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0)), np.float32)
 
 
 def _bounds(side: int) -> NDArray[np.intp]:
@@ -199,11 +245,15 @@ def _bounds(side: int) -> NDArray[np.intp]:
     return np.rint(np.linspace(0, side, max(1, round(side / TILE_SIDE)) + 1)).astype(np.intp)
 
 
-def _tile_sums(table: NDArray[np.float64], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+def _sums(values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    return _table_sums(cv2.integral(values, sdepth=cv2.CV_64F), rows, columns)
+
+
+def _table_sums(table: NDArray[np.float64], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
     return np.diff(np.diff(table[np.ix_(rows, columns)], axis=0), axis=1)
 
 
-def _coarse_detail(grey: NDArray[np.uint8]) -> float:
+def _coarse_detail(grey: Grey) -> float:
     """Standard deviation of the Laplacian at an eighth of the size: blur leaves some, a plain wall has none."""
     size = (max(1, grey.shape[1] // 8), max(1, grey.shape[0] // 8))
     return float(cv2.Laplacian(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.CV_64F).std())

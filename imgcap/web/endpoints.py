@@ -27,9 +27,9 @@ class Endpoints:
             length: how long the caption may be: short, normal or long.
 
         Returns:
-            source, valid, reason (null, "blurred" or "low_detail"), blur_variance, threshold, caption, confidence,
-            alternatives and error, in this order. `valid` is exactly `blur_variance >= threshold`; an invalid
-            picture has no caption.
+            source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
+            confidence, alternatives and error, in this order. `valid` is exactly `blur_variance >= threshold`; an
+            invalid picture has no caption.
         """
         return self._work.caption(image, url, length, caller_of(request)).as_dict()
 

@@ -26,6 +26,7 @@ _BLUE, _VERMILION = "#0072b2", "#d55e00"
 _BADGE_TEXT: dict[Reason | None, str] = {
     "blurred": "Invalid: blurred",
     "low_detail": "Invalid: too little detail to judge",
+    "noisy": "Invalid: too much noise to judge",
     None: "Invalid",
 }
 
