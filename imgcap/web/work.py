@@ -190,9 +190,7 @@ class Work:
                 logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
                 self._model_failed_at = time.monotonic()
             if self._model_failed_at is not None:
-                raise InputError(
-                    "The server cannot write captions at present; its operator finds the reason in the log."
-                )
+                raise InputError("The server cannot write captions at present; its operator finds why in the log.")
 
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:
