@@ -1,4 +1,4 @@
-"""The sharpness badge and gauge as accessible HTML, made from numbers alone.
+"""Render the sharpness badge and gauge as accessible HTML, from numbers alone.
 
 Nothing a user typed reaches these strings. Shape and words carry the verdict as well as colour: a valid reading is a
 tick and a filled circle on the solid side of the scale, an invalid one a cross and a hollow diamond on the dashed
@@ -32,7 +32,7 @@ _BADGE_TEXT: dict[Reason | None, str] = {
 
 
 def badge_html(valid: bool, reason: Reason | None) -> str:
-    """The verdict as a badge: a tick or a cross, words, and a colour, e.g. "✗ Invalid: blurred"."""
+    """Return the verdict as a badge: a tick or a cross, words, and a colour, e.g. "✗ Invalid: blurred"."""
     state, mark = ("valid", "✓") if valid else ("invalid", "✗")
     text = "Valid" if valid else _BADGE_TEXT[reason]
     return (
@@ -41,7 +41,7 @@ def badge_html(valid: bool, reason: Reason | None) -> str:
 
 
 def gauge_html(variance: float, threshold: float) -> str:
-    """The variance beside its threshold on a logarithmic scale from 0.1 to 10 000, as one SVG with a spoken label.
+    """Return the variance beside its threshold on a logarithmic scale from 0.1 to 10 000, as one labelled SVG.
 
     Values beyond the scale are drawn at its ends; the label and the text give them in full.
 

@@ -34,9 +34,9 @@ STATIC = re.compile(
     r"/(assets|static|svelte|pages)/.+|/favicon\.ico|/robots\.txt|/manifest\.json|(/gradio_api)?/theme\.css"
 )
 PAGES = re.compile(r"/|/login/?|/login/register|/privacy|/account|/history|/logout")
-"""What a person may arrive at from another site, by a link or in a frame."""
+"""Pages that a person may open from another site, by a link or in a frame."""
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
-"""Our pages without JavaScript; the rest is Gradio's."""
+"""Our own pages, which have no JavaScript; the others are Gradio's."""
 ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length"), "check": ("image", "url")}
@@ -276,7 +276,7 @@ class Guard:
 
 
 def find_access(method: str, path: str) -> Access:
-    """Who may ask for a route."""
+    """Return who may ask for a route."""
     lists: tuple[tuple[Access, dict[str, re.Pattern[str]]], ...] = (("public", PUBLIC), ("signed-in", SIGNED_IN))
     for access, patterns in lists:
         pattern = patterns.get("GET" if method == "HEAD" else method)

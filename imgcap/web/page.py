@@ -1,4 +1,4 @@
-"""The page: a photo in; its sharpness at once and its caption a moment later."""
+"""Build the page that takes a photo, shows its sharpness at once and its caption a moment later."""
 
 import base64
 import io
@@ -29,19 +29,19 @@ NOTES = (
 
 
 class Page(gr.Blocks):
-    """Blocks that hand a function what the client sent, and nothing that Gradio made of it.
+    """Blocks that pass to a function what the client sent, without Gradio's own preprocessing.
 
     Gradio copies the file, or fetches the link, that a payload names before a function of ours has seen it, and ends
     in a traceback where it does not like what it got. So every function of this page judges its own inputs.
     """
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
-        """The inputs as sent, with the components' values for those left out."""
+        """Return the inputs as sent, with the components' values for those left out."""
         return [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])][: len(block_fn.inputs)]
 
 
 def build_page(services: Services) -> gr.Blocks:
-    """The whole interface, with the named endpoints beside it."""
+    """Return the whole interface with the named endpoints."""
     handlers = Handlers(services.work, services.accounts)
     with Page(title=TITLE, analytics_enabled=False) as page:
         bar = gr.HTML(render_bar(""), padding=False)
@@ -95,18 +95,18 @@ def _add_endpoints(endpoints: Endpoints) -> None:
 
 
 class Handlers:
-    """What the page does when something on it is used."""
+    """The functions that run when something on the page is used."""
 
     def __init__(self, work: Work, accounts: Accounts) -> None:
         self._work = work
         self._accounts = accounts
 
     def greet(self, request: gr.Request) -> str:
-        """The bar at the top, with the name of who is signed in."""
+        """Return the bar at the top with the name of the signed-in user."""
         return render_bar(self._accounts.name_of(int(request.username)) or "")
 
     def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
-        """The badge as soon as it is known, then the caption."""
+        """Yield the badge as soon as it is known, then the caption."""
         if payload is None:
             yield render_reading(), gr.update(visible=False), ""
             return
@@ -122,7 +122,7 @@ class Handlers:
             yield render_reading(reading, explain(error)), gr.update(visible=reading is not None), ""
 
     def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
-        """Fetch a picture and put it where an uploaded one would be, from where it is described."""
+        """Fetch a picture and put it into the photo component, whose change event describes it."""
         try:
             if not isinstance(link, str) or not link.strip():
                 raise InputError("Type a link to a picture first.")
@@ -131,7 +131,7 @@ class Handlers:
             return gr.skip(), render_reading(error=explain(error))
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
-        """The photo under a map of where it is sharp."""
+        """Return the photo under a map of where it is sharp."""
         try:
             return render_map(self._work.draw_map(self._work.open_upload(payload, caller_of(request))))
         except Exception as error:  # noqa: BLE001  as above
@@ -139,12 +139,12 @@ class Handlers:
 
 
 def render_bar(user: str) -> str:
-    """The bar at the top of the page."""
+    """Return the bar at the top of the page."""
     return templates.get_template("nav.html").render(root=".", here="photo", user=user)
 
 
 def render_map(overlay: NDArray[np.uint8]) -> str:
-    """An RGB picture (height, width, 3) in the page itself: a file would have to be served."""
+    """Return an RGB picture (height, width, 3) as HTML that holds the picture itself, so that no file is served."""
     png = io.BytesIO()
     Image.fromarray(overlay).save(png, "PNG")
     source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
@@ -153,7 +153,7 @@ def render_map(overlay: NDArray[np.uint8]) -> str:
 
 
 def render_reading(reading: Reading | None = None, error: str = "", step: str = "done") -> str:
-    """What the page says of a photo; `step` is "writing" while its caption is."""
+    """Return what the page says about a photo; `step` is "writing" while the caption is being written."""
     advice = blur.advice(reading.reason) if reading else ""
     announcement = " ".join(filter(None, [error, _announce(reading, advice) if reading and step == "done" else ""]))
     return templates.get_template("reading.html").render(
@@ -163,5 +163,5 @@ def render_reading(reading: Reading | None = None, error: str = "", step: str = 
 
 
 def _announce(reading: Reading, advice: str) -> str:
-    """What a screen reader says once."""
+    """Return what a screen reader announces once."""
     return reading.caption or ("Valid." if reading.valid else f"Invalid, no caption. {advice}")

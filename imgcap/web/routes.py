@@ -1,4 +1,4 @@
-"""The pages that work without JavaScript: signing in, registering, the account, the history, the privacy notice."""
+"""Serve the pages that work without JavaScript: sign-in, registration, account, history and privacy notice."""
 
 import secrets
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ PREVIEW_SIDE = 1024
 
 
 def build_routes(services: Services) -> list[BaseRoute]:
-    """Every route of ours. The guard has the list of who may ask for each."""
+    """Return every route of our own. The guard lists who may ask for each."""
     pages = Pages(services)
     return [
         Route("/pages/gauge.css", pages.gauge_style),
@@ -54,22 +54,22 @@ def build_routes(services: Services) -> list[BaseRoute]:
 
 
 class Pages:
-    """The handlers. Each one that needs a user has one: the guard let nobody else through."""
+    """The handlers of the routes. The guard lets only signed-in users through to those that need a user."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002  the signature is Starlette's
-        """Whether the server takes requests and captions pictures, for whoever watches it."""
+        """Tell a monitor whether the server takes requests and can write captions."""
         problem = self.services.problem()
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
-        """The look of the badge."""
+        """Return the style sheet of the badge and the gauge."""
         return Response(gauge.CSS, media_type="text/css")
 
     async def show_sign_in(self, request: Request) -> Response:
-        """The sign-in page."""
+        """Show the sign-in page."""
         return self._sign_in_page(request, _Form(request.query_params))
 
     async def sign_in(self, request: Request) -> Response:
@@ -102,11 +102,11 @@ class Pages:
         return response
 
     async def show_registration(self, request: Request) -> Response:
-        """The registration page."""
+        """Show the registration page."""
         return self._registration_page(request, _Form(request.query_params))
 
     async def register(self, request: Request) -> Response:
-        """Make an account and sign in."""
+        """Create an account and sign in."""
         form = await _read_form(request)
         try:
             self.services.throttle.hit("registration", account=form["username"], address=_address(request))
@@ -116,11 +116,11 @@ class Pages:
         return await self._begin_session(request, user.name, form["next"])
 
     async def show_sign_out(self, request: Request) -> Response:
-        """Ask where to sign out: a link alone must not do it."""
+        """Ask whether to sign out here or everywhere: a link alone must not sign anyone out."""
         return self._page(request, "sign_out.html")
 
     async def sign_out(self, request: Request) -> Response:
-        """Sign out here or everywhere."""
+        """End this session, or all of the user's."""
         form = await _read_form(request)
         if form["everywhere"]:
             await run_in_threadpool(self.services.sessions.end_all, (await self._user(request)).id)
@@ -129,7 +129,7 @@ class Pages:
         return self._leave(request, "sign_in.html", "You are signed out.")
 
     async def show_privacy(self, request: Request) -> Response:
-        """The privacy notice, in the numbers of these settings."""
+        """Show the privacy notice with the numbers of these settings."""
         return self._page(request, "privacy.html", settings=self.services.settings)
 
     async def preview(self, request: Request) -> Response:
@@ -146,7 +146,7 @@ class Pages:
         return Response(await run_in_threadpool(make_thumbnail, picture.pixels, PREVIEW_SIDE), media_type="image/jpeg")
 
     async def show_account(self, request: Request) -> Response:
-        """The account page."""
+        """Show the account page."""
         return await self._account_page(request)
 
     async def change_password(self, request: Request) -> Response:
@@ -172,12 +172,12 @@ class Pages:
         return self._leave(request, "sign_in.html", "Your account and everything that was kept about it are deleted.")
 
     async def download_data(self, request: Request) -> Response:
-        """Everything kept about the user, as a ZIP archive."""
+        """Send everything that is kept about the user as a ZIP archive."""
         archive = await run_in_threadpool(self.services.accounts.export, await self._user(request))
         return _download(archive, "imgcap-data.zip", "application/zip")
 
     async def show_history(self, request: Request) -> Response:
-        """The user's readings, searched and in pages."""
+        """Show the user's readings, searched and in pages."""
         return await self._history_page(request)
 
     async def delete_history(self, request: Request) -> Response:
@@ -194,12 +194,12 @@ class Pages:
         return await self._history_page(request, done="The reading is deleted.")
 
     async def download_csv(self, request: Request) -> Response:
-        """The user's readings as a table."""
+        """Send the user's readings as a CSV table."""
         table = await run_in_threadpool(self.services.history.to_csv, (await self._user(request)).id)
         return _download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
 
     async def thumbnail(self, request: Request) -> Response:
-        """The small picture of one of the user's readings."""
+        """Send the thumbnail of one of the user's readings."""
         user, entry = await self._user(request), _read_number(request.path_params["entry"], -1)
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
@@ -270,7 +270,7 @@ class Pages:
         return self._page(request, "history.html", error, done=done, **shown)
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
-        """A page; with an error it has the status and header that go with it."""
+        """Render a page; with an error it has the HTTP status and the header that belong to the error."""
         shown = {"root": _root(request), "error": str(error or ""), "done": ""} | shown
         html = templates.get_template(template).render(shown)
         if isinstance(error, Throttled):
@@ -279,7 +279,7 @@ class Pages:
 
 
 class _Form(dict[str, str]):
-    """A form's texts; a field that was not sent is empty."""
+    """The text fields of a form; a field that was not sent is empty."""
 
     def __missing__(self, field: str) -> str:
         return ""

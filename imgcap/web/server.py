@@ -1,4 +1,4 @@
-"""From settings to a running server, and back down without cutting a caption short."""
+"""Start the server from settings, and stop it without cutting a caption short."""
 
 import errno
 import logging
@@ -36,7 +36,7 @@ MAX_SESSIONS = 200
 
 @dataclass
 class Server:
-    """A launched app."""
+    """The running app and its parts."""
 
     demo: gr.Blocks
     services: Services
@@ -62,7 +62,7 @@ class Server:
         return self.queue.has_fresh_answers() or self.services.lifecycle.open_streams > 0
 
     def close(self) -> None:
-        """Stop at once."""
+        """Stop without waiting for anything."""
         self.demo.close(verbose=False)
         self.services.close()
 

@@ -1,4 +1,4 @@
-"""What the web server's parts share: accounts, sessions, throttle, history, uploads, captioner and the users' work."""
+"""Open and hold what the parts of the web server share: accounts, sessions, throttle, history, uploads, captioner."""
 
 from dataclasses import dataclass, field
 from typing import IO
@@ -21,19 +21,19 @@ from imgcap.web.work import Work
 
 @dataclass
 class Lifecycle:
-    """Where the server is between its start and its end."""
+    """The server's state between its start and its end."""
 
     ready: bool = False
     """Sessions are in place: before, nobody but the launch itself is answered."""
     draining: bool = False
-    """The process was told to stop: what runs may finish, nothing new begins."""
+    """The process is about to stop: running requests may finish, and no new work begins."""
     open_streams: int = 0
     """Answers being streamed to clients at this moment."""
 
 
 @dataclass
 class Services:
-    """The one set of parts that page, endpoints, sign-in pages and guard work with."""
+    """The parts that page, endpoints, sign-in pages and guard share."""
 
     settings: Settings
     captioner: Captioner
@@ -52,7 +52,7 @@ class Services:
     """Gradio's queue of events; None until the page is launched."""
 
     async def sign_in(self, name: str, password: str, address: str | None) -> User | None:
-        """The user whom name and password belong to, or None; every try is counted first.
+        """Return the user of a name and password, or None; every try is counted first.
 
         Raises:
             Throttled: too many tries for this name or from this address.
@@ -88,7 +88,7 @@ class Services:
 
 
 def open_services(settings: Settings, captioner: Captioner) -> Services:
-    """Open the database and everything that lives in it.
+    """Open the database and everything that uses it.
 
     Raises:
         InputError: the data folder or the database cannot be used, or another process uses the folder.

@@ -1,4 +1,4 @@
-"""The look of the Gradio page: calm, legible, the system's own fonts, light and dark."""
+"""Define the look of the Gradio page: the system's own fonts, light and dark."""
 
 from pathlib import Path
 
