@@ -364,6 +364,6 @@ class TestPreview:
         with Image.open(io.BytesIO(answer.content)) as shown:
             assert max(shown.size) == PREVIEW_SIDE
         for other in ("/etc/passwd", "", "x\0y", str(services.uploads.folder)):
-            assert client.get("/preview", params={"path": other}).status_code == 404
+            assert client.get("/preview", params={"path": other}).status_code in {400, 404}
         register(client, "eve")
         assert client.get("/preview", params={"path": str(path)}).status_code == 404
