@@ -22,7 +22,7 @@ def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Soft random blots, with no plain row or column and no peak among its grey levels."""
     rng = np.random.default_rng(seed)
     blots = cv2.GaussianBlur(rng.normal(0, 1, (height, width)), (0, 0), 3)
-    return np.clip(128 + 40 * blots / blots.std(), 1, 254).astype(np.uint8)
+    return np.clip(128 + 30 * blots / blots.std(), 1, 254).astype(np.uint8)
 
 
 @given(st.lists(st.integers(0, 90), min_size=4, max_size=4), st.integers(0, 255))

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import cv2
@@ -296,16 +297,13 @@ def test_the_number_is_opencvs_laplacian_variance():
         columns = np.rint(np.linspace(0, 400, 68)).astype(int)
         tiles = np.array(
             [
-                [laplacian[t:b, left:r].var() for left, r in zip(columns[:-1], columns[1:], strict=True)]
-                for t, b in zip(rows[:-1], rows[1:], strict=True)
+                [laplacian[t:b, left:r].var() for left, r in itertools.pairwise(columns)]
+                for t, b in itertools.pairwise(rows)
             ]
         )
         smallest = tiles if smallest is None else np.minimum(smallest, tiles)
     means = np.array(
-        [
-            [grey[t:b, left:r].mean() for left, r in zip(columns[:-1], columns[1:], strict=True)]
-            for t, b in zip(rows[:-1], rows[1:], strict=True)
-        ]
+        [[grey[t:b, left:r].mean() for left, r in itertools.pairwise(columns)] for t, b in itertools.pairwise(rows)]
     )
     spread = cv2.medianBlur(smallest.astype(np.float32), 5)
     dark, light = np.percentile(means, (2, 98))
