@@ -20,6 +20,7 @@ from tqdm import tqdm
 from imgcap.data.augmentation import AugmentationConfig, augmentation
 from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import CaptionedImages
+from imgcap.inference.device import multiplies_bfloat16
 from imgcap.model import ImgcapForImageCaptioning
 
 
@@ -78,7 +79,9 @@ def _extract(
     collator: CaptionCollator,
     batch_size: int,
 ) -> None:
-    encoder = copy.deepcopy(model.encoder).eval().to(torch.bfloat16)
+    encoder = copy.deepcopy(model.encoder).eval()
+    if multiplies_bfloat16(model.device):
+        encoder.to(torch.bfloat16)
     partial = path.with_suffix(".partial")
     cells = (model.config.image_size // 32) ** 2
     array = np.lib.format.open_memmap(

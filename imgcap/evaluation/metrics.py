@@ -46,7 +46,7 @@ class _Statistics:
     combine: Callable[[Floats, int], Floats]
 
     def of(self, sets: NDArray[np.int64]) -> Floats:
-        """Return each metric of each set of images, shape (metrics, sets); `sets`, shape (sets, n), holds their rows."""
+        """Return each metric of each set of images, shape (metrics, sets); `sets`, shape (sets, n), holds rows."""
         return self.combine(self.numbers[sets].sum(1), sets.shape[1])
 
     def scores(self) -> dict[str, float]:
@@ -57,9 +57,13 @@ class _Statistics:
     def intervals(self, resamples: int, seed: int) -> dict[str, list[float]]:
         """Return each metric's 95% interval by the bootstrap over images."""
         rows = np.arange(len(self.numbers))
+
+        def statistic(sets: NDArray[np.int64], axis: int) -> Floats:  # noqa: ARG001 - scipy's signature
+            return self.of(np.atleast_2d(sets))
+
         found = bootstrap(
-            (rows,), lambda sets, axis: self.of(np.atleast_2d(sets)), n_resamples=resamples, batch=_BATCH,
-            vectorized=True, method="percentile", rng=np.random.default_rng(seed),
+            (rows,), statistic, n_resamples=resamples, batch=_BATCH, vectorized=True, method="percentile",
+            rng=np.random.default_rng(seed),
         ).confidence_interval  # fmt: skip
         low, high = np.atleast_1d(found.low), np.atleast_1d(found.high)
         return {name: [float(low[i]), float(high[i])] for i, name in enumerate(self.names)}
@@ -120,9 +124,9 @@ def score(
     Captions are raw text: they are tokenized here. CIDEr takes its document frequencies from these references, so
     the CIDEr of a single image is 0.
 
-    The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR are
-    computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the document
-    frequencies of the split. The intervals say how far another draw of images could move a number, and nothing about
+    The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR
+    are computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the
+    document frequencies of the split. The intervals say how far another draw of images could move a number, and nothing about
     how far another training run could.
 
     Args:

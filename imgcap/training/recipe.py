@@ -53,7 +53,7 @@ class Recipe:
     warmup_steps: int = 100
     label_smoothing: float = 0.1  # only for cross_entropy
     max_grad_norm: float = 1.0
-    bf16: bool = True  # matrix products in bfloat16
+    bf16: bool = True  # matrix products in bfloat16, if the device multiplies it itself
     average_last: int = 0  # number of last epochs whose mean weights are tried at the end; 0 tries none
     start_share: float = 0.0  # 0-1, share of the initial weights in a mean that is tried at the end; 0 tries none
     seed: int = 0

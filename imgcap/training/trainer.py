@@ -21,7 +21,7 @@ from imgcap.errors import InputError
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
 from imgcap.inference.wording import breaks_off
-from imgcap.inference.device import device
+from imgcap.inference.device import device, multiplies_bfloat16
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.recipe import Recipe
 from imgcap.training.self_critical import SelfCriticalLoss
@@ -146,7 +146,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         lr_scheduler_type="cosine",
         label_smoothing_factor=0.0 if recipe.self_critical else recipe.label_smoothing,
         max_grad_norm=recipe.max_grad_norm,
-        bf16=recipe.bf16,
+        bf16=recipe.bf16 and multiplies_bfloat16(device()),
         use_cpu=device().type == "cpu",
         seed=recipe.seed,
         dataloader_num_workers=0 if recipe.frozen else recipe.workers,

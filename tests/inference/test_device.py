@@ -14,7 +14,7 @@ from imgcap.data.collator import CaptionCollator
 from imgcap.evaluation import run
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import mean_log_probabilities
-from imgcap.inference.device import device
+from imgcap.inference.device import device, multiplies_bfloat16
 
 META = torch.device("meta")
 
@@ -23,6 +23,13 @@ META = torch.device("meta")
 def test_a_gpu_is_used_if_there_is_one(present, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
     assert device().type == ("cuda" if present else "cpu")
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_is_for_devices_that_multiply_it(able, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False, "avx512_bf16": able})
+    assert multiplies_bfloat16(torch.device("cpu")) == able
+    assert multiplies_bfloat16(torch.device("cuda"))
 
 
 def test_the_model_goes_to_the_device_and_images_follow_it(tiny_captioner, monkeypatch):

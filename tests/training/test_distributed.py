@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from recipes import small
+
+from imgcap.errors import InputError
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.settings import ROOT
+from imgcap.training import trainer
+
+HERE = Path(__file__).parent
+
+
+def launch(processes, source, folder):
+    """Train in so many processes that talk by gloo, and return the captioner's weights."""
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes),
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+        str(HERE / "distributed.py"), str(source), str(folder),
+    ]  # fmt: skip
+    places = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("scored") == 1
+    assert done.stdout.count("waited") == processes - 1
+    return load_captioner(str(folder / "run"))[0].state_dict()
+
+
+def test_two_processes_train_what_one_does(tmp_path, caption_folder):
+    one, two = (launch(n, caption_folder, tmp_path / str(n)) for n in (1, 2))
+    # A batch's loss is a mean over tokens, and its halves differ in their number: weights agree to within a hundredth.
+    for name, tensor in one.items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, two[name], rtol=0.01, atol=0.005), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"batch_size": 3}, "batch_size is 3 and cannot be shared equally by 2 processes"),
+     ({"objective": "self_critical"}, "runs in one process")],
+)  # fmt: skip
+def test_what_several_processes_cannot_train_is_refused(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.TrainingArguments, "world_size", property(lambda self: 2))
+    with pytest.raises(InputError, match=message):
+        trainer.training_arguments(small(tmp_path, tmp_path, **options))
