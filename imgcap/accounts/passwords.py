@@ -3,42 +3,31 @@
 A password has a minimum length, is not common or guessable, and may contain any characters.
 """
 
-import gzip
 import math
+import re
 import secrets
-import string
 import threading
 import unicodedata
-from functools import lru_cache
-from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
+from zxcvbn import zxcvbn
 
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
-COMMON_PASSWORDS = Path(__file__).with_name("common-passwords.txt.gz")
-"""Django's list of 19,640 common passwords, by Royce Williams; see common-passwords.LICENSE."""
-
 MAX_BYTES = 1024
 """Longest password, in bytes of UTF-8, so that nobody can make the server normalise and hash megabytes."""
 
-MIN_UNIT = 4
-"""Any shorter unit, repeated (aaa..., abab..., 123123...), is easily guessed."""
+GUESSABLE = 10**10
+"""Fewer guesses than this and a password is refused; zxcvbn calls more "very unguessable"."""
 
-RUNS = (
-    string.ascii_lowercase,
-    string.digits,
-    "1234567890",
-    "qwertyuiop",
-    "asdfghjkl",
-    "zxcvbnm",
-    "qwertyuiopasdfghjklzxcvbnm",
-    "azertyuiopqsdfghjklmwxcvbn",
-    "qwertzuiopasdfghjklyxcvbnm",
-    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
-)
+GUESSABLE_JOINED = 10**6
+"""The same for the password without spaces and punctuation: three random words need about 10**8 guesses then."""
+
+ESTIMATED_CHARACTERS = 72
+"""zxcvbn's limit. Passwords are judged by so many characters, since more only make them stronger."""
+
 # No spaces, and no characters that are easily confused when read from a screen.
 GENERATED_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 GENERATED_BITS = 100
@@ -77,48 +66,25 @@ def check_password(password: str, name: str, min_length: int) -> str:
     normalised = normalise_password(password)
     if len(normalised) < min_length:
         raise InputError(f"The password is too short; use at least {min_length} characters, such as a few words.")
-    if _is_guessable(normalised.casefold(), name):
+    if _is_guessable(normalised, name, min_length):
         raise InputError("The password is a common or easily guessed one; choose another, such as a few random words.")
     return normalised
 
 
-def _is_guessable(folded: str, name: str) -> bool:
-    """Whether a case-folded password is common, this account's or this app's name, one unit repeated, or a run of keys.
+def _is_guessable(password: str, name: str, min_length: int) -> bool:
+    """Return whether an attacker who knows words, names, leaked passwords and habits needs few guesses.
 
-    Digits at the ends, spaces and punctuation are ignored (`imgcap-2024!!!!!`), since they add little.
+    The estimate is zxcvbn's (Wheeler, USENIX Security 2016). It knows repetitions, sequences, keyboard runs, dates,
+    digits for letters, and combinations of them with common words, where a list knows only what is written in it. A
+    random password of `min_length` characters always passes: zxcvbn counts at least 10 guesses for each.
     """
-    core = _core(folded)
-    unit = _repeated_unit(folded)
-    forms = {folded, core, unit, _repeated_unit(core)} - {""}
-    return (
-        len(unit) < MIN_UNIT
-        or not forms.isdisjoint({name, _core(name), "imgcap"})
-        or not forms.isdisjoint(common_passwords())
-        or any(_follows(folded, run) for run in RUNS)
-    )
+    known = [name, *re.split(r"[._-]", name), "imgcap"]
+    joined = re.sub(r"[\s._/-]+", "", password)
+    return _guesses(password, known) < min(GUESSABLE, 10**min_length) or _guesses(joined, known) < GUESSABLE_JOINED
 
 
-def _core(text: str) -> str:
-    return "".join(filter(str.isalnum, text)).strip(string.digits)
-
-
-def _repeated_unit(text: str) -> str:
-    """Return the shortest unit that `text` repeats, the last one perhaps cut: `abc` for `abcabcab`."""
-    return next(
-        (text[:n] for n in range(1, len(text)) if text[:n] * (len(text) // n) + text[: len(text) % n] == text), text
-    )
-
-
-def _follows(text: str, run: str) -> bool:
-    """Return whether `text` follows `run` forwards or backwards, from any start and around its end."""
-    return any(text in direction * (len(text) // len(run) + 2) for direction in (run, run[::-1]))
-
-
-@lru_cache(maxsize=1)
-def common_passwords() -> frozenset[str]:
-    """Return the block list, in lower case."""
-    with gzip.open(COMMON_PASSWORDS, "rt", encoding="utf-8") as lines:
-        return frozenset(line.strip().casefold() for line in lines)
+def _guesses(password: str, known: list[str]) -> int:
+    return int(zxcvbn(password[:ESTIMATED_CHARACTERS], user_inputs=known)["guesses"])
 
 
 def generate_password(min_length: int) -> str:
