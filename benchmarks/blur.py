@@ -135,7 +135,7 @@ def print_table(scores: Scores, thresholds: dict[str, float]) -> None:
     print()
 
 
-PEERS = ("imgcap", "plain Laplacian variance", "tiles, round Gaussian", "FFT high-frequency ratio")
+PEERS = ("imgcap", "plain Laplacian variance", "tiles, round Gaussian")
 STATES: dict[str, Degradation | None] = {"sharp": None, "gaussian 3": gaussian(3), "motion 15": linear_motion(15)}
 Errors = dict[tuple[str, str, str], float]  # (kind, state, method) -> score
 
@@ -248,7 +248,7 @@ def main() -> None:
     photos = sorted(path for path in options.photos.iterdir() if path.is_file())
     thresholds = thresholds_of(score_photographs(photos[::2], {}))
     print_table(score_photographs(photos[1::2], HARMLESS | BLURS), thresholds)
-    print_additions(photos[1::2], thresholds, options.jobs)
+    print_additions(photos[1::4], thresholds, options.jobs)
     if options.labelled:
         print_labelled(options.labelled, thresholds)
     if options.captions:

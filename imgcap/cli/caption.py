@@ -8,6 +8,12 @@ import typer
 from imgcap.cli.options import AsJson
 from imgcap.reading import Reading, check_length, format_confidence
 
+_VERDICTS = {
+    "blurred": "too blurred to describe",
+    "low_detail": "too little detail to judge",
+    "noisy": "too much noise to judge",
+}
+
 
 def caption(
     sources: Annotated[list[str], typer.Argument(metavar="PATH_OR_URL...", help="Images: files or links.")],
@@ -39,5 +45,5 @@ def format_reading(reading: Reading) -> str:
     if reading.valid:
         confidence = "" if reading.confidence is None else f"{format_confidence(reading.confidence)} sure, "
         return f"{reading.source}: {reading.caption} ({confidence}{measured})"
-    verdict = "too blurred to describe" if reading.reason == "blurred" else "too little detail to judge"
+    verdict = _VERDICTS[reading.reason or "blurred"]
     return f"{reading.source}: {verdict} ({measured})"
