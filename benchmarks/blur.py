@@ -213,6 +213,7 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
     scorer = CiderD(references.values())
     matched = [path for path in photos if path.name in references]
     captioner = Captioner(get_settings())
+    writer = captioner.load()
     rng = np.random.default_rng(0)
     copies = {"sharp": None, "gaussian 3": gaussian(3), "gaussian 6": gaussian(6), "motion 25": linear_motion(25)}
     shown: dict[str, tuple[list[float], list[bool]]] = {}
@@ -221,7 +222,8 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
         for path in matched:
             photo = at_working_size(read_file(path))
             image = change(photo, rng) if change else photo
-            caption = tokenize(captioner.describe(image)[0].caption)
+            draft = writer.write(writer.prepare(image)[None], "normal")
+            caption = tokenize(writer.captions(draft)[0].caption)
             scores.append(float(scorer.score([caption], references[path.name])[0]))
             valid.append(captioner.check(image).valid)
         shown[name] = (scores, valid)

@@ -7,6 +7,8 @@ bfloat16. Peers have the real architectures and random weights, so nothing is do
 - Parts: decoding, blur check, pre-processing, encoding, searching for words, alternatives; p50 and p95, both engines.
 - Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
 - Start: `imgcap caption` as a process, beside `python -c "import torch"`.
+- With --processor-time: processor time in place of the clock's, which other work on the machine does not lengthen; as
+  `taskset -c 0 python -m benchmarks.speed --processor-time`, on one core, it is the same from run to run.
 - With --http: a server of our own on 127.0.0.1 with 1, 8 and 32 clients; see `benchmarks.server`.
 
 The model needs exported files: `imgcap export MODEL --calibrate DATA`.
@@ -14,6 +16,7 @@ The model needs exported files: `imgcap export MODEL --calibrate DATA`.
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -43,9 +46,10 @@ WORDS = 11  # tokens of a usual caption, for the peers
 
 
 class Table:
-    """Times of named functions, each called in turn."""
+    """Times of named functions, each called in turn; `clock` gives seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._functions: dict[str, tuple[Callable[[], object], int]] = {}
         self.times: dict[str, list[float]] = {}
 
@@ -61,9 +65,9 @@ class Table:
             for name, (function, images) in self._functions.items():
                 if sum(self.times[name]) * images > seconds and len(self.times[name]) >= 5:
                     continue
-                started = time.perf_counter()
+                started = self._clock()
                 function()
-                self.times[name].append((time.perf_counter() - started) / images)
+                self.times[name].append((self._clock() - started) / images)
 
     def print(self, floors: list[str]) -> None:
         """Print milliseconds an image, and the median as a ratio to the fastest floor's."""
@@ -194,7 +198,9 @@ def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
         table.add(f"caption {size} together", lambda b=batch: writer.captions(writer.write(b, "normal")), size)
 
 
-def measure_callers(captioner: Captioner, photo: Path, callers: int = 32, each: int = 8) -> None:
+def measure_callers(
+    captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 8
+) -> None:
     """Print how many images a second callers at the captioner get, beside the bare encoder in batches of 16."""
     writer = captioner.load()
     image = captioner.images.decode(photo.read_bytes())
@@ -202,19 +208,19 @@ def measure_callers(captioner: Captioner, photo: Path, callers: int = 32, each: 
     batch = np.repeat(writer.prepare(image)[None], 16, 0)
     rates: dict[str, list[float]] = {"encoder": [], "callers": []}
     for _ in range(5):
-        started = time.perf_counter()
+        started = clock()
         for _ in range(4):
             writer.engine.encode(batch)
-        rates["encoder"].append(64 / (time.perf_counter() - started))
+        rates["encoder"].append(64 / (clock() - started))
         with ThreadPoolExecutor(callers) as pool:
-            started = time.perf_counter()
+            started = clock()
             jobs = [
                 pool.submit(captioner.complete, reading, image, "normal", 0, place % callers)
                 for place in range(callers * each)
             ]
             for job in jobs:
                 job.result()
-            rates["callers"].append(callers * each / (time.perf_counter() - started))
+            rates["callers"].append(callers * each / (clock() - started))
     encoder, ours = (float(np.median(values)) for values in rates.values())
     print(f"\n{callers} callers at the captioner: {ours:.1f} images/s, {ours / encoder:.2f} x the bare encoder's")
     print(f"{encoder:.1f} images/s in batches of 16 ({writer.engine.description}).")
@@ -227,23 +233,26 @@ def measure_start(model: str, photo: Path, rounds: int = 3) -> None:
         "imgcap caption photo.jpg": [sys.executable, "-m", "imgcap", "caption", str(photo)],
     }
     environment = os.environ | {"IMGCAP_MODEL": model, "IMGCAP_BLUR_THRESHOLD": "0"}
-    times: dict[str, list[float]] = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     peaks = dict.fromkeys(commands, 0.0)
     for _ in range(rounds):
         for name, command in commands.items():
-            started = time.perf_counter()
+            started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
             with watched(process.pid) as peak:
                 process.wait()
             if process.returncode:
                 raise SystemExit(f"{name} ended with status {process.returncode}.")
-            times[name].append(time.perf_counter() - started)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            times[name].append((time.perf_counter() - started, spent))
             peaks[name] = max(peaks[name], peak[0])
-    base = float(np.median(next(iter(times.values()))))
-    print("\n| process | median s | ratio | peak MB, children included |")
-    print("|---|---|---|---|")
+    base = np.median(next(iter(times.values())), 0)
+    print("\n| process | median s | ratio | processor s | ratio | peak MB, children included |")
+    print("|---|---|---|---|---|---|")
     for name, values in times.items():
-        print(f"| {name} | {np.median(values):.2f} | {np.median(values) / base:.2f} | {peaks[name]:.0f} |")
+        (wall, spent), (slower, dearer) = np.median(values, 0), np.median(values, 0) / base
+        print(f"| {name} | {wall:.2f} | {slower:.2f} | {spent:.2f} | {dearer:.2f} | {peaks[name]:.0f} |")
 
 
 @contextmanager
@@ -283,12 +292,12 @@ def measure_server(model: str, photo: Path, seconds: int) -> None:
     subprocess.run(command, cwd=ROOT, env=os.environ | {"IMGCAP_MODEL": model}, check=True)
 
 
-def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str]) -> None:
+def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str], clock: Callable[[], float]) -> None:
     """Print the tables."""
     flags = "with" if multiplies_int8() else "without"
     print(f"{usable_cores()} cores, {flags} an int8 dot product; load {os.getloadavg()[0]:.1f} before the run.")
     onnx = Captioner(Settings(model=model, engine="onnx"))
-    table = Table()
+    table = Table(clock)
     floors = add_pytorch(table)
     if "one" in parts:
         add_ours(table, onnx, photo)
@@ -299,7 +308,7 @@ def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str
     table.run(rounds)
     table.print(floors)
     if "callers" in parts:
-        measure_callers(onnx, photo)
+        measure_callers(onnx, photo, clock)
     if "start" in parts:
         measure_start(model, photo)
     if http_seconds:
@@ -313,5 +322,9 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--http", type=int, default=0, metavar="SECONDS", help="also load a server, so long a case")
     parser.add_argument("--parts", nargs="*", default=["one", "growth", "callers", "start"])
+    parser.add_argument("--processor-time", action="store_true")
     arguments = parser.parse_args()
-    main(arguments.model, arguments.photo, arguments.rounds, arguments.http, set(arguments.parts))
+    main(
+        arguments.model, arguments.photo, arguments.rounds, arguments.http, set(arguments.parts),
+        time.process_time if arguments.processor_time else time.perf_counter,
+    )  # fmt: skip

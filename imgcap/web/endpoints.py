@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.web.work import Caller, Work
 
 
@@ -14,7 +15,12 @@ class Endpoints:
         self._work = work
 
     def caption(
-        self, request: gr.Request, image: Any = None, url: str | None = None, length: str = "normal"
+        self,
+        request: gr.Request,
+        image: Any = None,
+        url: str | None = None,
+        length: str = "normal",
+        alternatives: float = NUM_ALTERNATIVES,
     ) -> dict[str, Any]:
         """Measure how sharp a picture is and, when it is valid, describe it in a sentence.
 
@@ -25,13 +31,14 @@ class Endpoints:
             image: the picture file (JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP); give this or url.
             url: an http or https link to a picture on a public address; give this or image.
             length: how long the caption may be: short, normal or long.
+            alternatives: how many other captions there may be, at most 3; 0 is fastest.
 
         Returns:
             source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
             confidence, alternatives and error, in this order. `valid` is exactly `blur_variance >= threshold`; an
             invalid picture has no caption.
         """
-        return self._work.caption(image, url, length, caller_of(request)).as_dict()
+        return self._work.caption(image, url, length, caller_of(request), check_count(alternatives)).as_dict()
 
     def check(self, request: gr.Request, image: Any = None, url: str | None = None) -> dict[str, Any]:
         """Measure how sharp a picture is, without a caption. The reading is not kept in the history.
@@ -45,6 +52,14 @@ class Endpoints:
             The fields of /caption; `caption` is null and `alternatives` empty.
         """
         return self._work.check(image, url, caller_of(request)).as_dict()
+
+
+def check_count(alternatives: Any) -> int:
+    """Return a number of alternatives that a program asked for, brought into the range that there is."""
+    try:
+        return min(max(int(alternatives), 0), NUM_ALTERNATIVES)
+    except (TypeError, ValueError, OverflowError):
+        return NUM_ALTERNATIVES
 
 
 def caller_of(request: gr.Request) -> Caller:

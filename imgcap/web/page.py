@@ -12,6 +12,7 @@ from PIL import Image
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.blur import sharpness as blur
+from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
 from imgcap.reading import LENGTHS, Reading, format_confidence
 from imgcap.web.endpoints import Endpoints, caller_of
@@ -90,7 +91,8 @@ def _add_endpoints(endpoints: Endpoints) -> None:
     url = gr.Textbox(label="url", visible=False)
     length = gr.Radio(list(LENGTHS), value="normal", label="length", visible=False)
     answer = gr.JSON(label="reading", visible=False)
-    gr.on([], endpoints.caption, [image, url, length], answer, api_name="caption")
+    alternatives = gr.Number(label="alternatives", value=NUM_ALTERNATIVES, visible=False)
+    gr.on([], endpoints.caption, [image, url, length, alternatives], answer, api_name="caption")
     gr.on([], endpoints.check, [image, url], answer, api_name="check")
 
 
@@ -116,8 +118,9 @@ class Handlers:
             picture = self._work.open_upload(payload, caller)
             reading = self._work.measure(picture)
             yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
-            reading = self._work.describe(picture, reading, length, caller)
-            yield render_reading(reading, reading.error or ""), gr.update(visible=True), ""
+            for written in self._work.describe(picture, reading, length, caller):
+                reading = written
+                yield render_reading(written, written.error or ""), gr.update(visible=True), ""
         except Exception as error:  # noqa: BLE001  a page answers in any case
             yield render_reading(reading, explain(error)), gr.update(visible=reading is not None), ""
 

@@ -18,7 +18,7 @@ from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.history import History, make_thumbnail
 from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
-from imgcap.captioner import Captioner
+from imgcap.captioner import NUM_ALTERNATIVES, Captioner
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
 from imgcap.reading import Reading, check_length
@@ -86,7 +86,9 @@ class Work:
             self._load_model()
             self._captioner.warm()
 
-    def caption(self, image: Any, url: Any, length: str, caller: Caller) -> Reading:
+    def caption(
+        self, image: Any, url: Any, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
+    ) -> Reading:
         """Return the Reading, with captions, of an upload or a link.
 
         What went wrong stands in its `error`; the verdict on the sharpness stays where it was measured.
@@ -96,7 +98,7 @@ class Work:
             check_length(length)
             picture = self._open(image, url, caller)
             reading = self.measure(picture)
-            return self.describe(picture, reading, length, caller)
+            return list(self.describe(picture, reading, length, caller, alternatives))[-1]
         except Exception as error:  # noqa: BLE001  an API answers in any case
             return self._failed(error, reading, image, url)
 
@@ -111,23 +113,33 @@ class Work:
         """Return how sharp a picture is, without a caption."""
         return self._captioner.check(picture.pixels, picture.name)
 
-    def describe(self, picture: Picture, reading: Reading, length: str, caller: Caller) -> Reading:
-        """Return the Reading that `measure` gave, with captions if it is valid. Counted, and kept in the history.
+    def describe(
+        self, picture: Picture, reading: Reading, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
+    ) -> Iterator[Reading]:
+        """Yield the Reading that `measure` gave, with its caption if it is valid, then again with its alternatives.
+
+        Counted, and kept in the history once it is whole. Closing the iterator takes a picture that waits out of the
+        captioner's queue.
 
         Raises:
             Throttled: the caller has used up the captions allowed.
             InputError: there is no such length, or the model cannot be used.
         """
         wanted = check_length(length)
+        latest = reading
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             self._load_model()
-            reading = self._captioner.complete(reading, picture.pixels, wanted, user=caller.user_id)
+            for latest in self._captioner.complete_in_steps(
+                reading, picture.pixels, wanted, alternatives, user=caller.user_id
+            ):
+                yield latest
+        else:
+            yield latest
         try:
-            self._history.add(caller.user_id, reading, make_thumbnail(picture.pixels), picture.source)
+            self._history.add(caller.user_id, latest, make_thumbnail(picture.pixels), picture.source)
         except DatabaseUnavailable as error:  # what was computed is shown all the same
-            return replace(reading, error=f"This reading is not in your history. {error}")
-        return reading
+            yield replace(latest, error=f"This reading is not in your history. {error}")
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
         """Return a picture (h, w, 3) RGB that shows where `picture` is sharp; `blur.MAP_LEGEND` explains it."""

@@ -138,7 +138,8 @@ class TestEndpoints:
             for name, e in info["named_endpoints"].items()
         }
         image, url = ("image", True, None), ("url", True, None)
-        assert parameters == {"/caption": [image, url, ("length", True, "normal")], "/check": [image, url]}
+        more = [("length", True, "normal"), ("alternatives", True, 3)]
+        assert parameters == {"/caption": [image, url, *more], "/check": [image, url]}
         assert "describe it in a sentence" in info["named_endpoints"]["/caption"]["description"]
 
 

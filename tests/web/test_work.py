@@ -38,10 +38,10 @@ def test_what_is_measured_is_kept_when_the_caption_fails(work, tiny_captioner, m
 
     given = "a secret"
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(given)
 
-    monkeypatch.setattr(app.services.captioner, "complete", fail)
+    monkeypatch.setattr(app.services.captioner, "complete_in_steps", fail)
     reading = app.work.caption(app.upload, None, "normal", ADA)
     assert reading.valid is True
     assert reading.blur_variance > reading.threshold
@@ -105,7 +105,7 @@ def test_a_caption_that_is_not_allowed_any_more_still_has_its_verdict(work, tiny
 def test_a_caption_that_cannot_be_kept_is_shown_all_the_same(work, tiny_captioner, monkeypatch):
     app = work(model=str(tiny_captioner))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.")
 
     monkeypatch.setattr(app.services.history, "add", fail)
