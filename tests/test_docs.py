@@ -136,13 +136,6 @@ def test_the_readme_fits_on_a_few_screens():
     assert len(README.splitlines()) <= 150
 
 
-def test_the_code_beside_the_weights_is_this_code():
-    copies = list(Path(ROOT / "models").rglob("*.py"))
-    assert copies
-    for copy in copies:
-        assert copy.read_text() == (ROOT / "imgcap" / "model" / copy.name).read_text(), copy
-
-
 def test_no_model_file_is_too_large_for_a_checkpoint():
     files = list(Path(ROOT / "models").rglob("*.safetensors"))
     assert files

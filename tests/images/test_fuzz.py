@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imgcap.errors import InputError
-from imgcap.images.sandbox import CPU_SECONDS, Sandbox, memory_limit
+from imgcap.images.sandbox import Sandbox, memory_limit
 
 pillow_heif.register_heif_opener()
 MAX_PIXELS = 1_000_000
@@ -123,15 +123,14 @@ def test_mutated_files_are_decoded_or_refused_in_time_and_memory(box, data):
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(min_size=1, max_size=300), kind=st.sampled_from(KINDS), kept=st.integers(0, 40))
-def test_noise_behind_a_real_beginning_is_refused(box, data, kind, kept):
+def test_noise_behind_a_real_beginning_is_decoded_or_refused_in_time_and_memory(box, data, kind, kept):
     check(box, seed(kind)[:kept] + data)
 
 
 def test_the_memory_limit_holds_for_the_whole_run(box):
     with box.child() as child:
         status = Path(f"/proc/{child.pid}/status").read_text()
-    assert int(status.split("VmPeak:")[1].split()[0]) * 1024 <= memory_limit(MAX_PIXELS) < 600 * 2**20
-    assert CPU_SECONDS <= 5
+    assert int(status.split("VmPeak:")[1].split()[0]) * 1024 <= memory_limit(MAX_PIXELS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
