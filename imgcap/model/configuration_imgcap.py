@@ -12,6 +12,7 @@ class ImgcapConfig(PreTrainedConfig):
 
     encoder: name of a torchvision classification CNN, without its classifier ("resnet50", "vgg16", ...).
     decoder: "attention" (the LSTM looks at the grid at each word) or "merge" (LSTM and picture meet after the LSTM).
+    decoders: number of decoders of that kind; their probabilities of the next word are averaged.
     vocab_size: words in the tokenizer, its four special tokens among them.
     hidden_size: width of the word embedding, the LSTMs and the projected grid.
     num_attention_heads: heads of the soft attention; divides hidden_size. The merge decoder ignores it.
@@ -29,6 +30,7 @@ class ImgcapConfig(PreTrainedConfig):
 
     encoder: str = "resnet50"
     decoder: str = "attention"
+    decoders: int = 1
     vocab_size: int = 3000
     hidden_size: int = 512
     num_attention_heads: int = 8
@@ -52,6 +54,8 @@ class ImgcapConfig(PreTrainedConfig):
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
                 f"({self.num_attention_heads})."
             )
+        if self.decoders < 1:
+            raise ValueError(f"decoders must be at least 1, not {self.decoders}.")
         if self.image_size <= 0 or self.image_size % 32:
             raise ValueError(f"image_size must be a positive multiple of 32, not {self.image_size}.")
         if not 0 <= self.dropout < 1:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.model import ImgcapForImageCaptioning
 
@@ -48,27 +47,26 @@ def sample(
     config = model.config
     never = [config.pad_token_id, config.bos_token_id, config.unk_token_id]
     word = torch.full((len(grid) * captions,), config.decoder_start_token_id, device=grid.device)
-    unfinished = torch.ones_like(word, dtype=torch.bool)
-    state = None
+    states = model.start(grid, captions)
+    # Half of a batch's captions end well before the longest one; computing those on would double the cost.
+    going = torch.arange(len(word), device=grid.device)
     ids: list[Tensor] = []
     chosen: list[Tensor] = []
     counted: list[Tensor] = []
-    while unfinished.any() and len(ids) < max_words:
-        step = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=grid),
-            decoder_input_ids=word[:, None], past_key_values=state, use_cache=True,
-        )  # fmt: skip
-        state = step.past_key_values
-        logits = step.logits[:, 0].float() / temperature
+    while len(going) and len(ids) < max_words:
+        logits = model.read(word[going, None], states)[:, 0].float()
+        logits = logits / (temperature[going] if isinstance(temperature, Tensor) else temperature)
         logits[:, never] = -torch.inf
         if len(ids) < min_words:
             logits[:, config.eos_token_id] = -torch.inf
         logarithms = logits.log_softmax(-1)
         drawn = torch.multinomial(logarithms.detach().exp(), 1, generator=generator)
-        # A finished caption's padding has probability zero, whose logarithm would poison a sum.
-        chosen.append(logarithms.gather(1, drawn).squeeze(1).masked_fill(~unfinished, 0.0))
-        word = drawn.squeeze(1).masked_fill(~unfinished, config.pad_token_id)
+        chosen.append(logarithms.new_zeros(len(word)).index_copy(0, going, logarithms.gather(1, drawn).squeeze(1)))
+        word = torch.full_like(word, config.pad_token_id).index_copy(0, going, drawn.squeeze(1))
         ids.append(word)
-        counted.append(unfinished)
-        unfinished = unfinished & (word != config.eos_token_id)
+        counted.append(torch.zeros_like(word, dtype=torch.bool).index_fill(0, going, True))
+        on = (word[going] != config.eos_token_id).nonzero().squeeze(1)
+        if len(on) < len(going):
+            states.keep(on)
+            going = going[on]
     return Samples(torch.stack(ids, 1), torch.stack(chosen, 1), torch.stack(counted, 1))

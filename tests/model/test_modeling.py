@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import CAPTIONS
 
 from imgcap.data.vocabulary import build_tokenizer
@@ -24,9 +25,11 @@ def make(decoder="attention", encoder="resnet18", vocab_size=12, **options):
     return ImgcapForImageCaptioning(config)
 
 
-@pytest.fixture(params=["attention", "merge"])
+@pytest.fixture(params=["attention", "merge", "three attention", "two merge"])
 def model(request):
-    model = make(request.param).eval()
+    """One decoder of each kind, and several that write together."""
+    number, _, kind = request.param.rpartition(" ")
+    model = make(kind, decoders={"": 1, "two": 2, "three": 3}[number]).eval()
     # Spread the logits, so that a beam has something to choose between.
     with torch.no_grad():
         model.embedding.weight.mul_(4)
@@ -174,11 +177,70 @@ def test_the_encoder_may_run_in_bfloat16(model, pixels):
         ({"hidden_size": 10, "num_attention_heads": 4}, "multiple of num_attention_heads"),
         ({"image_size": 100}, "multiple of 32"),
         ({"dropout": 1.0}, "dropout must be"),
+        ({"decoders": 0}, "decoders must be at least 1"),
     ],
 )
 def test_contradictory_configurations_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         ImgcapConfig(**fields)
+
+
+@pytest.mark.parametrize("decoder", ["attention", "merge"])
+def test_several_decoders_average_their_probabilities_at_each_word(decoder, pixels):
+    joint = make(decoder, decoders=3).eval()
+    ids = words(4, 5)
+    single = []
+    for part in joint.decoders:
+        alone = make(decoder).eval()
+        state = {name: tensor for name, tensor in joint.state_dict().items() if not name.startswith("more_decoders")}
+        alone.load_state_dict(state | {f"decoder.{name}": tensor for name, tensor in part.state_dict().items()})
+        single.append(alone(pixel_values=pixels, decoder_input_ids=ids).logits.softmax(-1))
+    together = joint(pixel_values=pixels, decoder_input_ids=ids).logits
+    assert torch.allclose(together.exp(), torch.stack(single).mean(0), atol=1e-6)
+    assert torch.allclose(together.exp().sum(-1), torch.ones(4, 5), atol=1e-5)
+    assert not torch.allclose(single[0], single[1], atol=1e-3)
+
+
+def test_a_checkpoint_holds_once_what_decoders_share(tmp_path):
+    joint = make(decoders=3).eval()
+    assert all(part.project.weight is joint.decoder.project.weight for part in joint.more_decoders)
+    joint.save_pretrained(tmp_path)
+    names = load_file(tmp_path / "model.safetensors").keys()
+    assert [name for name in names if "project" in name] == ["decoder.project.bias", "decoder.project.weight"]
+    again = ImgcapForImageCaptioning.from_pretrained(tmp_path)
+    assert again.config.decoders == 3
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in joint.state_dict().items())
+
+
+def test_captions_that_have_ended_may_be_left_out(model, pixels):
+    """The logits of those kept are as if all were read."""
+    ids = words(6, 4)
+    with torch.no_grad():
+        grid = model.encoder(pixels).last_hidden_state
+        whole = model.read(ids, model.start(grid, 3))
+        states = model.start(grid, 3)
+        first = model.read(ids[:, :1], states)
+        states.keep(torch.tensor([0, 2, 3, 5]))
+        second = model.read(ids[[0, 2, 3, 5], 1:2], states)
+        states.keep(torch.tensor([1, 3]))  # of the four, so the third and the last of all
+        rest = model.read(ids[[2, 5], 2:], states)
+    assert torch.allclose(first[:, 0], whole[:, 0], atol=1e-5)
+    assert torch.allclose(second[:, 0], whole[[0, 2, 3, 5], 1], atol=1e-5)
+    assert torch.allclose(rest, whole[[2, 5], 2:], atol=1e-5)
+    assert states.get_seq_length() == 4
+
+
+def test_the_trunk_splits_at_parts_with_weights(pixels):
+    encoder = make().eval().encoder
+    early, late = encoder.stages(2)
+    assert [name for name, _ in early.named_children()] == ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2"]
+    assert [name for name, _ in late.named_children()] == ["layer3", "layer4"]
+    with torch.no_grad():
+        assert torch.equal(encoder.finish(encoder.begin(pixels, 2), 2)[0], encoder(pixels)[0])
+    assert len(encoder.stages(0)[1]) == 0
+    assert [name for name, _ in encoder.stages(6)[0].named_children()] == []
+    with pytest.raises(ValueError, match="has 6 stages, so 7"):
+        encoder.stages(7)
 
 
 def test_forward_says_what_it_misses(model, pixels):
