@@ -1,7 +1,8 @@
 """Compute the encoder's grids of a data set once, and keep them in memory-mapped files.
 
 While the encoder is frozen its output never changes, so an epoch of the decoder takes minutes instead of a quarter of
-an hour. Augmentation is kept in part: an image has several views, the first unchanged, the others randomly changed.
+an hour; while only its last stages are trained, their input never changes. Augmentation is kept in part: an image has
+several views, the first unchanged, the others randomly changed.
 """
 
 import copy
@@ -10,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import CaptionedImages
 from imgcap.inference.device import multiplies_bfloat16
 from imgcap.model import ImgcapForImageCaptioning
+from imgcap.model.modeling_imgcap import Encoder
 
 
 def cached_views(
@@ -31,6 +34,8 @@ def cached_views(
     collator: CaptionCollator,
     augment: AugmentationConfig,
     views: int,
+    *,
+    stages: int = 0,
     batch_size: int = 32,
 ) -> list[NDArray[np.float16]]:
     """Return the grids of `views` views of every image, read from a folder or computed into it.
@@ -46,27 +51,36 @@ def cached_views(
         collator: turns images into pixels.
         augment: the random changes of all views but the first.
         views: number of views.
+        stages: number of the encoder's last stages that are left out, since they are trained.
         batch_size: images encoded together.
 
     Returns:
-        A memory-mapped array (len(rows), P, C) float16 for each view.
+        A memory-mapped float16 array for each view, (len(rows), P, C); if stages are left out, their input
+        (len(rows), c, h, w), which the encoder's `finish` takes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = _fingerprint(model, rows, augment)
+    name = _fingerprint(model, rows, augment, stages)
     arrays = []
     for view in range(views):
         path = folder / f"{name}-{view}.npy"
         if not path.exists():
             change = augmentation(augment, model.config.image_size) if view else None
             torch.manual_seed(view)
-            _extract(path, model, rows.images, replace(collator, augment=change), batch_size)
+            _extract(path, _encoder(model), stages, rows.images, replace(collator, augment=change), batch_size)
         arrays.append(np.load(path, mmap_mode="r"))
     return arrays
 
 
-def _fingerprint(model: ImgcapForImageCaptioning, rows: CaptionedImages, augment: AugmentationConfig) -> str:
+def _encoder(model: ImgcapForImageCaptioning) -> Encoder:
+    encoder = copy.deepcopy(model.encoder).eval()
+    return encoder.to(torch.bfloat16) if multiplies_bfloat16(model.device) else encoder
+
+
+def _fingerprint(
+    model: ImgcapForImageCaptioning, rows: CaptionedImages, augment: AugmentationConfig, stages: int
+) -> str:
     digest = hashlib.sha256(json.dumps([rows.fingerprint, vars(augment)]).encode())
-    for tensor in model.encoder.state_dict().values():
+    for tensor in model.encoder.stages(stages)[0].state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -74,22 +88,22 @@ def _fingerprint(model: ImgcapForImageCaptioning, rows: CaptionedImages, augment
 @torch.inference_mode()
 def _extract(
     path: Path,
-    model: ImgcapForImageCaptioning,
+    encoder: Encoder,
+    stages: int,
     images: Sequence[Image.Image],
     collator: CaptionCollator,
     batch_size: int,
 ) -> None:
-    encoder = copy.deepcopy(model.encoder).eval()
-    if multiplies_bfloat16(model.device):
-        encoder.to(torch.bfloat16)
     partial = path.with_suffix(".partial")
-    cells = (model.config.image_size // 32) ** 2
-    array = np.lib.format.open_memmap(
-        partial, mode="w+", dtype=np.float16, shape=(len(images), cells, model.encoder.channels)
-    )
+    where = next(encoder.parameters()).device
+    array: np.memmap[Any, np.dtype[np.float16]] | None = None
     for start in tqdm(range(0, len(images), batch_size), desc=f"features {path.name}", mininterval=5):
-        pixels = collator.pixels(images[start : start + batch_size]).to(model.device)
-        grid = encoder(pixels).last_hidden_state
-        array[start : start + len(grid)] = grid.float().cpu().numpy()
-    array.flush()
-    partial.rename(path)
+        pixels = collator.pixels(images[start : start + batch_size]).to(where)
+        features = encoder.begin(pixels, stages) if stages else encoder(pixels).last_hidden_state
+        if array is None:
+            shape = (len(images), *features.shape[1:])
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        array[start : start + len(features)] = features.float().cpu().numpy()
+    if array is not None:
+        array.flush()
+        partial.rename(path)

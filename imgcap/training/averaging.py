@@ -1,7 +1,8 @@
-"""Average the weights of checkpoints."""
+"""Average the weights of checkpoints, and join the decoders of captioners in one."""
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,3 +76,42 @@ def _state(folder: Path) -> dict[str, Tensor]:
         raise InputError(f"There is no checkpoint that can be read in {str(folder)!r}.") from error
     state: dict[str, Tensor] = model.state_dict()
     return state
+
+
+_DECODERS = ("decoder.", "more_decoders.")  # prefixes of tensors that decoders do not share
+
+
+def join_decoders(models: Sequence[ImgcapForImageCaptioning]) -> ImgcapForImageCaptioning:
+    """Return one captioner that holds the decoders of all those given and averages their probabilities at each word.
+
+    Args:
+        models: captioners of one kind, with the same encoder, words, softmax layer and projection of the grid
+            (`train_shared: false` keeps them the same), since a checkpoint stores those once.
+
+    Raises:
+        InputError: they differ in one of these, which is named.
+    """
+    first = models[0]
+    config = copy.deepcopy(first.config)
+    config.decoders = sum(len(model.decoders) for model in models)
+    config.confidence_slope = config.confidence_intercept = None  # of the first alone
+    joint = ImgcapForImageCaptioning(config)
+    state = {name: tensor for name, tensor in first.state_dict().items() if not name.startswith(_DECODERS)}
+    for model in models[1:]:
+        own = model.state_dict()
+        for name, tensor in state.items():
+            if name not in own or not torch.equal(own[name], tensor):
+                raise InputError(f"The decoders cannot be joined: their captioners differ in {name}.")
+    decoders = [decoder for model in models for decoder in model.decoders]
+    for i, decoder in enumerate(decoders):
+        prefix = f"more_decoders.{i - 1}." if i else "decoder."
+        for name, tensor in decoder.state_dict().items():
+            shared = decoders[0].state_dict().get(name)
+            if shared is None or shared.shape != tensor.shape:
+                raise InputError(f"The decoders cannot be joined: they are of different kinds or sizes ({name}).")
+            if name.startswith("project.") and not torch.equal(tensor, shared):
+                raise InputError(f"The decoders cannot be joined: their captioners differ in decoder.{name}.")
+            state[prefix + name] = tensor
+    joint.load_state_dict(state)
+    joint.eval()
+    return joint

@@ -15,6 +15,7 @@ from imgcap.data.vocabulary import build_tokenizer
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
+from imgcap.training.averaging import average, join_decoders
 from imgcap.training.recipe import Recipe
 
 
@@ -38,12 +39,18 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
         captions: raw captions of each training image.
 
     Raises:
-        InputError: `init_from` or the encoder's weights cannot be loaded, or the recipe resumes a run with another
-            vocabulary.
+        InputError: a captioner or the encoder's weights cannot be loaded, captioners do not fit together, or the
+            recipe resumes a run with another vocabulary.
     """
     if recipe.init_from:
         model, processor = load_captioner(recipe.init_from)
         _check_vocabulary(recipe, processor)
+        if recipe.encoder_from:
+            load_encoder_weights(model, recipe.encoder_from)
+        if recipe.mix:
+            model.load_state_dict(average([Path(recipe.init_from), *map(Path, recipe.mix)]))
+        if recipe.join:
+            model = join_decoders([model, *(load_captioner(source)[0] for source in recipe.join)])
         model.config.confidence_slope = model.config.confidence_intercept = None  # they belong to other weights
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):

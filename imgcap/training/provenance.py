@@ -1,15 +1,25 @@
 """Say where a captioner's weights came from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def provenance_text(init_from: str, encoder_weights: str) -> str:
+def provenance_text(
+    init_from: str, encoder_weights: str, encoder_from: str = "", mix: Sequence[str] = (), join: Sequence[str] = ()
+) -> str:
     """Return as Markdown where the weights came from: the text of the stage before, if any, and one sentence more.
 
     If a file of encoder weights has a README.md beside it, its text is quoted, since a file's name says little.
     """
     if init_from:
-        return f"{_earlier(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`.\n"
+        said = f"{_earlier(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`"
+        if encoder_from:
+            said += f" with the encoder of `{Path(encoder_from).name}`"
+        if mix:
+            said += f", averaged with the weights of {_names(mix)}"
+        if join:
+            said += f", joined with the decoders of {_names(join)}"
+        return f"{said}.\n"
     weights = Path(encoder_weights)
     if weights.is_dir():
         return f"{_earlier(weights)}Then the encoder alone was taken from the checkpoint `{weights.name}`.\n"
@@ -20,6 +30,10 @@ def provenance_text(init_from: str, encoder_weights: str) -> str:
     readme = weights.parent / "README.md"
     quoted = "".join(f"> {line}\n" for line in readme.read_text().splitlines()) if readme.is_file() else ""
     return f"Encoder weights: the file `{weights.name}`.\n\n{quoted}\n"
+
+
+def _names(captioners: Sequence[str]) -> str:
+    return " and ".join(f"`{Path(source).name}`" for source in captioners)
 
 
 def _earlier(captioner: Path) -> str:

@@ -32,6 +32,9 @@ class Recipe:
 
     # model; all but dropout are ignored if init_from is given
     init_from: str = ""  # folder or Hub id of a captioner whose training is continued
+    encoder_from: str = ""  # folder or Hub id of a captioner whose encoder replaces the one of init_from
+    mix: list[str] = field(default_factory=list)  # folders of captioners; the mean of their and its weights is taken
+    join: list[str] = field(default_factory=list)  # captioners whose decoders are added to those of init_from
     encoder: str = "resnet50"  # a torchvision CNN
     encoder_weights: str = "IMAGENET1K_V1"  # torchvision's name, a file, a captioner's folder, or "none"
     decoder: str = "attention"  # or merge
@@ -49,6 +52,8 @@ class Recipe:
     batch_size: int = 64  # images in all processes together; each comes with five captions
     learning_rate: float = 1e-3  # of the decoder
     encoder_learning_rate: float = 0.0  # 0 freezes the encoder and trains from cached grids
+    encoder_stages: int = 0  # number of the encoder's last stages trained, from the others' cached output; 0 for all
+    train_shared: bool = True  # False freezes what joined decoders share: words, softmax layer, projection of the grid
     weight_decay: float = 1e-4
     warmup_steps: int = 100
     label_smoothing: float = 0.1  # only for cross_entropy
@@ -81,12 +86,16 @@ class Recipe:
             raise InputError(f"start_share must be from 0 to 1, not {self.start_share}.")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}.")
-        for name in ("epochs", "batch_size", "feature_views", "num_beams", "min_count"):
+        if (self.encoder_from or self.mix or self.join) and not self.init_from:
+            raise InputError("encoder_from, mix and join change another captioner: give it as init_from.")
+        if not self.epochs and not (self.mix or self.join):
+            raise InputError("epochs must be above 0, unless captioners are mixed or joined.")
+        for name in ("batch_size", "feature_views", "num_beams", "min_count"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
         for name in (
-            "learning_rate", "encoder_learning_rate", "weight_decay", "average_last", "train_pictures",
-            "validation_pictures", "workers", "warmup_steps",
+            "epochs", "learning_rate", "encoder_learning_rate", "encoder_stages", "weight_decay", "average_last",
+            "train_pictures", "validation_pictures", "workers", "warmup_steps",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
@@ -102,6 +111,16 @@ class Recipe:
     def frozen(self) -> bool:
         """Whether the encoder keeps its weights, so that its grids are cached."""
         return self.encoder_learning_rate == 0
+
+    @property
+    def stages(self) -> int:
+        """Number of the encoder's last stages that are trained from a cache; 0 if it is frozen or trained whole."""
+        return 0 if self.frozen else self.encoder_stages
+
+    @property
+    def cached(self) -> bool:
+        """Whether training reads cached features instead of images."""
+        return self.frozen or self.encoder_stages > 0
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -134,10 +153,15 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
     elif recipe.decoder != "attention":
         unused.add("num_attention_heads")
     unused |= {"label_smoothing"} if recipe.self_critical else {"samples", "temperature"}
-    unused |= {"workers"} if recipe.frozen else {"cache", "feature_views"}
-    if recipe.frozen and recipe.feature_views == 1:
+    unused |= {"workers"} if recipe.cached else {"cache", "feature_views"}
+    unused |= {"encoder_stages"} if not recipe.stages else set()
+    if recipe.cached and recipe.feature_views == 1:
         unused.add("augmentation")
-    unused |= {name for name in ("init_from", "image_column", "caption_columns") if not getattr(recipe, name)}
+    unused |= {
+        name
+        for name in ("init_from", "encoder_from", "mix", "join", "image_column", "caption_columns")
+        if not getattr(recipe, name)
+    }
     fields = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(recipe)))
     return {name: value for name, value in fields.items() if name not in unused}
 
@@ -180,7 +204,7 @@ def check_output(recipe: Recipe) -> None:
     if not saved.is_file():
         raise InputError(f"The run in {recipe.output!r} cannot be resumed: its recipe.yaml is missing.")
     before, now = in_effect(load_recipe(str(saved))), in_effect(recipe)
-    for name in {**before, **now}:
+    for name in vars(recipe):
         if name not in _PLACES and before.get(name) != now.get(name):
             raise InputError(
                 f"The run in {recipe.output!r} cannot be resumed with another recipe: {name} was {before.get(name)!r} "

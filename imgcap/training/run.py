@@ -55,7 +55,8 @@ def train(recipe: Recipe) -> dict[str, Any] | None:
         save_recipe(output / "recipe.yaml", recipe, model.config.to_dict())
         processor.save_pretrained(output)
     checkpoint = get_last_checkpoint(str(output / "checkpoints")) if recipe.resume else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if recipe.epochs:
+        trainer.train(resume_from_checkpoint=checkpoint)
     if recipe.average_last:
         trainer.adopt("average", average(last_checkpoints(output, recipe.average_last)))
     if recipe.start_share:
@@ -81,7 +82,9 @@ def _examine(recipe: Recipe, output: Path, validation: CaptionedImages) -> dict[
     (output / "captions.json").write_text(json.dumps(captioned.captions, indent=0) + "\n")
     (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     (output / "mistakes.json").write_text(json.dumps(mistakes, indent=2) + "\n")
-    (output / "provenance.md").write_text(provenance_text(recipe.init_from, recipe.encoder_weights))
+    (output / "provenance.md").write_text(
+        provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
+    )
     if len(validation) >= MIN_IMAGES:
         calibrate_captioner(output, captioned)
     return scores

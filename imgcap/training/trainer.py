@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.data.augmentation import augmentation
 from imgcap.data.collator import CaptionCollator, ImageCollator
@@ -20,8 +21,8 @@ from imgcap.data.loading import CaptionedImages
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
-from imgcap.inference.wording import breaks_off
 from imgcap.inference.device import device, multiplies_bfloat16
+from imgcap.inference.wording import breaks_off
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.recipe import Recipe
 from imgcap.training.self_critical import SelfCriticalLoss
@@ -59,12 +60,14 @@ class CaptionTrainer(Trainer):
         validation: CaptionedImages,
         validation_grids: NDArray[np.float16] | None,
         processor: ImgcapProcessor,
+        encoder_stages: int = 0,
         self_critical: SelfCriticalLoss | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.self_critical = self_critical
         self.encoder_learning_rate = encoder_learning_rate
+        self.encoder_stages = encoder_stages
         self.validation = validation
         self.validation_grids = validation_grids
         self.processor = processor
@@ -88,6 +91,8 @@ class CaptionTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return the self-critical loss if the stage has one, otherwise cross-entropy, smoothed by the Trainer."""
+        if "encoder_outputs" in inputs:
+            inputs["encoder_outputs"] = self._finish(inputs["encoder_outputs"][0])
         if self.self_critical is None:
             return super().compute_loss(model, inputs, *args, **kwargs)
         return self.self_critical(model, **inputs)
@@ -128,7 +133,15 @@ class CaptionTrainer(Trainer):
             yield from encode(self.model, self.processor, self.validation)
             return
         for start in range(0, len(self.validation_grids), _GRIDS_TOGETHER):
-            yield torch.from_numpy(self.validation_grids[start : start + _GRIDS_TOGETHER].astype(np.float32))
+            cached = torch.from_numpy(self.validation_grids[start : start + _GRIDS_TOGETHER].astype(np.float32))
+            with torch.inference_mode():
+                yield self._finish(cached.to(self.args.device)).last_hidden_state
+
+    def _finish(self, cached: Tensor) -> BaseModelOutput:
+        """Return the grid of cached features, which are either that grid or the input of the last stages."""
+        if not self.encoder_stages:
+            return BaseModelOutput(last_hidden_state=cached)
+        return cast("ImgcapForImageCaptioning", self.model).encoder.finish(cached, self.encoder_stages)
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
@@ -149,7 +162,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         bf16=recipe.bf16 and multiplies_bfloat16(device()),
         use_cpu=device().type == "cpu",
         seed=recipe.seed,
-        dataloader_num_workers=0 if recipe.frozen else recipe.workers,
+        dataloader_num_workers=0 if recipe.cached else recipe.workers,
         remove_unused_columns=False,
         logging_steps=20,
         eval_strategy="epoch",
@@ -188,7 +201,14 @@ def make_trainer(
         training: images and captions to train on.
         validation: images and captions to choose the best checkpoint by.
     """
-    model.encoder.requires_grad_(not recipe.frozen)
+    model.encoder.requires_grad_(not recipe.cached)
+    try:
+        model.encoder.stages(recipe.stages)[1].requires_grad_()
+    except ValueError as error:
+        raise InputError(f"encoder_stages does not fit: {error}") from error
+    if not recipe.train_shared:
+        for shared in (model.embedding, model.lm_head, model.decoder.project):
+            shared.requires_grad_(requires_grad=False)
     self_critical = (
         SelfCriticalLoss(
             training.captions, processor.tokenizer, recipe.samples, recipe.max_length - 1, recipe.temperature
@@ -198,12 +218,14 @@ def make_trainer(
     )
     collators = ImageCollator if recipe.self_critical else CaptionCollator
     views = grids = None
-    if recipe.frozen:
+    if recipe.cached:
         model.to(arguments.device)
         cache, plain = Path(recipe.cache), CaptionCollator(processor.tokenizer, processor.image_processor)
         with arguments.main_process_first(desc="features"):  # the others read what the first process wrote
-            views = cached_views(cache, model, training, plain, recipe.augmentation, recipe.feature_views)
-            grids = cached_views(cache, model, validation, plain, recipe.augmentation, 1)[0]
+            views = cached_views(
+                cache, model, training, plain, recipe.augmentation, recipe.feature_views, stages=recipe.stages
+            )
+            grids = cached_views(cache, model, validation, plain, recipe.augmentation, 1, stages=recipe.stages)[0]
         collator = collators(processor.tokenizer)
     else:
         augment = augmentation(recipe.augmentation, model.config.image_size)
@@ -215,6 +237,7 @@ def make_trainer(
         train_dataset=TrainingRows(training, views),
         eval_dataset=TrainingRows(validation),
         encoder_learning_rate=recipe.encoder_learning_rate,
+        encoder_stages=recipe.stages,
         validation=validation,
         validation_grids=grids,
         processor=processor,

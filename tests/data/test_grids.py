@@ -44,6 +44,17 @@ def test_the_first_view_is_the_encoders_output_and_the_others_differ(tmp_path, m
     assert np.linalg.norm(changed.astype(np.float32) - exact) / np.linalg.norm(exact) > 0.05
 
 
+@pytest.mark.parametrize("stages", [1, 2])
+def test_the_last_stages_finish_what_is_cached_without_them(stages, tmp_path, model, collator, rows):
+    features = cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1, stages=stages)[0]
+    assert features.shape == (12, 512 >> stages, 2 << stages, 2 << stages)
+    with torch.inference_mode():
+        encoder = model.eval().encoder
+        exact = encoder(collator.pixels(rows.images[:12])).last_hidden_state
+        finished = encoder.finish(torch.from_numpy(features.astype(np.float32)), stages).last_hidden_state
+    assert (finished - exact).norm() / exact.norm() < 0.02  # half precision in the cache, or bfloat16 in the encoder
+
+
 def test_what_is_there_is_read_and_what_broke_off_is_made_anew(tmp_path, model, collator, rows, monkeypatch):
     made = cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 2)
     first, second = sorted(tmp_path.glob("*.npy"))
@@ -61,8 +72,18 @@ def test_other_weights_images_or_augmentation_make_other_files(tmp_path, model, 
     cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1)
     cached_views(tmp_path, model, rows, collator, AugmentationConfig(flip=0), 1)
     cached_views(tmp_path, model, captioned_images(5), collator, AugmentationConfig(), 1)
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1, stages=1)
     model = copy.deepcopy(model)
     with torch.no_grad():
         model.encoder.trunk.conv1.weight.add_(0.01)
     cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1)
-    assert len(list(tmp_path.glob("*.npy"))) == 4
+    assert len(list(tmp_path.glob("*.npy"))) == 5
+
+
+def test_trained_stages_do_not_change_the_names_of_their_input(tmp_path, model, collator, rows):
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1, stages=1)
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.encoder.trunk.layer4[0].conv1.weight.add_(0.01)
+    cached_views(tmp_path, model, rows, collator, AugmentationConfig(), 1, stages=1)
+    assert len(list(tmp_path.glob("*.npy"))) == 1

@@ -1,10 +1,12 @@
+import copy
+
 import pytest
 import torch
 
 from imgcap.errors import InputError
-from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.checkpoint import load_captioner, save_captioner
 from imgcap.model import ImgcapForImageCaptioning
-from imgcap.training.averaging import average, interpolate
+from imgcap.training.averaging import average, interpolate, join_decoders
 
 
 @pytest.fixture
@@ -68,3 +70,53 @@ def test_weights_on_another_device_can_be_mixed_with_the_initial_ones():
     mixed = interpolate(ours, {"w": torch.ones(2), "steps": torch.tensor(9)}, 0.5)
     assert mixed["w"].device.type == "meta"
     assert mixed["steps"] == 3
+
+
+@pytest.fixture
+def two(tiny_captioner):
+    """Two captioners that differ in what decoders do not share."""
+    models = [load_captioner(str(tiny_captioner))[0] for _ in range(2)]
+    with torch.no_grad():
+        for name, parameter in models[1].decoder.named_parameters():
+            if not name.startswith("project."):
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
+    return models
+
+
+def test_joined_decoders_average_what_each_says_alone(two, tiny_captioner, tmp_path):
+    pixels = torch.randn(2, 3, 64, 64)
+    ids = torch.randint(4, two[0].config.vocab_size, (4, 5))
+    joint = join_decoders(two)
+    assert joint.config.decoders == 2
+    assert joint.config.confidence_slope is None  # it is another distribution
+    apart = [model(pixel_values=pixels, decoder_input_ids=ids).logits.softmax(-1) for model in two]
+    together = joint(pixel_values=pixels, decoder_input_ids=ids).logits.softmax(-1)
+    assert torch.allclose(together, (apart[0] + apart[1]) / 2, atol=1e-6)
+    four = join_decoders([joint, joint])
+    assert four.config.decoders == 4
+    assert torch.allclose(four(pixel_values=pixels, decoder_input_ids=ids).logits.softmax(-1), together, atol=1e-6)
+    # Stored and loaded as any other captioner, and written with.
+    save_captioner(tmp_path, joint, load_captioner(str(tiny_captioner))[1])
+    again, processor = load_captioner(str(tmp_path))
+    stored = again(pixel_values=pixels, decoder_input_ids=ids).logits.softmax(-1)
+    assert torch.allclose(stored, together, atol=2e-3)  # half precision
+    assert len(processor.sentences(again.generate(pixels, num_beams=3, num_return_sequences=3, max_length=8))) == 6
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "decoder.project.weight", "lm_head.bias", "encoder"])
+def test_decoders_that_were_trained_on_other_shared_weights_are_refused(name, two):
+    with torch.no_grad():
+        for key, tensor in two[1].state_dict().items():
+            if key.startswith(name) and tensor.is_floating_point():
+                tensor.add_(1)
+    with pytest.raises(InputError, match=f"cannot be joined: their captioners differ in {name}"):
+        join_decoders(two)
+
+
+def test_decoders_of_another_kind_are_refused(two):
+    config = copy.deepcopy(two[0].config)
+    config.decoder = "merge"
+    other = ImgcapForImageCaptioning(config)
+    other.load_state_dict(two[0].state_dict(), strict=False)
+    with pytest.raises(InputError, match="of different kinds or sizes"):
+        join_decoders([two[0], other])

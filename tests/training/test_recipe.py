@@ -38,6 +38,9 @@ def test_the_command_line_overrides_the_file():
         ("start_share=2", "start_share must be from 0 to 1"), ("batch_size=0", "batch_size must be above 0"),
         ("label_smoothing=1", "label_smoothing must be"), ("train_pictures=-1", "train_pictures must not be negative"),
         ("max_length=2", "max_length must leave room"),
+        ("epochs=0", "epochs must be above 0, unless captioners are mixed or joined"),
+        ("encoder_stages=-1", "encoder_stages must not be negative"), ("join=[runs/a]", "give it as init_from"),
+        ("encoder_from=runs/a", "give it as init_from"), ("mix=[runs/a]", "give it as init_from"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_or_value_is_named(override, message):
