@@ -1,4 +1,4 @@
-"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [--labelled DIR] [--captions PARQUET] [--jobs N]`.
+"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [options]`.
 
 PHOTOS is a folder of sharp photographs. Every other one by name sets each method's threshold (the highest that refuses
 at most 1% of them); the tables are of the rest: kinds of blur, and what people and programs add to photographs.
@@ -13,11 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.blur import content, sharpness
 from imgcap.blur.additions import ADDITIONS
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
@@ -175,6 +178,66 @@ def print_additions(photos: list[Path], thresholds: dict[str, float], jobs: int)
     print()
 
 
+def _unchanged(grey: Image) -> Image:
+    return grey
+
+
+def _not_cut(grey: Image) -> list[tuple[int, int, int, int]]:
+    return [(0, grey.shape[0], 0, grey.shape[1])]
+
+
+def _one_direction() -> tuple[tuple[NDArray[np.float32], ...], ...]:
+    return ((np.ones((1, 1), np.float32),),)
+
+
+ABLATIONS: dict[str, tuple[ModuleType, str, object]] = {
+    "as it is": (sharpness, "SPREAD", sharpness.SPREAD),
+    "margins and gaps kept": (content, "parts", _not_cut),
+    "longer side alone sets the scale": (content, "SHORTER_SIDE", 1),
+    "drawn colours kept": (content, "drawn", np.zeros_like),
+    "points kept": (content, "without_points", _unchanged),
+    "blocks kept": (content, "without_blocks", _unchanged),
+    "one round Gaussian": (sharpness, "_lines", _one_direction),
+    "no median of tiles": (sharpness, "SPREAD", 1),
+    "noise kept": (sharpness, "NOISE_MARGIN", 0.0),
+    "levels not stretched": (sharpness, "FULL_RANGE", 0.0),
+}
+TELLING = ("frame", "panorama", "boxes", "salt and pepper", "mosaic", "gaussian noise", "watermark", "dusk", "fog")
+
+
+def score_ablations(number: int, path: Path) -> Errors:
+    """The number of one photograph with each step of the check left out, sharp and blurred, with each addition."""
+    cv2.setNumThreads(1)
+    photo = at_working_size(read_file(path))
+    found = {}
+    for state, blurring in STATES.items():
+        base = photo if blurring is None else blurring(photo, np.random.default_rng(number))
+        for index, kind in enumerate(("nothing", *TELLING)):
+            copy = base if kind == "nothing" else ADDITIONS[kind](base, np.random.default_rng((number, index)))
+            for name, (module, attribute, value) in ABLATIONS.items():
+                with patch.object(module, attribute, value):
+                    found[kind, state, name] = score(copy)
+    return found
+
+
+def print_ablations(photos: list[Path], jobs: int) -> None:
+    """What each step is for: the share of wrong verdicts without it, at a threshold fitted anew."""
+    with ProcessPoolExecutor(jobs) as pool:
+        scores = list(pool.map(score_ablations, range(len(photos)), photos))
+    print("| left out | " + " | ".join(("nothing", *TELLING)) + " |")
+    print("|---" * (len(TELLING) + 2) + "|")
+    for name in ABLATIONS:
+        limit = threshold_for(np.array([found["nothing", "sharp", name] for found in scores]), 0.01)
+        cells = []
+        for kind in ("nothing", *TELLING):
+            sharp = np.array([found[kind, "sharp", name] for found in scores])
+            blurred = np.array([found[kind, state, name] for found in scores for state in list(STATES)[1:]])
+            wrong = (sharp >= limit) if kind == "mosaic" else (sharp < limit)
+            cells.append(f"{wrong.mean():.0%}, {(blurred >= limit).mean():.0%}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print()
+
+
 def print_labelled(folder: Path, thresholds: dict[str, float]) -> None:
     """The real pictures by kind: AUC with its interval, and both error rates."""
     with (folder / "labels.csv").open(newline="") as file:
@@ -212,8 +275,8 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
     references = {row["path"]: [tokenize(row[column]) for column in columns] for row in rows}
     scorer = CiderD(references.values())
     matched = [path for path in photos if path.name in references]
-    captioner = Captioner(get_settings())
-    writer = captioner.load()
+    threshold = get_settings().blur_threshold
+    captioner = Captioner(get_settings().model_copy(update={"blur_threshold": 0.0}))  # a caption for every picture
     rng = np.random.default_rng(0)
     copies = {"sharp": None, "gaussian 3": gaussian(3), "gaussian 6": gaussian(6), "motion 25": linear_motion(25)}
     shown: dict[str, tuple[list[float], list[bool]]] = {}
@@ -222,10 +285,9 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
         for path in matched:
             photo = at_working_size(read_file(path))
             image = change(photo, rng) if change else photo
-            draft = writer.write(writer.prepare(image)[None], "normal")
-            caption = tokenize(writer.captions(draft)[0].caption)
+            caption = tokenize(captioner.caption(image).caption or "")
             scores.append(float(scorer.score([caption], references[path.name])[0]))
-            valid.append(captioner.check(image).valid)
+            valid.append(score(image) >= threshold)
         shown[name] = (scores, valid)
     pooled = [score for scores, _ in shown.values() for score in scores]
     shown["all together"] = (pooled, [flag for _, flags in shown.values() for flag in flags])
@@ -244,13 +306,16 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--labelled", type=Path)
     parser.add_argument("--captions", type=Path)
-    parser.add_argument("--jobs", type=int, default=1, help="processes, for the table of additions")
+    parser.add_argument("--ablate", action="store_true", help="what each step is for, on an eighth of the photographs")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, for additions and ablations")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     photos = sorted(path for path in options.photos.iterdir() if path.is_file())
     thresholds = thresholds_of(score_photographs(photos[::2], {}))
     print_table(score_photographs(photos[1::2], HARMLESS | BLURS), thresholds)
     print_additions(photos[1::4], thresholds, options.jobs)
+    if options.ablate:
+        print_ablations(photos[::8], options.jobs)
     if options.labelled:
         print_labelled(options.labelled, thresholds)
     if options.captions:

@@ -6,6 +6,7 @@ photograph and a random generator, and returns (H', W', 3) or, with transparency
 """
 
 from math import ceil
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def page(image: Image, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     rows, columns = (int(side * rng.uniform(1.1, 2.5)) for side in (height, width))
     paper = np.empty((rows, columns, 3), np.uint8)
-    paper[:] = (255, 255, 255) if rng.random() < 0.5 else tuple(int(v) for v in rng.integers(225, 256, 3))
+    paper[:] = (255, 255, 255) if rng.random() < 0.5 else _shade(rng, 225, 256)
     top, left = (int(rng.integers(0, space + 1)) for space in (rows - height, columns - width))
     paper[top : top + height, left : left + width] = image
     if rng.random() < 0.3:
@@ -95,10 +96,10 @@ def film(image: Image, rng: np.random.Generator) -> Image:
     """The border of a film: dark, with light sprocket holes and a frame number."""
     height, width = image.shape[:2]
     band = int(rng.uniform(0.1, 0.2) * height)
-    ground = tuple(int(v) for v in rng.integers(0, 40, 3))
+    ground = _shade(rng, 0, 40)
     strip = _bordered(image, (band, band, int(rng.integers(0, 30)), int(rng.integers(0, 30))), ground)
     step = int(rng.uniform(1.0, 1.8) * band)
-    hole = tuple(int(v) for v in rng.integers(200, 256, 3))
+    hole = _shade(rng, 200, 256)
     for left in range(step // 4, strip.shape[1] - band // 2, step):
         for top in (band // 4, strip.shape[0] - 3 * band // 4):
             cv2.rectangle(strip, (left, top), (left + band // 2, top + band // 2), hole, -1, cv2.LINE_AA)
@@ -110,7 +111,7 @@ def film(image: Image, rng: np.random.Generator) -> Image:
 def instant_print(image: Image, rng: np.random.Generator) -> Image:
     """An instant print: a light frame, broad below, with a word written there."""
     side = int(rng.uniform(0.04, 0.1) * image.shape[1])
-    light = tuple(int(v) for v in rng.integers(225, 256, 3))
+    light = _shade(rng, 225, 256)
     card = _bordered(image, (side, 4 * side, side, side), light)
     place = (2 * side, card.shape[0] - side)
     cv2.putText(card, str(rng.choice(WORDS)), place, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, 1, (40, 40, 60), 1, cv2.LINE_AA)
@@ -220,8 +221,8 @@ def ruler(image: Image, rng: np.random.Generator) -> Image:
     upright = rng.random() < 0.5
     for number, place in enumerate(range(0, height if upright else width, step)):
         length = 16 if number % 5 == 0 else 8
-        ends = ((0, place), (length, place)) if upright else ((place, height - length), (place, height))
-        cv2.line(image, *ends, colour, thick)
+        start, end = ((0, place), (length, place)) if upright else ((place, height - length), (place, height))
+        cv2.line(image, start, end, colour, thick)
         if number % 10 == 0 and number:
             at = (18, place + 4) if upright else (place - 6, height - 20)
             cv2.putText(image, str(number), at, FONTS[0], 0.4, colour, 1, cv2.LINE_AA)
@@ -241,8 +242,8 @@ def date(image: Image, rng: np.random.Generator) -> Image:
 
 def watermark(image: Image, rng: np.random.Generator) -> Image:
     """A half transparent word: once and large, or many times across the whole picture."""
-    layer = np.zeros(image.shape[:2], np.uint8)
-    height, width = layer.shape
+    height, width = image.shape[:2]
+    layer = np.zeros((height, width), np.uint8)
     font, text = int(rng.choice(FONTS)), str(rng.choice(WORDS))
     if rng.random() < 0.5:
         cv2.putText(layer, text, (width // 10, height // 2), font, width / 250, 255, 3, cv2.LINE_AA)
@@ -326,9 +327,9 @@ def picture_in_picture(image: Image, rng: np.random.Generator) -> Image:
 
 def scanlines(image: Image, rng: np.random.Generator) -> Image:
     """Every second to sixth row darker, as on a filmed screen."""
-    image = image.astype(np.float32)
-    image[:: int(rng.integers(2, 7))] *= rng.uniform(0.4, 0.9)
-    return _clipped(image)
+    light = np.ones((len(image), 1, 1))
+    light[:: int(rng.integers(2, 7))] = rng.uniform(0.4, 0.9)
+    return _clipped(image * light)
 
 
 # noise, dither and coding
@@ -448,7 +449,9 @@ ADDITIONS: dict[str, Degradation] = {
 
 def _bordered(image: Image, widths: list[int] | tuple[int, ...], colour: Colour) -> Image:
     """`image` inside a plain border; widths are of the top, bottom, left and right."""
-    return np.asarray(cv2.copyMakeBorder(image, *widths, cv2.BORDER_CONSTANT, value=colour), np.uint8)
+    top, bottom, left, right = widths
+    framed = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
+    return np.asarray(framed, np.uint8)
 
 
 def _colour(rng: np.random.Generator) -> Colour:
@@ -456,7 +459,12 @@ def _colour(rng: np.random.Generator) -> Colour:
     choice = rng.integers(3)
     if choice < 2:
         return (255, 255, 255) if choice else (0, 0, 0)
-    red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
+    return _shade(rng, 0, 256)
+
+
+def _shade(rng: np.random.Generator, low: int, high: int) -> Colour:
+    """A colour whose channels are from `low` to below `high`."""
+    red, green, blue = (int(value) for value in rng.integers(low, high, 3))
     return red, green, blue
 
 
@@ -485,5 +493,5 @@ def _bayer(side: int) -> NDArray[np.float64]:
     return (ranks + 0.5) / side**2
 
 
-def _clipped(image: NDArray[np.floating]) -> Image:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+def _clipped(image: NDArray[np.floating[Any]]) -> Image:
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)

@@ -17,7 +17,7 @@ that count.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log2
+from math import log2, sqrt
 from typing import Any
 
 import cv2
@@ -112,7 +112,7 @@ def without_points(grey: Grey) -> Grey:
     isolated = cv2.max(above, below) > IMPULSE
     if np.count_nonzero(isolated) <= IMPULSE_SHARE * grey.size:
         return grey
-    return np.where(isolated, np.asarray(cv2.medianBlur(grey, 3), np.uint8), grey)
+    return np.asarray(np.where(isolated, cv2.medianBlur(grey, 3), grey), np.uint8)
 
 
 def without_blocks(grey: Grey) -> Grey:
@@ -129,7 +129,8 @@ def _block_side(grey: Grey) -> int:
     mean = float(steps.mean())
     if float(np.median(steps)) >= MOSAIC * mean:
         return 0
-    return min(round(len(steps) / max(1, np.count_nonzero(steps > mean))), 40)
+    edges = int(np.count_nonzero(steps > mean))
+    return min(round(len(steps) / max(1, edges)), 40)
 
 
 def drawn(grey: Grey) -> NDArray[np.uint8]:
@@ -152,7 +153,7 @@ def _touching_the_edge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     reaching = np.zeros(count, np.uint8)
     reaching[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 1
     reaching[0] = 0
-    return reaching[labels]
+    return np.asarray(reaching[labels], np.uint8)
 
 
 def _content(box: Box, grey: Grey, opaque: Grey | None, scale: float) -> Content:
@@ -177,7 +178,7 @@ def _resized(grey: Grey, height: int, width: int, scale: float) -> Grey:
 
 def _scale(height: int, width: int) -> float:
     wanted = max(LONGER_SIDE / max(height, width), SHORTER_SIDE / min(height, width))
-    return min(1.0, wanted, (MOST_PIXELS / (height * width)) ** 0.5)
+    return min(1.0, wanted, sqrt(MOST_PIXELS / (height * width)))
 
 
 def _halvings(height: int, width: int) -> int:

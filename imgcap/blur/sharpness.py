@@ -207,7 +207,7 @@ def _variances(
             laplacian *= own
         sums, squares = (_table_sums(table, rows, columns) for table in cv2.integral2(laplacian, sqdepth=cv2.CV_64F))
         smallest = np.minimum(smallest, squares / count - (sums / count) ** 2)
-    return np.maximum(smallest, 0)
+    return np.asarray(np.maximum(smallest, 0), np.float64)
 
 
 @cache
@@ -226,7 +226,7 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     """A Gaussian of `sigma` steps, over three sigmas to each side."""
     steps = np.arange(-ceil(3 * sigma), ceil(3 * sigma) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _deviation(means: NDArray[np.float32], judged: NDArray[np.bool_]) -> NDArray[np.float32]:
