@@ -111,9 +111,9 @@ def test_everything_is_put_where_the_engine_runs():
     grid = engine.encode(make_pixels(2).numpy())
     assert (grid.device.type, grid.dtype, grid.shape) == ("meta", torch.float32, (2, 4, 512))
     state = engine.start(grid, 3)
-    logarithms, hidden, looked = engine.graphs[1](
-        torch.ones(6, dtype=torch.long, device="meta"), state.hidden, *state.memory
-    )
+    with torch.inference_mode():
+        words = torch.ones(6, dtype=torch.long, device="meta")
+        logarithms, hidden, looked = engine.graphs[1](words, state.hidden, *state.memory)
     assert {tensor.device.type for tensor in (logarithms, hidden, looked, *state.memory)} == {"meta"}
     state = engine.select(state, np.array([0, 0, 5, 5]), np.array([0, 1]))
     assert state.hidden.shape == (4, 4, 16)
