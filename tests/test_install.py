@@ -91,8 +91,8 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     assert packed == {path.relative_to(ROOT).as_posix() for path in files}
 
 
-def test_an_installed_copy_captions_an_image(installed, tiny_captioner, tmp_path):
-    done = run(installed, tmp_path, "caption", SAMPLES / "coffee.jpg", "--json", IMGCAP_MODEL=tiny_captioner)
+def test_an_installed_copy_captions_an_image(installed, exported_captioner, tmp_path):
+    done = run(installed, tmp_path, "caption", SAMPLES / "coffee.jpg", "--json", IMGCAP_MODEL=exported_captioner)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["caption"]
 
@@ -112,8 +112,8 @@ def test_a_command_that_needs_more_says_what_to_install(installed, tiny_captione
     assert "pip install 'imgcap[train]'" in done.stderr
 
 
-def test_an_installed_copy_starts_the_app(installed, tiny_captioner, tmp_path):
-    with run_app(tmp_path / "data", tiny_captioner, [installed / "imgcap", "serve"], tmp_path) as app:
+def test_an_installed_copy_starts_the_app(installed, exported_captioner, tmp_path):
+    with run_app(tmp_path / "data", exported_captioner, [installed / "imgcap", "serve"], tmp_path) as app:
         client = app.newcomer()
         assert client.get("/").status_code == 200
         assert client.get("/account").status_code == 200

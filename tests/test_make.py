@@ -8,6 +8,8 @@ import pytest
 
 from imgcap.settings import ROOT
 
+ENVIRONMENT = os.environ | {"MAKEFLAGS": ""}  # without what was given to the make that runs these tests
+
 
 def script(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -33,7 +35,7 @@ def make_environment(tmp_path):
         )
         return subprocess.run(
             ["make", "-f", ROOT / "Makefile", "-C", tmp_path, f"PYTHON={programs}/python3.11", ".venv/bin/python"],
-            env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True,
+            env=ENVIRONMENT | {"PATH": f"{programs}:{os.environ['PATH']}"}, capture_output=True, text=True,
         )  # fmt: skip
 
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
@@ -58,7 +60,8 @@ def test_root_reads_what_is_installed_before_it_is(make_environment, tmp_path):
 
 def test_without_a_python_make_says_which_it_needs(tmp_path):
     done = subprocess.run(
-        ["make", "PYTHON=", f"VENV={tmp_path}/venv", "setup"], cwd=ROOT, capture_output=True, text=True
-    )
+        ["make", "PYTHON=", f"VENV={tmp_path}/venv", "setup"],
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode != 0
     assert "imgcap needs Python 3.11, 3.12 or 3.13." in done.stderr
