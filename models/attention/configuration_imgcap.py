@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from transformers import PreTrainedConfig
+import transformers
+
+if int(transformers.__version__.split(".")[0]) < 5:  # before the next import, which fails there without a reason
+    raise ImportError(
+        f"This captioner needs transformers 5 or newer, not {transformers.__version__}: pip install -U transformers"
+    )
+
+from transformers import PreTrainedConfig  # noqa: E402
 
 DECODERS = ("attention", "merge")
 

@@ -13,7 +13,6 @@ from imgcap.data.augmentation import AugmentationConfig
 from imgcap.data.collator import CaptionCollator
 from imgcap.evaluation import run
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.device import device, multiplies_bfloat16
 
 META = torch.device("meta")
@@ -33,21 +32,29 @@ def test_bfloat16_is_for_devices_that_multiply_it(able, monkeypatch):
 
 
 def test_the_model_goes_to_the_device_and_images_follow_it(tiny_captioner, monkeypatch):
-    monkeypatch.setattr(run, "device", lambda: META)
     placed = []
 
-    def write(model, processor, batches):
-        placed.append((model.device, [grid.device for grid in batches]))
-        return ["A dog."] * 3
+    class Engine:
+        def __init__(self, model, place):
+            model.to(place)
+            placed.append(place)
 
-    monkeypatch.setattr(run, "write_captions", write)
-    monkeypatch.setattr(run, "mean_log_probabilities", lambda model, processor, grid, texts: np.zeros(len(grid)))
+    class Writer:
+        def __init__(self, engine, description):
+            pass
+
+        def search(self, grid, images, length):
+            placed.append(grid.device)
+            return SimpleNamespace(beams=[[SimpleNamespace(text="A dog.", log_probability=-1.0)]] * images)
+
+    for name, fake in (("device", lambda: META), ("TorchEngine", Engine), ("Writer", Writer)):
+        monkeypatch.setattr(run, name, fake)
     captioned = run.caption_split(str(tiny_captioner), captioned_images(3))
-    assert placed == [(META, [META])]
+    assert placed == [META, META]
     assert captioned.captions == ["A dog."] * 3
 
 
-def test_cached_grids_follow_the_model(tiny_captioner, monkeypatch):
+def test_cached_grids_follow_the_model(tiny_captioner):
     _, processor = load_captioner(str(tiny_captioner))
     asked = []
 
@@ -58,21 +65,6 @@ def test_cached_grids_follow_the_model(tiny_captioner, monkeypatch):
     model = SimpleNamespace(device=META, training=False, eval=lambda: None, train=lambda mode: None, generate=generate)
     run.write_captions(model, processor, [torch.zeros(2, 4, 8)])
     assert asked == [META]
-
-
-def test_scores_are_computed_where_the_grid_is(tiny_captioner):
-    model, processor = load_captioner(str(tiny_captioner))
-    moved = model.to(META)
-    seen = []
-
-    def forward(encoder_outputs, labels):
-        seen.extend([encoder_outputs.last_hidden_state.device, labels.device])
-        raise StopIteration
-
-    moved.forward = forward
-    with pytest.raises(StopIteration):
-        mean_log_probabilities(moved, processor, torch.zeros(1, 4, 8, device=META), ["a dog"])
-    assert seen == [META, META]
 
 
 def test_images_are_encoded_where_the_model_is_and_their_grids_come_back(tmp_path, tiny_captioner):
