@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,7 @@ class Work:
     def warm_up(self) -> None:
         """Load the model and write a caption, so that the first picture waits for neither; a failure is logged."""
         with contextlib.suppress(InputError):
-            self._load_model()
-            self._captioner.warm()
+            self._load_model(self._captioner.warm)
 
     def caption(
         self, image: Any, url: Any, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
@@ -187,16 +186,19 @@ class Work:
     def _count(self, caller: Caller) -> None:
         self._throttle.hit("picture", account=caller.user_id, address=caller.address)
 
-    def _load_model(self) -> None:
+    def _load_model(self, load: Callable[[], object] | None = None) -> None:
         """Load the model unless it is loaded. Raises InputError; after a failure it is tried again only after a while.
 
         Which file is broken is for the operator alone to read, in the log.
+
+        Args:
+            load: what loads it; by default the captioner's `load`.
         """
         with self._model_lock:
             failed = self._model_failed_at
             try:
                 if failed is None or time.monotonic() - failed > RETRY_SECONDS:
-                    self._captioner.load()
+                    (load or self._captioner.load)()
                     self._model_failed_at = None
             except Exception as error:  # noqa: BLE001  a broken file can make a library raise anything
                 logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator

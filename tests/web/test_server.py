@@ -91,7 +91,7 @@ class TestEndpoints:
             ({"image": [{"path": "/etc/passwd"}]}, "uploaded file"),
             ({"url": 3}, "url must be a text"),
             ({"url": "ftp://x.test/a.jpg"}, "http"),
-            ({"url": "no link"}, "http"),
+            ({"url": "no link"}, "link"),
             ({"url": "http://127.0.0.1:9/"}, "link"),
         ],
     )

@@ -61,7 +61,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_users_without_its_path(work, t
     assert "cannot write captions at present" in reading.error
     assert "no-model-here" not in reading.error
     loads = []
-    monkeypatch.setattr(app.services.captioner, "load", lambda: loads.append(1))
+    monkeypatch.setattr(app.services.captioner, "warm", lambda: loads.append(1))
     app.work.warm_up()
     assert loads == []  # a broken model is not read again at every request
     app.work._model_failed_at -= RETRY_SECONDS + 1  # a minute later
