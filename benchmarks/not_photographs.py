@@ -15,7 +15,13 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
-WORDS = ["total", "invoice", "date", "order", "amount", "price", "page", "figure", "table", "report", "account", "number", "street", "city", "name", "email", "phone", "tax", "item", "quantity", "the", "of", "and", "to", "in", "for", "with", "from", "by", "value", "mean", "result", "method", "data", "model", "section", "summary", "balance", "due", "paid", "cash", "card", "change", "thank", "you", "please", "call", "visit", "open", "close", "file", "edit", "view", "help", "search", "settings", "home", "message"]
+WORDS = [
+    "total", "invoice", "date", "order", "amount", "price", "page", "figure", "table", "report", "account", "number",
+    "street", "city", "name", "email", "phone", "tax", "item", "quantity", "the", "of", "and", "to", "in", "for",
+    "with", "from", "by", "value", "mean", "result", "method", "data", "model", "section", "summary", "balance",
+    "due", "paid", "cash", "card", "change", "thank", "you", "please", "call", "visit", "open", "close", "file",
+    "edit", "view", "help", "search", "settings", "home", "message",
+]  # fmt: skip
 INK: Colour = (20, 20, 24)
 
 
@@ -142,7 +148,9 @@ def screenshot(rng: Generator) -> Image.Image:
     for row in range(bar + 20, height - 50, int(rng.integers(40, 90))):
         draw.ellipse((menu + 14, row, menu + 40, row + 26), _colour(rng, 60, 230))
         draw.text((menu + 52, row), _words(rng, int(rng.integers(3, 9))), ink, _font(14))
-        draw.line((menu + 10, row + 34, width - 12, row + 34), tuple((a + b) // 2 for a, b in zip(ground, ink)))
+        draw.line(
+            (menu + 10, row + 34, width - 12, row + 34), tuple((a + b) // 2 for a, b in zip(ground, ink, strict=True))
+        )
         if rng.random() < 0.3:
             draw.rounded_rectangle((width - 110, row, width - 24, row + 26), 6, accent)
             draw.text((width - 96, row + 5), _words(rng, 1), (255, 255, 255), _font(13))
@@ -263,7 +271,9 @@ def pattern(rng: Generator) -> Image.Image:
     angle, period = rng.uniform(0, np.pi), rng.uniform(10, 80)
     across, along = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     one, other = np.sin(2 * np.pi * across / period) > 0, np.sin(2 * np.pi * along / period) > 0
-    dots = np.hypot((across + period / 2) % period - period / 2, (along + period / 2) % period - period / 2) < period / 4
+    dots = (
+        np.hypot((across + period / 2) % period - period / 2, (along + period / 2) % period - period / 2) < period / 4
+    )
     mask = (one, one ^ other, dots)[int(rng.integers(3))]
     return Image.fromarray(np.where(mask[..., None], _colour(rng), _colour(rng)).astype(np.uint8))
 
@@ -274,7 +284,11 @@ def barcode(rng: Generator) -> Image.Image:
     if rng.random() < 0.6:
         cells = (rng.random((count, count)) < 0.5).astype(np.uint8)
         finder = np.pad(np.pad(np.ones((3, 3), np.uint8), 1), 1, constant_values=1)
-        for rows, columns in ((slice(0, 7), slice(0, 7)), (slice(0, 7), slice(-7, None)), (slice(-7, None), slice(0, 7))):
+        for rows, columns in (
+            (slice(0, 7), slice(0, 7)),
+            (slice(0, 7), slice(-7, None)),
+            (slice(-7, None), slice(0, 7)),
+        ):
             cells[rows, columns] = finder
     else:
         cells = np.broadcast_to(rng.random((1, count)) < 0.5, (count // 2, count)).astype(np.uint8)
@@ -292,10 +306,14 @@ def plan(rng: Generator) -> Image.Image:
         wide, tall = rng.uniform(20, 160, 2)
         fill = (200, 225, 190) if rng.random() < 0.3 else (222, 216, 206)
         draw.rectangle((x, y, x + wide, y + tall), fill)
-    river = [(float(x), height * (0.5 + 0.3 * np.sin(x / width * rng.uniform(2, 6)))) for x in range(0, width, 10)]
+    bends = rng.uniform(2, 6)
+    river = [(float(x), height * (0.5 + 0.3 * np.sin(x / width * bends))) for x in range(0, width, 10)]
     draw.line(river, (160, 200, 235), int(rng.integers(10, 40)), joint="curve")
     for _ in range(int(rng.integers(8, 24))):
-        ends = [(float(rng.uniform(0, width)), float(rng.choice([0, height]))), (float(rng.choice([0, width])), float(rng.uniform(0, height)))]
+        ends = [
+            (float(rng.uniform(0, width)), float(rng.choice([0, height]))),
+            (float(rng.choice([0, width])), float(rng.uniform(0, height))),
+        ]
         draw.line(ends, (255, 255, 255) if rng.random() < 0.7 else (250, 205, 120), int(rng.integers(4, 14)))
     for _ in range(int(rng.integers(5, 20))):
         place = (float(rng.uniform(0, width * 0.9)), float(rng.uniform(0, height)))
@@ -309,7 +327,9 @@ def x_ray(rng: Generator) -> Image.Image:
     picture = Image.new("L", (width, height), 8)
     draw = ImageDraw.Draw(picture)
     centre = width / 2
-    draw.rounded_rectangle((width * 0.1, height * 0.08, width * 0.9, height * 1.1), width * 0.2, int(rng.integers(110, 170)))
+    draw.rounded_rectangle(
+        (width * 0.1, height * 0.08, width * 0.9, height * 1.1), width * 0.2, int(rng.integers(110, 170))
+    )
     for side in (-1, 1):
         x = centre + side * width * 0.19
         draw.ellipse((x - width * 0.14, height * 0.18, x + width * 0.14, height * 0.8), int(rng.integers(35, 70)))

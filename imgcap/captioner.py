@@ -34,6 +34,7 @@ class _Job:
     caption: Caption | None = None
     written: threading.Event = field(default_factory=threading.Event)
     others: tuple[Caption, ...] = ()
+    unfamiliar: bool = False
 
 
 class Captioner:
@@ -116,13 +117,11 @@ class Captioner:
             if alternatives:
                 job.written.wait()
                 if job.caption is not None:
-                    yield replace(reading, caption=job.caption.caption, confidence=job.caption.confidence)
+                    yield replace(self._answer(reading, job), alternatives=())
             future.result()
         finally:
             future.cancel()
-        if job.caption is None:
-            raise RuntimeError("The queue finished a picture without a caption.")
-        yield replace(reading, caption=job.caption.caption, confidence=job.caption.confidence, alternatives=job.others)
+        yield self._answer(reading, job)
 
     def caption_source(self, source: str, length: str = "normal", alternatives: int = NUM_ALTERNATIVES) -> Reading:
         """`caption` of a file or link; what is wrong with it stands in the Reading's `error`, and is not raised."""
@@ -182,6 +181,16 @@ class Captioner:
         """Finish what runs and give up what waits."""
         self._queue.close()
 
+    def _answer(self, reading: Reading, job: _Job) -> Reading:
+        """Return the Reading with what the job has of captions so far, and a warning if its picture is unfamiliar."""
+        if job.caption is None:
+            raise RuntimeError("The queue finished a picture without a caption.")
+        if job.unfamiliar and self.settings.unfamiliar != "off":
+            reading = replace(reading, warning="unfamiliar")
+            if self.settings.unfamiliar == "refuse":
+                return reading
+        return replace(reading, caption=job.caption.caption, confidence=job.caption.confidence, alternatives=job.others)
+
     def _caption_batch(self, jobs: Sequence[_Job]) -> None:
         """Caption pictures together; those of one length share a search."""
         writer = self.load()
@@ -190,8 +199,10 @@ class Captioner:
             for length in dict.fromkeys(job.length for job in jobs):
                 group = [job for job in jobs if job.length == length]
                 draft = writer.write(np.stack([job.pixels for job in group]), length)
-                for job, caption in zip(group, writer.captions(draft), strict=True):
+                unfamiliar = writer.are_unfamiliar(draft)
+                for job, caption, strange in zip(group, writer.captions(draft), unfamiliar, strict=True):
                     job.caption = caption
+                    job.unfamiliar = strange
                     job.written.set()
                 drafts.append((group, draft))
             for group, draft in drafts:

@@ -30,6 +30,7 @@ class Reading:
     confidence: the share of captions like this one that say what people say, 0-1; None until the model is calibrated.
     alternatives: captions that differ from `caption` in content, the most probable first.
     error: one sentence on what was wrong with the input, or None.
+    warning: "unfamiliar" if the picture does not look like the photographs that the model learned from; else None.
     """
 
     source: str | None
@@ -41,10 +42,23 @@ class Reading:
     confidence: float | None = None
     alternatives: tuple[Caption, ...] = ()
     error: str | None = None
+    warning: Literal["unfamiliar"] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields in their order, as JSON types."""
         return asdict(self) | {"alternatives": [asdict(alternative) for alternative in self.alternatives]}
+
+
+UNFAMILIAR = (
+    "This does not look like the photographs this model learned from; the caption is likely wrong.",
+    "This does not look like the photographs this model learned from, so it is not described.",
+)
+"""What people read of an unfamiliar picture: with its caption, and without one where this server refuses such."""
+
+
+def format_warning(warning: str | None, caption: str | None) -> str | None:
+    """Return the sentence for a Reading's warning; None without one."""
+    return None if warning is None else UNFAMILIAR[caption is None]
 
 
 def format_confidence(confidence: float) -> str:

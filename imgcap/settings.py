@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         "auto", description="what computes captions: onnx (CPU), torch, or auto: torch on a GPU, else onnx, else torch"
     )
 
+    unfamiliar: Literal["warn", "refuse", "off"] = Field(
+        "warn", description="what to do with pictures unlike the photographs the model learned from: "
+        "warn with the caption, refuse to caption, or nothing (off)",
+    )  # fmt: skip
+
     # pictures
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")
     max_bytes: int = Field(

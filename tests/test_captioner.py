@@ -15,6 +15,7 @@ from PIL import Image
 
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES, Captioner
+from imgcap.cli.caption import format_reading
 from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
@@ -22,21 +23,34 @@ from imgcap.inference import writer
 from imgcap.inference.alternatives import choose
 from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import confidence, mean_log_probabilities
+from imgcap.inference.confidence import alternatives_curve, confidence, mean_log_probabilities
 from imgcap.inference.files import as_sentence, describe
 from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.unfamiliar import fit_bounds, save_bounds
 from imgcap.reading import LENGTHS, Caption, format_confidence
 from imgcap.settings import ROOT, Settings
 
 SAMPLES = ROOT / "tests" / "samples"
 FIELDS = [
     "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence", "alternatives", "error",
+    "warning",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def captioner(tiny_captioner):
-    return Captioner(Settings(model=str(tiny_captioner)))
+def calibrated(tiny_captioner, tmp_path_factory):
+    """A captioner with another curve of confidence for each length and for its alternatives."""
+    folder = tmp_path_factory.mktemp("calibrated") / "captioner"
+    shutil.copytree(tiny_captioner, folder)
+    names = [name for length in LENGTHS for name in (length, alternatives_curve(length))]
+    curves = {name: {"slope": 1.0 + place, "intercept": 2.0 + place} for place, name in enumerate(names)}
+    (folder / "confidence.json").write_text(json.dumps({"curves": curves}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def captioner(calibrated):
+    return Captioner(Settings(model=str(calibrated)))
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +117,29 @@ def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp, le
     reading = captioner.caption(sharp, length)
     said = [Caption(reading.caption, reading.confidence), *reading.alternatives]
     texts = [[one.caption for one in said]]
-    for one, probability in zip(
-        said, mean_log_probabilities(engine, description, engine.encode(pixels.numpy()), texts)[0], strict=True
-    ):
+    probabilities = mean_log_probabilities(engine, description, engine.encode(pixels.numpy()), texts)[0]
+    for place, (one, probability) in enumerate(zip(said, probabilities, strict=True)):
+        curve = description.confidence[alternatives_curve(length) if place else length]
         # The app's encoder may run in bfloat16, and prepares its pixels with Pillow.
-        assert one.confidence == pytest.approx(confidence(*description.confidence, probability), abs=0.01)
+        assert one.confidence == pytest.approx(confidence(*curve, probability), abs=0.01)
+
+
+@pytest.mark.parametrize("strange", [True, False])
+@pytest.mark.parametrize("wish", ["warn", "refuse", "off"])
+def test_an_unfamiliar_picture_is_warned_of_refused_or_captioned(calibrated, sharp, tmp_path, wish, strange):
+    folder = tmp_path / "captioner"
+    shutil.copytree(calibrated, folder)
+    channels = load_captioner(str(folder))[0].encoder.channels
+    features = np.random.default_rng(0).normal(size=(20, channels)).astype(np.float32)
+    save_bounds(folder, replace(fit_bounds(features, features), threshold=0.0 if strange else 1e9))
+    reading = Captioner(Settings(model=str(folder), unfamiliar=wish)).caption(sharp)
+    assert reading.warning == ("unfamiliar" if strange and wish != "off" else None)
+    assert reading.valid
+    assert (reading.caption is None) == (strange and wish == "refuse") == (reading.confidence is None)
+    assert bool(reading.alternatives) == (reading.caption is not None)
+    assert ("likely wrong" in format_reading(reading)) == (strange and wish == "warn")
+    assert ("not described" in format_reading(reading)) == (strange and wish == "refuse")
+    assert list(Captioner(Settings(model=str(folder))).check(sharp).as_dict().values())[-1] is None
 
 
 def test_nothing_is_written_that_nobody_asked_for(captioner, sharp, monkeypatch):

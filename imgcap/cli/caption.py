@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imgcap.cli.options import AsJson
-from imgcap.reading import Reading, check_length, format_confidence
+from imgcap.reading import Reading, check_length, format_confidence, format_warning
 
 _VERDICTS = {
     "blurred": "too blurred to describe",
@@ -43,7 +43,11 @@ def format_reading(reading: Reading) -> str:
         return f"{reading.source}: {reading.error}"
     measured = f"variance {format_variance(reading.blur_variance)}, threshold {format_variance(reading.threshold)}"
     if reading.valid:
+        warning = format_warning(reading.warning, reading.caption)
+        if reading.caption is None and warning is not None:
+            return f"{reading.source}: {warning} ({measured})"
         confidence = "" if reading.confidence is None else f"{format_confidence(reading.confidence)} sure, "
-        return f"{reading.source}: {reading.caption} ({confidence}{measured})"
+        described = f"{reading.source}: {reading.caption} ({confidence}{measured})"
+        return described if warning is None else f"{described} {warning}"
     verdict = _VERDICTS[reading.reason or "blurred"]
     return f"{reading.source}: {verdict} ({measured})"

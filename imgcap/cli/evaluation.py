@@ -41,14 +41,20 @@ def calibrate_confidence(
     model: Annotated[Path, typer.Option(help="Folder of the captioner; its config.json is updated.")],
     data: DataSource = FLICKR8K,
 ) -> None:
-    """Calibrate a captioner's confidence on the validation split, and print as JSON how reliable it is."""
+    """Fit what a captioner keeps beside its weights, and print as JSON how reliable its confidence is.
+
+    Document frequencies for its choice of caption and bounds of familiar images come from the training split,
+    confidences from the validation split.
+    """
     from imgcap.data.loading import load_rows
-    from imgcap.evaluation.confidence import calibrate_captioner
-    from imgcap.evaluation.run import caption_split
+    from imgcap.evaluation.calibration import calibrate_captioner, check_size, fit_document_frequencies
     from imgcap.hub.card import write_confidence
 
     if not (model / "config.json").is_file():
         raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
-    report = calibrate_captioner(model, caption_split(str(model), load_rows(data, "validation")))
+    training, validation = load_rows(data, "train"), load_rows(data, "validation")
+    check_size(validation)
+    fit_document_frequencies(model, training)
+    report = calibrate_captioner(model, training, validation)
     write_confidence(model, report)
     typer.echo(json.dumps(report))

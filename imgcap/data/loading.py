@@ -45,6 +45,10 @@ class CaptionedImages:
         images: Sequence[Image.Image] = self.dataset["image"]
         return images
 
+    def head(self, count: int) -> "CaptionedImages":
+        """Return the first `count` rows."""
+        return CaptionedImages(self.name, self.dataset.select(range(min(count, len(self)))), self.captions[:count])
+
     @property
     def fingerprint(self) -> str:
         """A hash that changes with the rows."""

@@ -18,8 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from imgcap.errors import InputError
-from imgcap.evaluation.metrics import cider_of_each
-from imgcap.evaluation.run import CaptionedSplit
 from imgcap.inference.confidence import logistic
 
 GOOD = 0.5  # least CIDEr-D of a good caption
@@ -77,50 +75,35 @@ def reliability(confidences: NDArray[np.float64], good: NDArray[np.bool_], bins:
     }
 
 
-def calibrate(log_probabilities: NDArray[np.float64], good: NDArray[np.bool_]) -> dict[str, Any]:
-    """Fit the curve on the even rows and judge it on the odd rows.
+def calibrate(
+    log_probabilities: NDArray[np.float64], good: NDArray[np.bool_], fitted: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """Fit the curve on one half of the captions and judge it on the other.
 
     Args:
         log_probabilities: mean log-probability of each caption, shape (n,).
         good: whether each caption is good, shape (n,).
+        fitted: which captions the curve is fitted on, shape (n,); by default those of even rows.
 
     Returns:
-        "slope" and "intercept"; "fitted_on" and "n", the captions in either half; and of the odd rows "share" (of good
-        captions), "auc" (the chance that a good caption has a higher confidence than another; None if all or none are
-        good), and what `reliability` returns.
+        "slope" and "intercept"; "fitted_on" and "n", the captions in either half; and of the half that is judged
+        "share" (of good captions), "auc" (the chance that a good caption has a higher confidence than another; None if
+        all or none are good), and what `reliability` returns.
 
     Raises:
         InputError: there are fewer than MIN_IMAGES captions.
     """
     if len(good) < MIN_IMAGES:
         raise InputError(f"Confidence needs at least {MIN_IMAGES} captions to be calibrated on, not {len(good)}.")
-    slope, intercept = fit(log_probabilities[::2], good[::2])
-    held_out, answers = log_probabilities[1::2], good[1::2]
+    half = np.arange(len(good)) % 2 == 0 if fitted is None else fitted
+    slope, intercept = fit(log_probabilities[half], good[half])
+    held_out, answers = log_probabilities[~half], good[~half]
     mixed = answers.any() and not answers.all()
     return {
-        "slope": slope, "intercept": intercept, "fitted_on": len(good[::2]), "n": len(answers),
+        "slope": slope, "intercept": intercept, "fitted_on": int(half.sum()), "n": len(answers),
         "share": float(answers.mean()), "auc": float(roc_auc_score(answers, held_out)) if mixed else None,
         **reliability(logistic(held_out, slope, intercept), answers),
     }  # fmt: skip
-
-
-def calibrate_captioner(folder: Path, captioned: CaptionedSplit) -> dict[str, Any]:
-    """Calibrate the captioner in a folder, and write the result into its config.json and confidence.json.
-
-    Args:
-        folder: of a finished captioner.
-        captioned: the validation split, captioned by it.
-
-    Returns:
-        What `calibrate` returns; `confidence.json` holds the same.
-
-    Raises:
-        InputError: there are fewer than MIN_IMAGES images.
-    """
-    good = cider_of_each(captioned.captions, captioned.rows.captions) >= GOOD
-    report = calibrate(captioned.log_probabilities, good)
-    save_calibration(folder, report)
-    return report
 
 
 def save_calibration(folder: Path, report: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """Score captions by how likely the model finds them, and turn that score into a confidence.
 
-A caption's mean log-probability per token is mapped to a share from 0 to 1 by a logistic curve, whose two parameters
-live in the model's config.json. `imgcap.evaluation.confidence` fits them.
+A caption's mean log-probability per token is mapped to a share from 0 to 1 by a logistic curve of two parameters. Each
+length of caption has a curve, and so have the alternatives of each length, since a search and a draw find captions of
+different quality at the same probability. The curves are in the model's confidence.json; those of captions of normal
+length also in its config.json. `imgcap.evaluation.confidence` fits them.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from imgcap.inference.engine import Engine
 from imgcap.inference.files import Description
 from imgcap.inference.scoring import score
+from imgcap.reading import Length
 
 
 def mean_log_probabilities(
@@ -35,6 +38,11 @@ def mean_log_probabilities(
     tokens = [[(*ids, options.end) for ids in description.vocabulary.encode(texts)] for texts in captions]
     sums = score(engine, grid, tokens, options.start)
     return [total / np.array([len(row) for row in rows]) for total, rows in zip(sums, tokens, strict=True)]
+
+
+def alternatives_curve(length: Length) -> str:
+    """Return the name of the curve for alternatives of a length; that for captions is named like the length."""
+    return f"{length} alternatives"
 
 
 def confidence(slope: float, intercept: float, log_probability: float) -> float:

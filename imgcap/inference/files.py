@@ -14,11 +14,13 @@ from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
 from imgcap.inference.consensus import load_scorer
 from imgcap.inference.search import SearchOptions
+from imgcap.inference.unfamiliar import Bounds, load_bounds
 from imgcap.inference.wording import WordingRules
 
 WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
     "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
 )  # fmt: skip
+CONFIDENCE = "confidence.json"  # there once the captioner is calibrated
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Description:
     vocabulary: its words.
     search: how captions are searched for by default, rules of wording among it.
     scorer: chooses the caption that the others agree with (`imgcap.inference.consensus`); None if it has none.
-    confidence: slope and intercept of the curve in `imgcap.inference.confidence`; None until it is calibrated.
+    confidence: slope and intercept of the curves in `imgcap.inference.confidence`, by name; none until calibrated.
+    familiar: tells images unlike those that it learned from (`imgcap.inference.unfamiliar`); None until calibrated.
     """
 
     folder: Path
@@ -75,7 +78,8 @@ class Description:
     vocabulary: Vocabulary
     search: SearchOptions
     scorer: CiderD | None
-    confidence: tuple[float, float] | None
+    confidence: dict[str, tuple[float, float]]
+    familiar: Bounds | None
 
 
 def as_sentence(text: str) -> str:
@@ -96,7 +100,7 @@ def find_folder(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, allow_patterns=[*FILES, "onnx/*", "*.json"]))
+        return Path(snapshot_download(source, allow_patterns=[*FILES, "onnx/*", "*.json", "*.safetensors"]))
     except (OSError, ValueError) as error:
         raise InputError(unloadable(source)) from error
 
@@ -116,7 +120,6 @@ def describe(folder: Path, source: str) -> Description:
         search = SearchOptions.read(config | generation)
         special = [int(config[f"{name}_token_id"]) for name in ("pad", "bos", "eos", "unk")]
         wording = WordingRules(vocabulary.list_words(), special, search.end)
-        slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
         return Description(
             folder=folder,
             preprocessing=Preprocessing(
@@ -127,7 +130,8 @@ def describe(folder: Path, source: str) -> Description:
             vocabulary=vocabulary,
             search=replace(search, wording=wording),
             scorer=load_scorer(folder),
-            confidence=None if slope is None or intercept is None else (float(slope), float(intercept)),
+            confidence=_read_curves(folder, config),
+            familiar=load_bounds(folder),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(unloadable(source)) from error
@@ -146,6 +150,16 @@ def _read_vocabulary(path: Path) -> Vocabulary:
         return Vocabulary(Tokenizer.from_str(text))
     except Exception as error:  # tokenizers raises nothing more specific
         raise ValueError(f"{path} holds no tokenizer.") from error
+
+
+def _read_curves(folder: Path, config: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the curves in confidence.json, or that of normal captions in the configuration if there are no others."""
+    path = folder / CONFIDENCE
+    curves = _read(path).get("curves", {}) if path.is_file() else {}
+    slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
+    if not curves and slope is not None and intercept is not None:
+        return {"normal": (float(slope), float(intercept))}
+    return {name: (float(curve["slope"]), float(curve["intercept"])) for name, curve in curves.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

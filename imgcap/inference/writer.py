@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
-from imgcap.inference.confidence import confidence
+from imgcap.inference.confidence import alternatives_curve, confidence
 from imgcap.inference.consensus import expected_cider
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
@@ -16,6 +16,7 @@ from imgcap.inference.files import Description
 from imgcap.inference.preprocessing import preprocess
 from imgcap.inference.scoring import attend, score
 from imgcap.inference.search import Hypothesis, SearchOptions, beam_search
+from imgcap.inference.unfamiliar import pool
 from imgcap.inference.wording import with_articles
 from imgcap.reading import Caption, Length
 
@@ -27,11 +28,13 @@ class Draft:
     grid: (B, P, C) of the engine.
     beams: for each picture what the beam search found, the best first.
     options: of that search.
+    length: of the captions.
     """
 
     grid: Any
     beams: list[list[Candidate]]
     options: SearchOptions
+    length: Length
 
 
 class Writer:
@@ -58,28 +61,39 @@ class Writer:
         """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
         options = self.description.search.for_length(length)
         found = self._finish(grid, beam_search(self.engine, grid, pictures, options))
-        return Draft(grid, [self._candidates(self._agree(beams)) for beams in found], options)
+        return Draft(grid, [self._candidates(self._agree(beams)) for beams in found], options, length)
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each picture."""
-        return [self._show(beams[0]) for beams in draft.beams]
+        return [self._show(beams[0], draft.length) for beams in draft.beams]
+
+    def are_unfamiliar(self, draft: Draft) -> list[bool]:
+        """Return for each picture whether it is unlike those that the captioner learned from; False if unknown."""
+        familiar = self.description.familiar
+        if familiar is None:
+            return [False] * len(draft.beams)
+        return familiar.are_unfamiliar(pool(self.engine.as_array(draft.grid))).tolist()
 
     def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
         """Return the draft of some of its pictures."""
         beams = [draft.beams[picture] for picture in pictures]
-        return Draft(draft.grid[list(pictures)], beams, draft.options)
+        return Draft(draft.grid[list(pictures)], beams, draft.options, draft.length)
 
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
         """Return up to `count` other captions of each picture that differ in content, the most probable first."""
+        name = alternatives_curve(draft.length)
+        return [tuple(self._show(other, name) for other in others) for others in self.find_alternatives(draft, count)]
+
+    def find_alternatives(self, draft: Draft, count: int) -> list[list[Candidate]]:
+        """Return what `add_alternatives` returns, with log-probabilities in place of confidences."""
         if not count:
-            return [()] * len(draft.beams)
+            return [[] for _ in draft.beams]
         options = draft.options
         drawn = draw(self.engine, draft.grid, len(draft.beams), drawing_options(options))
         found = []
         for beams, draws in zip(draft.beams, drawn, strict=True):
             ended = [one for one in draws if one.tokens[-1] == options.end]
-            others = choose_different([*beams, *self._candidates(ended)], count, options.length_penalty)
-            found.append(tuple(map(self._show, others)))
+            found.append(choose_different([*beams, *self._candidates(ended)], count, options.length_penalty))
         return found
 
     def attend(self, grid: Any, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
@@ -90,9 +104,9 @@ class Writer:
             return []
         return [(self.description.vocabulary.words([[i]])[0], row) for i, row in zip(ids, looked, strict=True)]
 
-    def _show(self, candidate: Candidate) -> Caption:
-        curve = self.description.confidence
-        return Caption(candidate.text, None if curve is None else confidence(*curve, candidate.log_probability))
+    def _show(self, candidate: Candidate, curve: str) -> Caption:
+        known = self.description.confidence.get(curve)
+        return Caption(candidate.text, None if known is None else confidence(*known, candidate.log_probability))
 
     def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
         """End the captions that were broken off, and score them so, as they are shown."""

@@ -16,7 +16,8 @@ import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap.data.loading import CaptionedImages, load_rows
-from imgcap.evaluation.confidence import MIN_IMAGES, calibrate_captioner
+from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
+from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, summarize
 from imgcap.inference.checkpoint import save_captioner
@@ -65,7 +66,7 @@ def train(recipe: Recipe) -> dict[str, Any] | None:
         return None
     save_captioner(output, model.cpu(), processor)
     (output / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.state.log_history))
-    return _examine(recipe, output, validation)
+    return _examine(recipe, output, training, validation)
 
 
 def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
@@ -74,8 +75,9 @@ def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
     )
 
 
-def _examine(recipe: Recipe, output: Path, validation: CaptionedImages) -> dict[str, Any]:
+def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
     """Score the finished files by the code of `imgcap evaluate`, so that it gives everybody the same scores."""
+    fit_document_frequencies(output, training)  # first, because it decides which captions are shown
     captioned = caption_split(recipe.output, validation)
     scores = summarize(recipe.output, "validation", captioned)
     mistakes = count_mistakes(captioned.captions, validation.captions)
@@ -86,5 +88,5 @@ def _examine(recipe: Recipe, output: Path, validation: CaptionedImages) -> dict[
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )
     if len(validation) >= MIN_IMAGES:
-        calibrate_captioner(output, captioned)
+        calibrate_captioner(output, training, validation)
     return scores

@@ -35,8 +35,9 @@ class Endpoints:
 
         Returns:
             source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
-            confidence, alternatives and error, in this order. `valid` is exactly `blur_variance >= threshold`; an
-            invalid picture has no caption.
+            confidence, alternatives, error and warning, in this order. `valid` is exactly
+            `blur_variance >= threshold`; an invalid picture has no caption. `warning` is null, or "unfamiliar" if the
+            picture does not look like the photographs that the model learned from, so that its caption is likely wrong.
         """
         return self._work.caption(image, url, length, caller_of(request), check_count(alternatives)).as_dict()
 

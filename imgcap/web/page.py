@@ -14,7 +14,7 @@ from imgcap.accounts.accounts import Accounts
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
-from imgcap.reading import LENGTHS, Reading, format_confidence
+from imgcap.reading import LENGTHS, Reading, format_confidence, format_warning
 from imgcap.web.endpoints import Endpoints, caller_of
 from imgcap.web.gauge import gauge_html
 from imgcap.web.rendering import templates
@@ -161,10 +161,15 @@ def render_reading(reading: Reading | None = None, error: str = "", step: str = 
     announcement = " ".join(filter(None, [error, _announce(reading, advice) if reading and step == "done" else ""]))
     return templates.get_template("reading.html").render(
         reading=reading, error=error, step=step, advice=advice, announcement=announcement, gauge=gauge_html,
-        percent=format_confidence,
+        percent=format_confidence, warning=_warning(reading) if step == "done" else "",
     )  # fmt: skip
 
 
 def _announce(reading: Reading, advice: str) -> str:
     """Return what a screen reader announces once."""
-    return reading.caption or ("Valid." if reading.valid else f"Invalid, no caption. {advice}")
+    caption = reading.caption or ("Valid." if reading.valid else f"Invalid, no caption. {advice}")
+    return f"{caption} {_warning(reading)}".rstrip()
+
+
+def _warning(reading: Reading | None) -> str:
+    return format_warning(reading.warning, reading.caption) or "" if reading else ""

@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -8,12 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from shapes import caption_split, captioned_images
 
-from imgcap.cli.main import main
 from imgcap.errors import InputError
-from imgcap.evaluation.confidence import MIN_IMAGES, calibrate, calibrate_captioner, fit, reliability
-from imgcap.evaluation.run import CaptionedSplit
+from imgcap.evaluation.confidence import MIN_IMAGES, calibrate, fit, reliability, save_calibration
 from imgcap.hub.card import write_confidence
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import confidence, logistic
@@ -125,14 +121,11 @@ def test_too_few_pictures_are_refused():
 
 def test_a_calibration_lives_with_the_model(calibrated):
     before = json.loads((calibrated / "config.json").read_text())
-    rows = captioned_images(MIN_IMAGES)
-    captions = [texts[2] if row % 3 else "A cat." for row, texts in enumerate(rows.captions)]
-    scores = np.random.default_rng(0).normal(-1, 0.5, MIN_IMAGES)
-    report = calibrate_captioner(calibrated, CaptionedSplit(rows, captions, scores))
+    report = calibrate(np.linspace(-2, 0, MIN_IMAGES), np.arange(MIN_IMAGES) % 3 > 0)
+    save_calibration(calibrated, report)
     after = json.loads((calibrated / "config.json").read_text())
     assert after == before | {"confidence_slope": report["slope"], "confidence_intercept": report["intercept"]}
     assert json.loads((calibrated / "confidence.json").read_text()) == report
-    assert report["share"] == pytest.approx(2 / 3, abs=0.05)  # those whose caption is one of the references
     config = load_captioner(str(calibrated))[0].config
     curve = config.confidence_slope, config.confidence_intercept
     assert confidence(*curve, -2.0) == logistic(np.array(-2.0), report["slope"], report["intercept"])
@@ -151,37 +144,3 @@ def test_the_card_has_the_last_calibration_once(calibrated):
     assert f"{report['slope']:.4f} x" in card
     assert card.count("\n| 20 |") == 10
     assert card.endswith("## How it was made\n\nBy hand.\n")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Exit status, output and complaint of `python -m imgcap calibrate-confidence`."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["imgcap", "calibrate-confidence", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, *capsys.readouterr()
-
-    return run
-
-
-def test_the_command_prints_json_and_updates_the_folder(run, calibrated, tmp_path):
-    (tmp_path / "data").mkdir()
-    caption_split(MIN_IMAGES).to_parquet(str(tmp_path / "data" / "validation-00000-of-00001.parquet"))
-    status, output, _ = run("--model", calibrated, "--data", tmp_path / "data")
-    assert status == 0
-    report = json.loads(output)
-    assert report["n"] == MIN_IMAGES // 2
-    assert json.loads((calibrated / "config.json").read_text())["confidence_slope"] == report["slope"]
-
-
-def test_the_command_says_what_is_wrong_and_writes_nothing(run, calibrated, caption_folder, tmp_path):
-    before = {path.name: path.read_bytes() for path in calibrated.iterdir()}
-    status, output, complaint = run("--model", calibrated, "--data", caption_folder)
-    assert (status, output) == (2, "")
-    assert "at least 100 captions" in complaint
-    assert {path.name: path.read_bytes() for path in calibrated.iterdir()} == before
-    status, output, complaint = run("--model", tmp_path / "none", "--data", caption_folder)
-    assert (status, output) == (2, "")
-    assert "There is no captioner in the folder" in complaint

@@ -15,7 +15,10 @@ from PIL import Image
 from running import BLURRED, PASSWORD, SHARP, run_app
 
 pytestmark = pytest.mark.timeout(600)
-FIELDS = ["source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence", "alternatives", "error"]
+FIELDS = [
+    "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence", "alternatives", "error",
+    "warning",
+]  # fmt: skip
 META = {"_type": "gradio.FileData"}
 
 

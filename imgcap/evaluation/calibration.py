@@ -1,0 +1,126 @@
+"""Fit all that a captioner keeps beside its weights: document frequencies, confidence, and what it is familiar with.
+
+One pass over the validation images: each is encoded once, and captions and alternatives of every length are written
+from that.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.data.loading import CaptionedImages
+from imgcap.data.vocabulary import UNK
+from imgcap.errors import InputError
+from imgcap.evaluation.confidence import GOOD, MIN_IMAGES, calibrate, save_calibration
+from imgcap.evaluation.ptb import tokenize
+from imgcap.evaluation.run import encode
+from imgcap.inference.alternatives import Candidate
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.cider import CiderD
+from imgcap.inference.confidence import alternatives_curve
+from imgcap.inference.consensus import save_frequencies
+from imgcap.inference.device import device
+from imgcap.inference.files import describe
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.unfamiliar import fit_bounds, pool, save_bounds
+from imgcap.inference.writer import Writer
+from imgcap.reading import LENGTHS
+
+ALTERNATIVES = 3
+EVERY = 2  # alternatives are drawn for every so-manieth image: there are several an image, and drawing costs the most
+FAMILIAR_IMAGES = 1500  # of the training split; more change the bounds little
+
+
+@dataclass
+class Written:
+    """Captions of one kind, and the images that they are of, in order.
+
+    places: row of the image of each caption; a row may come several times, or not at all.
+    candidates: each caption with its mean log-probability per token.
+    """
+
+    places: list[int] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+
+    def add(self, place: int, candidates: list[Candidate]) -> None:
+        """Append captions of one image."""
+        self.places += [place] * len(candidates)
+        self.candidates += candidates
+
+
+def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
+    """Write the document frequencies of the training captions into a captioner's folder, for its consensus decoding."""
+    vocabulary = describe(folder, str(folder)).vocabulary
+    words = vocabulary.list_words()
+    encoded = (vocabulary.encode(captions) for captions in training.captions)
+    save_frequencies(folder, encoded, words.index(UNK))
+
+
+def check_size(validation: CaptionedImages) -> None:
+    """Raise an InputError if there are too few validation images to calibrate on."""
+    if len(validation) < MIN_IMAGES:
+        raise InputError(f"Calibration needs at least {MIN_IMAGES} validation images, not {len(validation)}.")
+
+
+def calibrate_captioner(folder: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
+    """Fit what the captioner in a folder keeps beside its weights, from which its confidences and warnings come.
+
+    Writes confidence.json, two fields of config.json, and the bounds of familiar images. Document frequencies must be
+    there already, since they change the captions.
+
+    Args:
+        folder: of a finished captioner.
+        training: images for the bounds; the first FAMILIAR_IMAGES are used.
+        validation: images for bounds and confidence, with references.
+
+    Returns:
+        What `confidence.calibrate` returns for captions of normal length, and under "curves" the same for captions of
+        each length and for the alternatives of each; `confidence.json` holds all of it.
+
+    Raises:
+        InputError: there are fewer than MIN_IMAGES validation images.
+    """
+    check_size(validation)
+    model, processor = load_captioner(str(folder))
+    model.to(device())
+    writer = Writer(TorchEngine(model, device()), describe(folder, str(folder)))
+    seen = encode(model, processor, training.head(FAMILIAR_IMAGES))
+    learned = np.concatenate([pool(writer.engine.as_array(grid)) for grid in seen])
+    unseen: list[NDArray[np.float32]] = []
+    written: dict[str, Written] = {}
+    row = 0
+    for grid in encode(model, processor, validation):
+        unseen.append(pool(writer.engine.as_array(grid)))
+        for length in LENGTHS:
+            draft = writer.search(grid, len(grid), length)
+            chosen = [place for place in range(len(grid)) if (row + place) % EVERY == 0]
+            others = writer.find_alternatives(writer.select(draft, chosen), ALTERNATIVES)
+            kind = written.setdefault(length, Written())
+            for place, beams in enumerate(draft.beams):
+                kind.add(row + place, beams[:1])
+            kind = written.setdefault(alternatives_curve(length), Written())
+            for place, found in zip(chosen, others, strict=True):
+                kind.add(row + place, found)
+        row += len(grid)
+    save_bounds(folder, fit_bounds(learned, np.concatenate(unseen)))
+    # A curve fitted on too few captions would be too uncertain to show anybody.
+    enough = {name: kind for name, kind in written.items() if len(kind.candidates) >= MIN_IMAGES}
+    curves = {name: _judge(kind, validation) for name, kind in enough.items()}
+    report = {**curves["normal"], "curves": curves}
+    save_calibration(folder, report)
+    return report
+
+
+def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:
+    scorer = CiderD([tokenize(caption) for caption in captions] for captions in validation.captions)
+    good = [
+        scorer.score([tokenize(candidate.text)], [tokenize(one) for one in validation.captions[place]])[0] >= GOOD
+        for place, candidate in zip(written.places, written.candidates, strict=True)
+    ]
+    scores = np.array([candidate.log_probability for candidate in written.candidates])
+    # Halves of images, not of captions: alternatives of one image succeed and fail together.
+    halves = np.array(written.places) // EVERY % 2
+    return calibrate(scores, np.array(good), halves == 0)

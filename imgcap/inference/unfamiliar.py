@@ -1,0 +1,111 @@
+"""Tell images unlike those that a captioner learned from: receipts, screenshots, charts, drawings.
+
+The encoder's features, averaged over its grid, of familiar images are modelled by a Gaussian: principal components with
+their variances, and one variance for all other directions (Tipping and Bishop, 1999, probabilistic principal component
+analysis). The distance of an image is Mahalanobis's under it (Lee et al., 2018, arXiv:1807.03888, without classes). An
+image further away than nearly all validation images is unfamiliar. No second network runs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from imgcap.errors import InputError
+
+FILE = "familiar.safetensors"
+COMPONENTS = 64
+MOST_WARNED = 0.02  # of validation images; a little below the 3% that would be too many
+
+
+def pool(grid: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one vector (B, C) for each grid (B, P, C)."""
+    return np.asarray(grid.mean(1, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a captioner is familiar with.
+
+    mean: (C,) of the features.
+    components: (K, C), orthonormal.
+    variances: (K,) along the components.
+    rest: mean variance in any other direction.
+    threshold: distance above which an image is unfamiliar.
+    """
+
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    variances: NDArray[np.float32]
+    rest: float
+    threshold: float
+
+    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the distance of each image, (B,), from its pooled features (B, C)."""
+        centred = features - self.mean
+        along = centred @ self.components.T
+        across = np.maximum((centred**2).sum(1) - (along**2).sum(1), 0)
+        return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + across / self.rest))
+
+    def are_unfamiliar(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return for each image, (B,), whether it is unlike those that the captioner learned from."""
+        return np.asarray(self.distances(features) > self.threshold)
+
+
+def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], components: int = COMPONENTS) -> Bounds:
+    """Fit the bounds.
+
+    Args:
+        learned: pooled features of training images, (n, C), at least two.
+        unseen: of validation images, (m, C), which the threshold is taken from: the encoder knows its training images
+            better than any others.
+        components: principal components at most.
+    """
+    mean = learned.mean(0)
+    _, spread, directions = np.linalg.svd(learned - mean, full_matrices=False)
+    variances = spread**2 / len(learned)
+    kept = min(components, len(learned) - 1, learned.shape[1])
+    tiny = float(np.finfo(np.float32).tiny)
+    rest = max(float(variances[kept:].sum()) / max(learned.shape[1] - kept, 1), tiny)
+    # Half precision as in the file, so that the threshold belongs to what will be read.
+    bounds = Bounds(mean, _halve(directions[:kept]), np.maximum(variances[:kept], tiny), rest, np.inf)
+    return Bounds(
+        bounds.mean, bounds.components, bounds.variances, rest,
+        float(np.quantile(bounds.distances(unseen), 1 - MOST_WARNED)),
+    )  # fmt: skip
+
+
+def save_bounds(folder: Path, bounds: Bounds) -> None:
+    """Write the bounds into a captioner's folder: 0.3 MB for ResNet50."""
+    tensors = {
+        "mean": bounds.mean, "components": bounds.components.astype(np.float16), "variances": bounds.variances,
+        "scalars": np.array([bounds.rest, bounds.threshold]),
+    }  # fmt: skip
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
+
+
+def load_bounds(folder: Path) -> Bounds | None:
+    """Return the bounds in a captioner's folder; None if it has none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            mean, components, variances, scalars = (
+                file.get_tensor(name) for name in ("mean", "components", "variances", "scalars")
+            )
+            rest, threshold = scalars.tolist()
+            return Bounds(mean, components.astype(np.float32), variances, rest, threshold)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error
+
+
+def _halve(directions: NDArray[np.float32]) -> NDArray[np.float32]:
+    return directions.astype(np.float16).astype(np.float32)

@@ -1,0 +1,94 @@
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from shapes import captioned_images, save_caption_dataset
+
+from imgcap.cli.main import main
+from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
+from imgcap.evaluation.confidence import MIN_IMAGES
+from imgcap.evaluation.run import caption_split
+from imgcap.inference import consensus, unfamiliar
+from imgcap.inference.cider import CiderD
+from imgcap.inference.confidence import alternatives_curve
+from imgcap.inference.files import describe
+from imgcap.reading import LENGTHS
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_captioner, tmp_path_factory):
+    """A captioner after calibration, what the calibration returned, and the images it was calibrated on."""
+    folder = tmp_path_factory.mktemp("fitted") / "captioner"
+    shutil.copytree(tiny_captioner, folder)
+    training, validation = captioned_images(30), captioned_images(MIN_IMAGES)
+    fit_document_frequencies(folder, training)
+    return folder, calibrate_captioner(folder, training, validation), training, validation
+
+
+def test_every_length_and_its_alternatives_have_a_curve(fitted):
+    folder, report, *_ = fitted
+    names = {name for length in LENGTHS for name in (length, alternatives_curve(length))}
+    assert set(report["curves"]) == names == set(describe(folder, "").confidence)
+    assert json.loads((folder / "confidence.json").read_text()) == report
+    for name, curve in report["curves"].items():
+        assert describe(folder, "").confidence[name] == (curve["slope"], curve["intercept"])
+        assert curve["n"] + curve["fitted_on"] >= MIN_IMAGES if name in LENGTHS else curve["n"] > 0
+    assert report["slope"] == report["curves"]["normal"]["slope"]
+
+
+def test_the_captions_are_chosen_with_the_training_frequencies(fitted):
+    folder, _, training, validation = fitted
+    vocabulary = describe(folder, "").vocabulary
+    scorer = CiderD(vocabulary.encode(captions) for captions in training.captions)
+    one, other = (vocabulary.encode(captions) for captions in validation.captions[:2])
+    assert consensus.load_scorer(folder).score(one, other) == pytest.approx(scorer.score(one, other))
+    assert len(caption_split(str(folder), validation.head(3)).captions) == 3
+
+
+def test_few_of_the_validation_images_are_unfamiliar(fitted):
+    folder, *_ = fitted
+    bounds = unfamiliar.load_bounds(folder)
+    assert np.isfinite(bounds.threshold)
+    assert bounds.threshold > 0
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Exit status, output and complaint of `python -m imgcap calibrate-confidence`."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["imgcap", "calibrate-confidence", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp_path):
+    folder, data = tmp_path / "captioner", tmp_path / "data"
+    shutil.copytree(tiny_captioner, folder)
+    data.mkdir()
+    save_caption_dataset(data, train=8, validation=MIN_IMAGES, test=1)
+    status, output, _ = run("--model", folder, "--data", data)
+    assert status == 0
+    report = json.loads(output)
+    assert report["n"] == MIN_IMAGES // 2
+    assert json.loads((folder / "config.json").read_text())["confidence_slope"] == report["slope"]
+    assert (folder / consensus.FILE).is_file()
+    assert (folder / unfamiliar.FILE).is_file()
+
+
+def test_the_command_says_what_is_wrong_and_writes_nothing(run, tiny_captioner, caption_folder, tmp_path):
+    folder = tmp_path / "captioner"
+    shutil.copytree(tiny_captioner, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    status, output, complaint = run("--model", folder, "--data", caption_folder)
+    assert (status, output) == (2, "")
+    assert "at least 100 validation images" in complaint
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    status, output, complaint = run("--model", tmp_path / "none", "--data", caption_folder)
+    assert (status, output) == (2, "")
+    assert "There is no captioner in the folder" in complaint
