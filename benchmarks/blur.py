@@ -202,7 +202,7 @@ ABLATIONS: dict[str, tuple[ModuleType, str, object]] = {
     "noise kept": (sharpness, "NOISE_MARGIN", 0.0),
     "levels not stretched": (sharpness, "FULL_RANGE", 0.0),
 }
-TELLING = ("frame", "panorama", "boxes", "salt and pepper", "mosaic", "gaussian noise", "watermark", "dusk", "fog")
+TELLING = ("page", "panorama", "boxes", "salt and pepper", "mosaic", "gaussian noise", "watermark", "dusk", "fog")
 
 
 def score_ablations(number: int, path: Path) -> Errors:
