@@ -1,9 +1,9 @@
 """Choose the caption that the others agree with: minimum Bayes risk decoding (Kumar and Byrne, 2004, NAACL).
 
-The most probable caption of a beam search is not the best one. Each caption found is compared with all of them by
-CIDEr-D, each weighted by its probability, and the one with the highest expected CIDEr-D is taken (Bertsch et al., 2023,
-arXiv:2310.01387). Document frequencies come from the training captions; they are kept beside the model's weights.
-`benchmarks/consensus.py` compares this with other evidence, such as captions drawn at random.
+The most probable caption of a beam search is not always the best one. Each caption found is compared with all of them
+by CIDEr-D, each weighted by its probability (Bertsch et al., 2023, arXiv:2310.01387), and the one with the highest sum
+of expected CIDEr-D and search score is taken. Document frequencies come from the training captions; they are kept
+beside the model's weights. `benchmarks/consensus.py` measures what this brings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,8 @@ from imgcap.inference.cider import CiderD, Gram, document_frequencies
 FILE = "document_frequencies.safetensors"
 SHARPNESS = 6.0
 """How much a caption's probability counts: its weight is exp(SHARPNESS * mean log-probability per token)."""
+SCORE_WEIGHT = 8.0
+"""How much the score of the beam search counts beside the expected CIDEr-D."""
 _ORDER = 4
 _LIMIT = 2**16  # ids and counts are stored in 16 bits
 
@@ -40,6 +42,28 @@ def expected_cider(
     """
     weights = np.exp(sharpness * (np.asarray(log_probabilities) - max(log_probabilities)))
     return scorer.score(candidates, candidates, (weights / weights.sum()).tolist())
+
+
+def choose(
+    scorer: CiderD,
+    candidates: Sequence[Sequence[int]],
+    log_probabilities: Sequence[float],
+    scores: Sequence[float],
+    sharpness: float = SHARPNESS,
+    weight: float = SCORE_WEIGHT,
+) -> int:
+    """Return the place of the candidate to show.
+
+    Args:
+        scorer: as for `expected_cider`, like the next two.
+        candidates: at least one.
+        log_probabilities: mean log-probabilities.
+        scores: what the beam search ranked the candidates by.
+        sharpness: as for `expected_cider`.
+        weight: of the scores beside the expected CIDEr-D.
+    """
+    expected = expected_cider(scorer, candidates, log_probabilities, sharpness)
+    return int(np.argmax(expected + weight * np.asarray(scores)))
 
 
 def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]], unknown: int) -> None:

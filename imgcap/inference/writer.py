@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
 from imgcap.inference.confidence import alternatives_curve, confidence
-from imgcap.inference.consensus import expected_cider
+from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
 from imgcap.inference.files import Description
@@ -127,7 +127,8 @@ class Writer:
         if scorer is None or len(beams) < 2:
             return beams
         log_probabilities = [one.log_probability / len(one.tokens) for one in beams]
-        first = int(expected_cider(scorer, [one.tokens[:-1] for one in beams], log_probabilities).argmax())
+        tokens = [one.tokens[:-1] for one in beams]
+        first = choose(scorer, tokens, log_probabilities, [one.score for one in beams])
         return [beams[first], *beams[:first], *beams[first + 1 :]]
 
     def _candidates(self, hypotheses: Sequence[Hypothesis]) -> list[Candidate]:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
-from imgcap.inference.consensus import FILE, expected_cider, load_scorer, save_frequencies
+from imgcap.inference.consensus import FILE, choose, expected_cider, load_scorer, save_frequencies
 
 UNKNOWN = 3
 CAPTION = st.lists(st.integers(4, 9), min_size=1, max_size=8)
@@ -53,6 +53,14 @@ def test_the_caption_that_the_others_agree_with_wins():
     assert int(np.argmax(expected)) == 1
     sharp = expected_cider(scorer, [likeliest, middle, other], [-0.9, -1.0, -1.0], sharpness=100)
     assert int(np.argmax(sharp)) == 0
+
+
+def test_the_search_score_outweighs_agreement_where_it_differs_much():
+    scorer = CiderD([[[4, 5, 6, 7]], [[8, 9, 10]], [[11, 12]], [[13]]])
+    candidates = [[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]]
+    assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]) == 1
+    assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -9.0, -9.0]) == 0
+    assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -9.0, -9.0], weight=0) == 1
 
 
 def test_expected_cider_by_hand():

@@ -1,0 +1,102 @@
+"""What rules of wording and consensus bring: `python -m benchmarks.consensus --data DIR_OR_ID [--pictures N]`.
+
+Captions of the validation split by one search each: as `generate()` searches, with the rules of wording, and with the
+caption that the others agree with, for several weights. Each row's CIDEr-D is compared with the first row's over the
+same pictures, with a 95% interval of the paired difference; "even" and "odd" rows are halves for choosing and checking.
+"bad" counts captions that break a rule of wording. The last lines tell how varied the captions are beside people's own.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgcap.data.loading import load_rows
+from imgcap.data.vocabulary import clean_caption
+from imgcap.evaluation.ptb import tokenize
+from imgcap.evaluation.run import encode
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.cider import CiderD
+from imgcap.inference.consensus import choose
+from imgcap.inference.device import device
+from imgcap.inference.files import describe
+from imgcap.inference.search import beam_search
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.wording import FUNCTION_WORDS, well_formed
+from imgcap.settings import get_settings
+
+CHOICES = {"consensus": (6.0, 0.0), "consensus and score": (6.0, 8.0), "consensus, all alike": (0.0, 0.0)}
+
+
+def template(caption: str) -> str:
+    """Return a caption with its content words struck out: "a - in a - - is -"."""
+    return " ".join(word if word in FUNCTION_WORDS else "-" for word in clean_caption(caption).split())
+
+
+def variety(name: str, captions: Sequence[str]) -> str:
+    """Return a row on how varied captions are: one a picture, so that people and model are compared alike."""
+    words = [clean_caption(caption).split() for caption in captions]
+    templates = Counter(map(template, captions))
+    common = sum(count for _, count in templates.most_common(5)) / len(captions)
+    distinct = len({tuple(row) for row in words}) / len(captions)
+    return (
+        f"| {name} | {distinct:.2f} | {len({word for row in words for word in row})} | "
+        f"{np.mean([len(row) for row in words]):.1f} | {common:.2f} |"
+    )
+
+
+def main(folder: Path, source: str, pictures: int | None) -> None:
+    """Write the captions and print both tables."""
+    model, processor = load_captioner(str(folder))
+    model.to(device())
+    engine, description = TorchEngine(model, device()), describe(folder, str(folder))
+    if description.scorer is None:
+        raise SystemExit(f"{folder} has no document frequencies: run `imgcap calibrate-confidence` first.")
+    rows = load_rows(source, "validation", pictures)
+    references = [[tokenize(caption) for caption in captions] for captions in rows.captions]
+    scorer = CiderD(references)
+    searches = {"as generate()": replace(description.search, wording=None), "rules of wording": description.search}
+    captions: dict[str, list[str]] = {}
+    for grid in encode(model, processor, rows):
+        for name, options in searches.items():
+            for found in beam_search(engine, grid, len(grid), options):
+                texts = description.vocabulary.sentences([one.tokens for one in found])
+                captions.setdefault(name, []).append(texts[0])
+                if options.wording is None:
+                    continue
+                tokens = [[i for i in one.tokens if i != options.end] for one in found]
+                means, scores = [one.log_probability / len(one.tokens) for one in found], [one.score for one in found]
+                for choice, (sharpness, weight) in CHOICES.items():
+                    place = choose(description.scorer, tokens, means, scores, sharpness, weight)
+                    captions.setdefault(f"rules, {choice}", []).append(texts[place])
+    print("| search | CIDEr | against the first | even rows | odd rows | bad |\n|---|---|---|---|---|---|")
+    base: NDArray[np.float64] | None = None
+    for name, written in captions.items():
+        values = np.array([scorer.score([tokenize(c)], r)[0] for c, r in zip(written, references, strict=True)])
+        base = values if base is None else base
+        difference = values - base
+        interval = 1.96 * difference.std() / len(difference) ** 0.5
+        bad = sum(not well_formed(caption) for caption in written)
+        print(
+            f"| {name} | {values.mean():.3f} | {difference.mean():+.3f} +- {interval:.3f} | "
+            f"{difference[::2].mean():+.3f} | {difference[1::2].mean():+.3f} | {bad} |"
+        )
+    print(
+        "\n| one caption a picture | distinct | words | length | in the five commonest templates |\n|---|---|---|---|---|"
+    )
+    for name, written in captions.items():
+        print(variety(name, written))
+    print(variety("people", [texts[0] for texts in rows.captions]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path(get_settings().model))
+    parser.add_argument("--data", default="jxie/flickr8k")
+    parser.add_argument("--pictures", type=int)
+    arguments = parser.parse_args()
+    main(arguments.model, arguments.data, arguments.pictures)
