@@ -126,8 +126,8 @@ def score(
 
     The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR
     are computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the
-    document frequencies of the split. The intervals say how far another draw of images could move a number, and nothing about
-    how far another training run could.
+    document frequencies of the split. The intervals say how far another draw of images could move a number, and nothing
+    about how far another training run could.
 
     Args:
         predictions: one caption for each image.

@@ -8,6 +8,7 @@ beside the model's weights. `benchmarks/consensus.py` measures what this brings.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +82,23 @@ def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]]
         InputError: there is no picture, or the vocabulary or the data set is too large for the file.
     """
     counts, documents = document_frequencies(references)
-    kept = {gram: count for gram, count in counts.items() if count > 1 and unknown not in gram}
+    kept = cast(
+        "dict[tuple[int, ...], int]",
+        {gram: count for gram, count in counts.items() if count > 1 and unknown not in gram},
+    )
     if not documents:
         raise InputError("Document frequencies need the captions of at least one picture.")
-    if documents >= _LIMIT or any(max(gram) >= _LIMIT for gram in kept):  # type: ignore[type-var]
+    if documents >= _LIMIT or any(max(gram) >= _LIMIT for gram in kept):
         raise InputError(f"Document frequencies can be stored for fewer than {_LIMIT} pictures and words.")
     grams = np.zeros((len(kept), _ORDER), np.uint16)
     for row, gram in enumerate(kept):
         grams[row, : len(gram)] = gram
     lengths = np.array([len(gram) for gram in kept], np.uint8)
-    tensors = {"grams": grams, "lengths": lengths, "counts": np.array([*kept.values()], np.uint16)}
+    tensors: dict[str, NDArray[Any]] = {
+        "grams": grams,
+        "lengths": lengths,
+        "counts": np.array([*kept.values()], np.uint16),
+    }
     save_file(tensors, folder / FILE, metadata={"documents": str(documents)})
 
 

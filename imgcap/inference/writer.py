@@ -72,7 +72,7 @@ class Writer:
         familiar = self.description.familiar
         if familiar is None:
             return [False] * len(draft.beams)
-        return familiar.are_unfamiliar(pool(self.engine.as_array(draft.grid))).tolist()
+        return [bool(flag) for flag in familiar.are_unfamiliar(pool(self.engine.as_array(draft.grid)))]
 
     def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
         """Return the draft of some of its pictures."""
