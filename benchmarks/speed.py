@@ -42,6 +42,7 @@ from imgcap.inference.writer import Writer, drawing_options
 from imgcap.settings import ROOT, Settings, get_settings
 
 FLOOR = "PyTorch ResNet50 forward, 1 image"
+PARTS = ["one", "peers", "growth", "callers", "start"]
 WORDS = 11  # tokens of a usual caption, for the peers
 
 
@@ -302,6 +303,7 @@ def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str
     if "one" in parts:
         add_ours(table, onnx, photo)
         add_ours(table, Captioner(Settings(model=model, engine="torch")), photo)
+    if "peers" in parts:
         add_peers(table)
     if "growth" in parts:
         add_growth(table, onnx, photo)
@@ -321,7 +323,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", default=get_settings().model)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--http", type=int, default=0, metavar="SECONDS", help="also load a server, so long a case")
-    parser.add_argument("--parts", nargs="*", default=["one", "growth", "callers", "start"])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--processor-time", action="store_true")
     arguments = parser.parse_args()
     main(

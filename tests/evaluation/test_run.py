@@ -21,12 +21,8 @@ def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_f
     result = evaluate(str(tiny_captioner), str(caption_folder), "test")
     assert list(result) == ["model", "split", "n", *NAMES, "intervals"]
     assert (result["model"], result["split"], result["n"]) == (str(tiny_captioner), "test", 6)
-    model, processor = load_captioner(str(tiny_captioner))
     rows = load_rows(str(caption_folder), "test")
-    captions = [
-        processor.sentences(model.generate(processor.image_processor(image, return_tensors="pt")["pixel_values"]))[0]
-        for image in rows.images
-    ]
+    captions = caption_split(str(tiny_captioner), rows).captions
     assert {name: result[name] for name in NAMES} == {
         name: value for name, value in metrics.score(captions, rows.captions).items() if name in NAMES
     }

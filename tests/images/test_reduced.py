@@ -1,0 +1,43 @@
+"""Large JPEGs are decoded at a reduced size: the same picture, and the same verdict."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgcap.blur.sharpness import WORKING_SIDE, measure
+from imgcap.images import pixels
+from imgcap.settings import ROOT, Settings
+
+SAMPLES = sorted((ROOT / "tests" / "samples").glob("*.jpg"))
+
+
+def enlarged(path, sigma, sides):
+    """A file as a large camera would write it: detail down to the pixel is noise."""
+    photo = np.asarray(Image.open(path).convert("RGB"))
+    large = cv2.resize(photo, sides, interpolation=cv2.INTER_LANCZOS4)
+    if sigma:
+        large = cv2.GaussianBlur(large, (0, 0), sigma)
+    noise = np.random.default_rng(0).normal(0, 3, (*large.shape[:2], 1))
+    buffer = io.BytesIO()
+    Image.fromarray((large + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("sigma", [0, 8, 30])
+@pytest.mark.parametrize("sides", [(3000, 2000), (2200, 3900)])
+def test_a_large_jpeg_is_judged_as_if_it_were_decoded_whole(path, sigma, sides, monkeypatch):
+    data, limit, threshold = enlarged(path, sigma, sides), Settings().max_pixels, Settings().blur_threshold
+    reduced = pixels.to_rgb(data, limit)
+    monkeypatch.setattr(pixels, "_shrink_while_decoding", lambda image: None)
+    whole = pixels.to_rgb(data, limit)
+    assert reduced.shape == whole.shape
+    assert max(reduced.shape) >= 2 * WORKING_SIDE
+    assert min(reduced.shape[:2]) >= 224
+    assert np.abs(reduced.astype(int) - whole).mean() < 2
+    one, other = measure(reduced, threshold), measure(whole, threshold)
+    assert (one.valid, one.reason) == (other.valid, other.reason)
+    assert one.variance == pytest.approx(other.variance, rel=0.03, abs=0.1)
