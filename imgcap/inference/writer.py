@@ -117,8 +117,8 @@ class Writer:
         scores = score(self.engine, grid, broken, self.description.search.start)
         finished = []
         for beams, tokens, sums in zip(found, broken, scores, strict=True):
-            again = (Hypothesis(row, total, total) for row, total in zip(tokens, sums.tolist(), strict=True))
-            finished.append([one if one.tokens[-1] == end else next(again) for one in beams])
+            ends = zip(tokens, sums.tolist(), strict=True)
+            finished.append([one if one.tokens[-1] == end else _ended(one, *next(ends)) for one in beams])
         return finished
 
     def _agree(self, beams: list[Hypothesis]) -> list[Hypothesis]:
@@ -137,6 +137,11 @@ class Writer:
             Candidate(with_articles(text), one.log_probability / len(one.tokens))
             for text, one in zip(texts, hypotheses, strict=True)
         ]  # fmt: skip
+
+
+def _ended(hypothesis: Hypothesis, tokens: tuple[int, ...], log_probability: float) -> Hypothesis:
+    """Return a hypothesis with its end; its score stays the one that the search ranked it by."""
+    return Hypothesis(tokens, hypothesis.score, log_probability)
 
 
 def drawing_options(options: SearchOptions) -> DrawingOptions:
