@@ -34,10 +34,12 @@ def launch(processes, source, folder):
 
 def test_two_processes_train_what_one_does(tmp_path, caption_folder):
     one, two = (launch(n, caption_folder, tmp_path / str(n)) for n in (1, 2))
-    # A batch's loss is a mean over tokens, and its halves differ in their number: weights agree to within a hundredth.
+    # The captions of shapes are of like length, so that the mean of the halves' losses is the batch's loss, and only
+    # rounding differs: to float16 in the file, and in the sums. A step moves a weight by about 1e-3. The bias of the
+    # attention's keys is left out, since no gradient but rounding reaches it.
     for name, tensor in one.items():
-        if tensor.is_floating_point():
-            assert torch.allclose(tensor, two[name], rtol=0.01, atol=0.005), name
+        if tensor.is_floating_point() and name != "decoder.keys.bias":
+            assert torch.allclose(tensor, two[name], rtol=1e-3, atol=1e-4), name
 
 
 @pytest.mark.parametrize(
