@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
 
     # blur
-    blur_threshold: float = Field(7.0, ge=0, description="Laplacian variance below which a picture is invalid")
+    blur_threshold: float = Field(6.8, ge=0, description="Laplacian variance below which a picture is invalid")
 
     # server
     data_dir: Path = Field(

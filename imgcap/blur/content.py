@@ -9,9 +9,10 @@ that count.
    The largest part counts, and those of at least half its size.
 2. Each part is shrunk (never enlarged) until its longer side is 500 pixels or its shorter side 375, whichever comes
    first: a panorama is judged at the size at which a person looks at it.
-3. Pixels of drawn colours do not count, nor their neighbours: a grey level that is several times as frequent as every
+3. Isolated black and white points become the median of their neighbours, where there are many (Sun and Neuvo, 1994);
+   this comes before the last shrinking, which would make blots of them.
+4. Pixels of drawn colours do not count, nor their neighbours: a grey level that is several times as frequent as every
    other within four of it is a pen's, since light and shade have no such peaks.
-4. Isolated black and white pixels become the median of their neighbours, where there are many (Sun and Neuvo, 1994).
 5. The blocks of a mosaic are smoothed over: their sides are as sharp as can be, and show nothing.
 """
 
@@ -159,9 +160,9 @@ def _touching_the_edge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _content(box: Box, grey: Grey, opaque: Grey | None, scale: float) -> Content:
     """A part at working scale, `scale` times its size in the picture."""
     height, width = box[1] - box[0], box[3] - box[2]
-    grey = _resized(grey, height, width, scale)
+    grey = _resized(without_points(grey), height, width, scale)  # first, since shrinking makes blots of them
     own = np.uint8(1) - drawn(grey)
-    grey = without_blocks(without_points(grey))
+    grey = without_blocks(grey)
     if opaque is not None:
         opaque = _resized(opaque, height, width, scale)
         own &= np.asarray(cv2.erode((opaque > 127).astype(np.uint8), np.ones((7, 7), np.uint8)), np.uint8)

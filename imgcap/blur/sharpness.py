@@ -11,7 +11,7 @@ measurements):
 3. The variance of the Laplacian in tiles of 6 pixels, the smallest of the four directions, so that detail must be there
    in all of them; then the median of each tile and the 24 about it, so that detail must be spread.
 4. What every part of the picture has is noise, grain or the blocks of JPEG, and it grows with light: half as much again
-   as two fifths of the tiles of the same brightness (one of four classes of equal size) stay below is subtracted.
+   as two fifths of the tiles of the same brightness (one of eight classes of equal size) stay below is subtracted.
 5. Where light or haze leave less than 150 grey levels between dark and light, the variance is that of the picture with
    its levels stretched to 150, fivefold at most.
 6. The 98th percentile of those tiles that show something is the number: a sharp subject before a soft background is
@@ -36,6 +36,7 @@ TILE_SIDE = 6  # pixels at working scale
 SPREAD = 5  # tiles on a side, of which the median counts
 TILE_PERCENTILE = 98.0
 NOISE_PERCENTILE = 40.0
+NOISE_CLASSES = 8  # of brightness, equally large
 NOISE_MARGIN = 1.5  # times the variance at that percentile
 FULL_RANGE = 150.0  # grey levels between dark and light
 MOST_STRETCH = 5.0  # times
@@ -182,9 +183,10 @@ def _noise(
     variances: NDArray[np.float32], means: NDArray[np.float32], judged: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """The noise in each tile: what two fifths of the tiles of its brightness stay below, with a margin."""
-    group = np.digitize(means, np.percentile(means[judged], (25, 50, 75)))
-    floors = np.zeros(4, np.float32)
-    for number in range(4):
+    steps = np.linspace(0, 100, NOISE_CLASSES + 1)[1:-1]
+    group = np.digitize(means, np.percentile(means[judged], steps))
+    floors = np.zeros(NOISE_CLASSES, np.float32)
+    for number in range(NOISE_CLASSES):
         inside = variances[judged & (group == number)]
         floors[number] = NOISE_MARGIN * np.percentile(inside, NOISE_PERCENTILE) if inside.size else 0
     return floors[group]
