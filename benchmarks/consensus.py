@@ -85,7 +85,7 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
             f"| {name} | {values.mean():.3f} | {difference.mean():+.3f} +- {interval:.3f} | "
             f"{difference[::2].mean():+.3f} | {difference[1::2].mean():+.3f} | {bad} |"
         )
-    print("\n| one caption a picture | distinct | words | length | in the five commonest templates |")
+    print("\n| one caption a picture | distinct | words | length | in the 5 commonest templates |")
     print("|---|---|---|---|---|")
     for name, written in captions.items():
         print(variety(name, written))
