@@ -1,4 +1,4 @@
-"""What pays, measured: runs the rows of a list one after another, and makes a table of what they logged.
+"""Measure what each choice brings: run the rows of a list, and make a table of their results.
 
 python -m benchmarks.ablations run [--only ROW] [--only ROW] [key=value ...]
 python -m benchmarks.ablations table
@@ -36,7 +36,7 @@ COLUMNS = ("CIDEr", "BLEU-4", "METEOR")
 
 @dataclass
 class Row:
-    """One line of the table; benchmarks/ablations.yaml says what its kinds are."""
+    """A line of the table; benchmarks/ablations.yaml explains the fields."""
 
     name: str
     what: str
@@ -59,7 +59,7 @@ class Group:
 
 @dataclass
 class Plan:
-    """The list: groups in the order they are run and shown in, and how far two seeds are apart in CIDEr."""
+    """The list: groups in the order in which they are run and shown, and how far two seeds are apart in CIDEr."""
 
     seed_spread: float
     groups: list[Group]
@@ -92,7 +92,7 @@ def load_plan(path: Path) -> Plan:
 
 
 def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, results: Path) -> list[str]:
-    """Make the result of each row that has none yet; returns the names of those that failed.
+    """Make the result of each row that has none yet, and return the names of those that failed.
 
     Raises:
         InputError: `only` names a row that is not in the list.
@@ -121,14 +121,14 @@ def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, re
 
 
 def read_result(results: Path, row: Row) -> dict[str, Any] | None:
-    """What `run` wrote of this very row, if it did."""
+    """Return the result that `run` wrote for this row; None if the row has changed since or has no result."""
     path = results / f"{row.name}.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return result if result and _made(result["row"]) == _made(asdict(row)) else None
 
 
 def _made(row: dict[str, Any]) -> dict[str, Any]:
-    """What decides a row's captions: neither how it is called nor what it is compared with."""
+    """Return the fields that decide a row's captions, without its description and the row it is compared with."""
     return {key: value for key, value in row.items() if key not in {"what", "against"}}
 
 
@@ -137,7 +137,7 @@ def _newer(path: Path, than: Path) -> bool:
 
 
 def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """Train the row in `folder` if it has to be, and score its captions of the validation split.
+    """Train the row in `folder` if necessary, and score its captions of the validation split.
 
     Returns:
         The row, its run's recipe and validation CIDEr by epoch, its scores, and CIDEr-D of each picture.
@@ -168,7 +168,7 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
 
 
 def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
-    """Run the row's stage in a process of its own, or what is left of it."""
+    """Run the row's stage, or the rest of an interrupted one, in another process."""
     from imgcap.training.recipe import in_effect, load_recipe
 
     arguments = [row.config, *row.overrides, *settings, f"output={folder}"]
@@ -186,7 +186,7 @@ def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
 
 
 def by_epoch(log: Path) -> list[float]:
-    """Validation CIDEr after each epoch."""
+    """Return the validation CIDEr after each epoch."""
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     found: dict[float, float] = {}
     for row in rows:
@@ -196,7 +196,7 @@ def by_epoch(log: Path) -> list[float]:
 
 
 def write(row: Row, folder: Path, recipe: Any) -> list[str]:
-    """The row's captions: those that training left, or new ones from grids, as training itself validates."""
+    """Return the row's captions: those that training wrote, or new ones from cached grids, as in validation."""
     import torch
 
     from imgcap.data.collator import CaptionCollator
@@ -234,27 +234,27 @@ def validation(source: str, limit: int) -> Any:
 
 # The table
 
-HEAD = """# What pays
+HEAD = """# What each choice brings
 
     python -m benchmarks.ablations run [data=FOLDER encoder_weights=FILE]
     python -m benchmarks.ablations table
 
-`run` trains and scores the rows of `benchmarks/ablations.yaml` and logs them in `docs/ablations/`, one file a row:
-recipe, validation CIDEr by epoch, scores, and CIDEr-D of each picture. `table` makes this page of those files alone.
+`run` trains and scores the rows of `benchmarks/ablations.yaml` and writes one file for each row into `docs/ablations/`:
+recipe, validation CIDEr by epoch, scores, and CIDEr-D of each image. `table` makes this page from these files alone.
 
-Everything is of the validation split ({pictures} pictures), by the model's own beam where nothing else is said. The
-last column but one is a row's CIDEr less that of the row it names, with the 95% interval of a paired bootstrap over
-pictures ({resamples} resamples; both rows captioned the same pictures, so the pictures' own difficulty cancels). Where
-it holds 0, the row is *within noise*. It says how far other pictures could move the difference, and nothing of how far
-another training run could: a difference between two runs of at most {spread}, as two seeds can make it, is
-*within seeds*. That bound is the list's, or what the row with another seed measured if that is more.
+All numbers are of the validation split ({pictures} images), with the model's default beam unless a row says otherwise.
+The last column but one is the difference of a row's CIDEr and that of the row it names, with the 95% interval of a
+paired bootstrap over images ({resamples} resamples; both rows captioned the same images, so their difficulty cancels).
+If the interval includes 0, the row is *within noise*. The interval says how far other images could move the difference,
+and nothing about another training run: a difference between two runs of at most {spread}, which two seeds can make, is
+*within seeds*. This bound is the list's number, or the difference that the row with another seed measured if larger.
 """
 RESAMPLES = 2000
 FIELDS = ("", "CIDEr", "BLEU-4", "METEOR", "words", "CIDEr against", "")
 
 
 def make_table(plan: Plan, results: Path) -> str:
-    """The page, of the rows that have a result; it says which have none.
+    """Return the page with the rows that have a result, and the names of the others.
 
     Raises:
         InputError: two rows that are compared captioned different pictures.
@@ -275,7 +275,7 @@ def make_table(plan: Plan, results: Path) -> str:
 
 
 def seed_spread(plan: Plan, found: dict[str, dict[str, Any]]) -> float:
-    """How far two seeds of one recipe are apart in CIDEr: what the list says, or more where a row measured more."""
+    """Return how far two seeds of one recipe are apart in CIDEr: the list's number, or a larger measured one."""
     seeds = [row for row in plan.rows if any(key.startswith("seed=") for key in row.overrides)]
     measured = [difference(found[row.name], found[row.against])[0]
                 for row in seeds if row.name in found and row.against in found]  # fmt: skip
@@ -283,7 +283,7 @@ def seed_spread(plan: Plan, found: dict[str, dict[str, Any]]) -> float:
 
 
 def cells(row: Row, found: dict[str, dict[str, Any]], spread: float) -> list[str]:
-    """One line of the table."""
+    """Return the cells of a line of the table."""
     if row.name not in found:
         return [row.what, "not run", *[""] * (len(FIELDS) - 2)]
     result = found[row.name]
@@ -292,7 +292,7 @@ def cells(row: Row, found: dict[str, dict[str, Any]], spread: float) -> list[str
 
 
 def comparison(row: Row, found: dict[str, dict[str, Any]], spread: float) -> tuple[str, str]:
-    """The difference with its interval, and what to think of it."""
+    """Return the difference with its interval, and whether it is within noise or within seeds."""
     if not row.against:
         return "", ""
     if row.against not in found:
@@ -306,7 +306,7 @@ def comparison(row: Row, found: dict[str, dict[str, Any]], spread: float) -> tup
 
 
 def difference(row: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float, float]:
-    """Mean CIDEr-D of a row less its reference's, and the 95% interval of a paired bootstrap over pictures."""
+    """Return the difference of two rows' mean CIDEr-D, and the 95% interval of a paired bootstrap over images."""
     ours, theirs = (np.array(result["pictures"]) for result in (row, reference))
     if len(ours) != len(theirs):
         raise InputError(f"{row['row']['name']} and {reference['row']['name']} captioned different pictures.")
@@ -321,7 +321,7 @@ def number(value: float | None) -> str:
 
 
 def main() -> None:
-    """Run rows, or make the table of them."""
+    """Run rows, or make the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument(

@@ -23,14 +23,14 @@ _MATCHERS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
 def available() -> bool:
-    """Whether there is a Java to run METEOR with."""
+    """Return whether Java is there to run METEOR."""
     return shutil.which("java") is not None
 
 
 def statistics(
     candidates: Sequence[str], references: Sequence[Sequence[str]], *, timeout: float = 600.0
 ) -> NDArray[np.float64]:
-    """The alignment counts of each candidate with the best of its references.
+    """Return the alignment counts of each candidate with the best of its references.
 
     Args:
         candidates: one tokenized caption a picture.
@@ -63,13 +63,13 @@ def statistics(
 
 
 def _request(candidate: str, references: Sequence[str]) -> str:
-    """One line of the archive's protocol, whose fields neither hold its separator nor a line break."""
+    """Return a line of the archive's protocol; its fields lose the separator and line breaks."""
     fields = [" ".join(field.replace("|||", "").split()) for field in (*references, candidate)]
     return " ||| ".join(["SCORE", *fields])
 
 
 def countable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The statistics as they enter a sum: a candidate that is one whole match adds no chunk, as in the archive."""
+    """Return the statistics for summing: a candidate that is one whole match adds no chunk, as in the archive."""
     candidate, reference, chunks = statistics[:, 0], statistics[:, 1], statistics[:, 20]
     whole = (statistics[:, 21] == candidate) & (statistics[:, 22] == reference) & (chunks == 1)
     summable = statistics.copy()
@@ -78,13 +78,13 @@ def countable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """METEOR of sets of pictures, 0-1.
+    """Return METEOR of sets of images, 0-1.
 
     Args:
         sums: sums of `countable` statistics, shape (..., 23).
 
     Returns:
-        Scores, shape (...), equal to the archive's own EVAL of the same pictures.
+        Scores, shape (...), equal to the archive's own EVAL of the same images.
     """
     weight = np.array([_DELTA, 1 - _DELTA])
     lengths, functions = sums[..., 0:2], sums[..., 2:4]
@@ -97,5 +97,5 @@ def from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Their quotient, 0 where the denominator is 0."""
+    """Return the quotient, 0 if the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

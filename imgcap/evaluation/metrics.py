@@ -1,8 +1,8 @@
-"""The caption metrics of COCO: BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr-D over Penn Treebank tokens.
+"""Compute the caption metrics of COCO: BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr-D over Penn Treebank tokens.
 
-The numbers are those of pycocoevalcap (the tests hold them together), without its need of Java except for METEOR.
-`score` is what `imgcap evaluate` prints. `Bleu`, `Meteor`, `RougeL` and `Cider` are the same as `evaluate.Metric`s that
-need no network and go together in `evaluate.combine`.
+The numbers equal those of pycocoevalcap (a test compares them); only METEOR needs Java. `imgcap evaluate` prints what
+`score` returns. `Bleu`, `Meteor`, `RougeL` and `Cider` are the same metrics as `evaluate.Metric`s, which need no
+network and can be combined by `evaluate.combine`.
 """
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before evaluate, which imports torchvision
@@ -78,7 +78,7 @@ def _bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> _S
 
 
 def _combine_bleu(sums: Floats, _: int) -> Floats:
-    """Corpus BLEU with pycocoevalcap's tiny constants, which keep it defined where nothing matches."""
+    """Return corpus BLEU with pycocoevalcap's tiny constants, which keep it defined if nothing matches."""
     tiny, small = 1e-15, 1e-9
     precisions = (sums[:, :_ORDER] + tiny) / (sums[:, _ORDER : 2 * _ORDER] + small)
     means = np.cumprod(precisions, axis=1) ** (1 / np.arange(1, _ORDER + 1))

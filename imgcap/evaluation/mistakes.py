@@ -1,17 +1,16 @@
-"""Mistakes counted by kind: captions whose sex, colours or counts the references speak against.
+"""Count the captions whose sex, colours or counts the references contradict.
 
-Words are compared, not pictures. A reference is silent about much that is true, so a caption can be right and still
-counted; a wrong word can be excused by a reference that says it of something else, so a caption can be wrong and not
-counted. How much of that there is, people tell: each reference is also judged against the picture's others, by the same
-rules. What is counted there is no mistake of a model's, but the noise of the count.
+Words are compared, not images. References leave out much that is true, so a right caption can be counted; a reference
+can use a wrong word of something else, so a wrong caption can be missed. To measure this noise, each reference is also
+judged against the image's other references by the same rules.
 
-For each kind a caption *names* something (a sex, a colour, a count) or is left out. What it names is
+For each kind, captions that name nothing of it (no sex, no colour, no count) are left out. What a caption names is
 
-- confirmed, where the references agree;
-- contradicted, where references speak of the same topic and none agrees;
-- unconfirmed, where no reference speaks of it.
+- confirmed, if the references agree;
+- contradicted, if references mention the same topic and none agrees;
+- unconfirmed, if no reference mentions the topic.
 
-A caption with a contradicted claim is contradicted; without one, an unconfirmed claim makes it unconfirmed.
+A caption with a contradicted claim is contradicted; otherwise, one with an unconfirmed claim is unconfirmed.
 """
 
 import re
@@ -101,36 +100,36 @@ _BESIDE_COLOURS = _set("striped plaid spotted colored coloured haired furry fluf
 
 
 def words(caption: str) -> list[str]:
-    """Its words in lower case; a hyphenated word is one, what follows an apostrophe another."""
+    """Return a caption's words in lower case; a hyphenated word is one word, and an apostrophe separates words."""
     return re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", caption.lower())
 
 
 def sexes(caption: str) -> Claims:
-    """Under "sex" the sexes that nouns name: "male", "female" or both.
+    """Return under "sex" the sexes that nouns name: "male", "female" or both.
 
-    Blind to which person is meant, to pronouns, and to what is no person ("boy scout", "girls' bicycle").
+    This cannot tell which person is meant, ignores pronouns, and takes "boy scout" and "girls' bicycle" for persons.
     """
     found = {sex for sex, nouns in (("male", MALE), ("female", FEMALE)) if not nouns.isdisjoint(words(caption))}
     return {"sex": frozenset(found)} if found else {}
 
 
 def colours(caption: str) -> Claims:
-    """Under "colour" all colours named, shades of one taken as one.
+    """Return under "colour" all colours named; shades of a colour count as that colour.
 
-    Blind to what has the colour: a red car among the references confirms a red shirt. And a reference's colours need
-    not be all there are: a green lawn that nobody mentions is counted against a caption that does. So what is
-    contradicted here is nearer to "nobody else says so" than to "wrong".
+    This cannot tell what has the colour: a red car in a reference confirms a red shirt. References do not name every
+    colour either: if nobody mentions the green lawn, a caption that does is contradicted. So a contradicted colour is
+    often one that nobody else mentions, rather than a wrong one.
     """
     found = {COLOURS[part] for word in words(caption) for part in word.split("-") if part in COLOURS}
     return {"colour": frozenset(found)} if found else {}
 
 
 def coloured_things(caption: str) -> Claims:
-    """Under each thing right behind a colour, its colours: "a black and white dog" gives {"dog": {"black", "white"}}.
+    """Return under each thing that follows a colour its colours: {"dog": {"black", "white"}} for a black and white dog.
 
-    A caption is contradicted here only where references give the same thing other colours, so that less is counted
-    than in `colours`, and what is counted is likelier wrong. Blind to things a reference calls by another name, and to
-    which of two dogs is meant.
+    A caption is contradicted here only if references give the same thing other colours, so fewer are counted than in
+    `colours`, and those are more likely wrong. This misses things that a reference calls by another name, and cannot
+    tell which of two dogs is meant.
     """
     things: dict[str, frozenset[str]] = {}
     run: frozenset[str] = frozenset()
@@ -147,15 +146,15 @@ def coloured_things(caption: str) -> Claims:
 
 
 def counts(caption: str) -> Claims:
-    """Under "people" and "dogs" how many of them the caption may mean, e.g. {2} for "two dogs"; 11 is more than ten.
+    """Return under "people" and "dogs" the numbers that a caption may mean, {2} for "two dogs"; 11 is more than ten.
 
     A noun in the singular is one, a plural the number in front of it ("two", "a couple of") or else two and more. A
     later noun adds to the count where an indefinite article or a number above one introduces it ("a man and a boy":
     {2}). Otherwise, or once there are several, it may or may not mean the same ("a man and his son": {1, 2}; "two men,
     a tall man in front": {2, 3}).
 
-    Blind to numbers far from their noun, to what is no person ("dog house"), and to those whom a caption does not
-    mention: five people in the background count only where somebody writes of them.
+    This misses numbers far from their noun, takes "dog house" for a dog, and counts only what is mentioned: five people
+    in the background count only if somebody writes of them.
     """
     spans: dict[str, tuple[int, int]] = {}
     tokens = words(caption)
@@ -173,7 +172,7 @@ def counts(caption: str) -> Claims:
 
 
 def _introduction(before: Sequence[str]) -> tuple[bool, int | None]:
-    """Whether the words right before a noun introduce something new, and their number if it is above one."""
+    """Return whether the words before a noun introduce something new, and their number if it is above one."""
     backwards = [*reversed(before), ""]
     for word, previous in list(pairwise(backwards))[:_REACH]:
         if word in NUMBERS:
@@ -186,7 +185,7 @@ def _introduction(before: Sequence[str]) -> tuple[bool, int | None]:
     return False, None
 
 
-# What the references say to it
+# How claims agree with the references
 
 
 def _all_named(claim: Claim, references: Sequence[Claim]) -> bool:
@@ -199,7 +198,7 @@ def _one_possible(claim: Claim, references: Sequence[Claim]) -> bool:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of mistake: what captions claim, and when a claim agrees with those of the references on its topic."""
+    """A kind of mistake: how to read a caption's claims, and when a claim agrees with the references' on its topic."""
 
     name: str
     claims: Callable[[str], Claims]
@@ -215,7 +214,7 @@ KINDS = (
 
 
 def judge(kind: Kind, caption: Claims, references: Sequence[Claims]) -> Verdict | None:
-    """The verdict on a caption's claims; None where it makes none."""
+    """Return the verdict on a caption's claims; None if it makes none."""
     found: set[Verdict] = set()
     for topic, claim in caption.items():
         speaking = [reference[topic] for reference in references if topic in reference]
@@ -224,7 +223,7 @@ def judge(kind: Kind, caption: Claims, references: Sequence[Claims]) -> Verdict 
 
 
 def verdicts(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[Verdict | None]:
-    """The verdict on each picture's caption against all its references."""
+    """Return the verdict on each image's caption against all its references."""
     return [
         judge(kind, kind.claims(caption), [kind.claims(reference) for reference in row])
         for caption, row in zip(captions, references, strict=True)
@@ -235,19 +234,19 @@ def count_mistakes(captions: Sequence[str], references: Sequence[Sequence[str]])
     """Count the mistakes of a split's captions by kind, beside those that the same rules find in people's captions.
 
     Args:
-        captions: one a picture, raw text.
-        references: the raw references of each picture.
+        captions: one for each image, raw text.
+        references: the raw references of each image.
 
     Returns:
         For each kind of `KINDS`, under its name:
 
-        - "captions": the captions against all references of their pictures;
+        - "captions": the captions against all references of their images;
         - "captions_left_out": the same with each reference left out in turn, so that it can be compared with
-        - "people_left_out": each reference against the others of its picture.
+        - "people_left_out": each reference against the others of its image.
 
         Each has "named" (captions that name something of the kind), "contradicted", "unconfirmed", "confirmed" (counts
         that add up to it), "share" (contradicted of named, None where nothing is named) and "interval", Wilson's 95%
-        interval of the share. There its trials are pictures: captions of one picture are no independent draws.
+        interval of the share. Its trials are images, since captions of one image are not independent.
 
     Raises:
         InputError: not as many captions as lists of references.
@@ -272,7 +271,7 @@ def _count(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[st
 
 
 def _left_out(row: Sequence[Claims]) -> Iterator[tuple[Claims, list[Claims]]]:
-    """Each reference and the others; nothing where there is only one."""
+    """Yield each reference with the others; nothing if there is only one."""
     for place, one in enumerate(row if len(row) > 1 else ()):
         yield one, [*row[:place], *row[place + 1 :]]
 
@@ -290,7 +289,10 @@ def _tally(pictures: Sequence[Sequence[Verdict | None]]) -> dict[str, Any]:
 
 
 def wilson(share: float, trials: int) -> list[float]:
-    """[low, high] of the 95% interval of a share (Wilson 1927, "Probable inference", JASA 22), which is never empty."""
+    """Return [low, high], the 95% interval of a share (Wilson 1927, "Probable inference", JASA 22).
+
+    scipy's takes whole counts; here the trials are images, and a share of their captions need not be a whole number.
+    """
     z = 1.959964
     centre = share + z * z / (2 * trials)
     reach = z * sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)

@@ -1,4 +1,4 @@
-r"""Penn Treebank tokens of captions, as COCO's caption evaluation counts them.
+r"""Split captions into Penn Treebank tokens, as COCO's caption evaluation does.
 
 `tokenize` gives what pycocoevalcap's `PTBTokenizer` gives: the tokens of Stanford CoreNLP 3.4.1's tokenizer with
 `-lowerCase`, less COCO's list of punctuation. That program is a Java archive. This is a Python lexer of the same
@@ -35,7 +35,7 @@ _SENTENCE_STARTERS = (
 
 
 def _cases(words: str) -> str:
-    """An alternation of the words as they are, capitalised and in capitals, longest first."""
+    """Return a pattern of the words as given, capitalised and in capitals, longest first."""
     forms = {form for word in words.split() for form in (word, word.capitalize(), word.title(), word.upper())}
     return "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
 
@@ -123,7 +123,7 @@ _IN_CURLY_QUOTES = str.maketrans({"‘": "`", "’": "'", "“": "``", "”": "'
 
 
 def tokenize(caption: str) -> str:
-    """A caption's tokens in lower case without punctuation, joined by single spaces.
+    """Return a caption's tokens in lower case without punctuation, joined by single spaces.
 
     A token with a space in it ("1 1/2", a telephone number) holds a no-break space there, as the original writes it.
     Characters the original cannot tokenize (emoji) are left out. An empty caption gives an empty string.
@@ -147,7 +147,7 @@ def tokenize(caption: str) -> str:
 
 
 def _token_end(text: str, start: int) -> int:
-    """Where the token that starts at `start`, which is no space, ends."""
+    """Return the end of the token that starts at `start`, where there is no space."""
     longest, end = start, start
     for rule in _RULES:
         found = rule.match(text, start)
@@ -157,7 +157,7 @@ def _token_end(text: str, start: int) -> int:
 
 
 def _spelling(token: str) -> str:
-    """The original's spelling of a token, empty where COCO's evaluation leaves it out."""
+    """Return a token as the original tokenizer spells it, empty if COCO's evaluation leaves it out."""
     if _REMOVED.fullmatch(token) or (len(token) == 1 and not _WRITTEN.match(token)):
         return ""
     if _CLITIC.fullmatch(token):

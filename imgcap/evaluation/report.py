@@ -1,4 +1,4 @@
-"""A split's captions picture by picture: one HTML page that needs nothing else, for looking at in a browser."""
+"""Write a split's captions image by image as one HTML page that needs no other file."""
 
 import io
 import os
@@ -19,9 +19,9 @@ from imgcap.errors import InputError
 from imgcap.evaluation.metrics import METRICS, cider_of_each
 from imgcap.evaluation.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
 
-SECTION = 20  # pictures among the best, the median and the worst
-EXAMPLES = 4  # pictures of each kind of mistake
-HEIGHT = 224  # pixels of a picture, at most; wide ones are lower
+SECTION = 20  # images among the best, the median and the worst
+EXAMPLES = 4  # images of each kind of mistake
+HEIGHT = 224  # pixels of an image, at most; wide ones are lower
 BIN = 0.1  # of CIDEr-D in the histogram
 LAST_BIN = 20  # holds what is above, too
 
@@ -42,14 +42,14 @@ class Picture:
     caption: str
     cider: float
     references: list[str]
-    against: list[str]  # what a kind of mistake found; empty among the best, the median and the worst
+    against: list[str]  # contradictions of a kind of mistake; empty among the best, the median and the worst
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path where no report can be written, before minutes are spent on what goes into it.
+    """Refuse a path where no report can be written, before minutes are spent on its content.
 
     Raises:
-        InputError: it is a folder, or it lies in none that exists and can be written to.
+        InputError: it is a folder, or its folder does not exist or cannot be written to.
     """
     try:
         folder = path.is_dir()
@@ -66,12 +66,12 @@ def check_place(path: Path) -> None:
 def write_report(path: Path, summary: Mapping[str, Any], rows: CaptionedImages, captions: Sequence[str]) -> None:
     """Write the page; it appears whole or not at all.
 
-    It holds the scores, a histogram of the pictures' CIDEr-D, the mistakes by kind with examples, and the best, the
-    median and the worst twenty pictures by CIDEr-D beside their references. Of fewer than sixty pictures each of the
-    three sections shows a third, so that none is shown in two; of one or two pictures they do overlap.
+    It holds the scores, a histogram of the images' CIDEr-D, the mistakes by kind with examples, and the best, median and
+    worst twenty images by CIDEr-D beside their references. If there are fewer than sixty images, each of these
+    three sections shows a third, so that none is shown twice; with one or two images they overlap.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; an existing one is replaced.
         summary: what `imgcap.evaluation.run.summarize` says of the captions.
         rows: the split's images with their references.
         captions: one for each image.
@@ -118,7 +118,7 @@ def _content(summary: Mapping[str, Any], split: CaptionedImages, captions: Seque
 
 
 def ranked(cider: NDArray[np.float64]) -> dict[str, list[int]]:
-    """Rows of the best, the median and the worst pictures, the most telling first; of equals the first row."""
+    """Return the rows of the best, the median and the worst images, in this order; equals keep the order of rows."""
     order = np.argsort(-cider, kind="stable").tolist()
     size = min(SECTION, max(1, len(order) // 3))
     middle = (len(order) - size) // 2
@@ -126,13 +126,13 @@ def ranked(cider: NDArray[np.float64]) -> dict[str, list[int]]:
 
 
 def histogram(cider: NDArray[np.float64]) -> list[tuple[float, int]]:
-    """Lower edge and number of pictures of each bin; the last one is open above."""
-    bins = np.minimum(cider / BIN + 1e-9, LAST_BIN).astype(int)  # .3 is not to fall under .3 by rounding
+    """Return the lower edge and the number of images of each bin; the last one has no upper edge."""
+    bins = np.minimum(cider / BIN + 1e-9, LAST_BIN).astype(int)  # rounding must not put .3 below its bin
     return [(place * BIN, int(count)) for place, count in enumerate(np.bincount(bins, minlength=LAST_BIN + 1))]
 
 
 def contradictions(kind: Kind, caption: str, references: Sequence[str]) -> list[str]:
-    """In words, where references contradict a caption: "sex: the caption says male, references female"."""
+    """Say where references contradict a caption: "sex: the caption says male, references female"."""
     found = []
     for topic, claim in kind.claims(caption).items():
         claims = [kind.claims(reference) for reference in references]
@@ -151,14 +151,14 @@ def _in_words(claim: Claim) -> str:
 
 
 def _examples(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
-    """Rows spread evenly over those contradicted: picked by their place alone, not for being bad."""
+    """Return rows spread evenly over the contradicted ones, chosen by position and not by score."""
     rows = [row for row, verdict in enumerate(verdicts(kind, captions, references)) if verdict == "contradicted"]
     places = np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).round().astype(int)
     return [rows[place] for place in places]
 
 
 def _embed(image: Image.Image) -> tuple[str, int, int]:
-    """A small JPEG as a data URI, its width and its height."""
+    """Return a small JPEG as a data URI, its width and its height."""
     small = image.convert("RGB")
     small.thumbnail((2 * HEIGHT, HEIGHT))
     buffer = io.BytesIO()
