@@ -81,7 +81,8 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.sha256(json.dumps([rows.fingerprint, vars(augment)]).encode())
     for tensor in model.encoder.stages(stages)[0].state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # The sum makes -0.0 to 0.0, as a mean of equal weights does.
+        digest.update((tensor.detach().cpu() + 0).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
