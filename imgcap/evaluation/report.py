@@ -66,8 +66,8 @@ def check_place(path: Path) -> None:
 def write_report(path: Path, summary: Mapping[str, Any], rows: CaptionedImages, captions: Sequence[str]) -> None:
     """Write the page; it appears whole or not at all.
 
-    It holds the scores, a histogram of the images' CIDEr-D, the mistakes by kind with examples, and the best, median and
-    worst twenty images by CIDEr-D beside their references. If there are fewer than sixty images, each of these
+    It holds the scores, a histogram of the images' CIDEr-D, the mistakes by kind with examples, and the best, median
+    and worst twenty images by CIDEr-D beside their references. If there are fewer than sixty images, each of these
     three sections shows a third, so that none is shown twice; with one or two images they overlap.
 
     Args:
