@@ -13,7 +13,8 @@ that count.
    this comes before the last shrinking, which would make blots of them.
 4. Pixels of drawn colours do not count, nor their neighbours: a grey level that is several times as frequent as every
    other within four of it is a pen's, since light and shade have no such peaks.
-5. The blocks of a mosaic are smoothed over: their sides are as sharp as can be, and show nothing.
+5. The blocks of a mosaic, where most columns and most rows equal the one before, are smoothed over: their sides are as
+   sharp as can be, and show nothing.
 """
 
 from collections.abc import Iterator
@@ -120,8 +121,9 @@ def without_blocks(grey: Grey) -> Grey:
     """`grey`, smoothed twice over the side of a block where the whole of it is a mosaic."""
     if min(grey.shape) < 16:
         return grey
-    side = max(_block_side(grey), _block_side(grey.T))
-    return grey if side < 2 else np.asarray(cv2.blur(cv2.blur(grey, (side, side)), (side, side)), np.uint8)
+    sides = _block_side(grey), _block_side(grey.T)
+    side = max(sides)
+    return grey if min(sides) < 2 else np.asarray(cv2.blur(cv2.blur(grey, (side, side)), (side, side)), np.uint8)
 
 
 def _block_side(grey: Grey) -> int:
