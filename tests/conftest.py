@@ -68,34 +68,25 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
     accounts.close()
 
 
-# Slow to start, hence started once: in a parallel run (`-n 2 --dist loadgroup`) their tests share a process.
-SHARED = ("server", "strict_server", "proxied_server", "launched", "postgresql")
-# Folders and files of tests that train, start Java, install the wheel or run a command of the documentation each.
-SLOW = ("evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py")
+# `make check` leaves out the tests that use these servers, and the folders and files that train, start Java, install the
+# wheel, or run a command of the documentation each.
+SERVERS = {"server", "strict_server", "proxied_server", "launched", "postgresql"}
+SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests of the larger data unless IMGCAP_TEST_DATA names its folder; group tests, and mark slow ones."""
+    """Deselect tests of the larger data unless IMGCAP_TEST_DATA names its folder, and mark slow ones."""
     if "IMGCAP_TEST_DATA" not in os.environ:
         external = [item for item in items if item.get_closest_marker("external")]
         if external:
             config.hook.pytest_deselected(items=external)
             items[:] = [item for item in items if item not in external]
     for item in items:
-        path = item.path.relative_to(Path(__file__).parent)
-        shared = _shared_fixture(item)
-        item.add_marker(pytest.mark.xdist_group(shared or str(path)))
-        if shared or path.parts[0] in SLOW:
+        used = {*getattr(item, "fixturenames", ())}
+        if hasattr(item, "callspec"):
+            used.add(item.callspec.params.get("db_settings"))  # this fixture asks for its server when it runs
+        if used & SERVERS or item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
-
-
-def _shared_fixture(item: pytest.Item) -> str | None:
-    """Return which of SHARED a test uses."""
-    used = {*getattr(item, "fixturenames", ())}
-    if hasattr(item, "callspec"):
-        used.add(item.callspec.params.get("db_settings"))  # this fixture asks for its server when it runs
-    return next((name for name in SHARED if name in used), None)
 
 
 @pytest.fixture
