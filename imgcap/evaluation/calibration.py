@@ -30,8 +30,8 @@ from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
 ALTERNATIVES = 3
-EVERY = 2  # alternatives are drawn for every so-manieth image: there are several an image, and drawing costs the most
-FAMILIAR_IMAGES = 1500  # of the training split; more change the bounds little
+EVERY = 4  # alternatives are drawn for every so-manieth image: there are several an image, and drawing costs the most
+FAMILIAR_IMAGES = 1000  # of the training split
 
 
 @dataclass

@@ -22,7 +22,7 @@ def fitted(tiny_captioner, tmp_path_factory):
     """A captioner after calibration, what the calibration returned, and the images it was calibrated on."""
     folder = tmp_path_factory.mktemp("fitted") / "captioner"
     shutil.copytree(tiny_captioner, folder)
-    training, validation = captioned_images(30), captioned_images(MIN_IMAGES)
+    training, validation = captioned_images(30), captioned_images(2 * MIN_IMAGES)
     fit_document_frequencies(folder, training)
     return folder, calibrate_captioner(folder, training, validation), training, validation
 
