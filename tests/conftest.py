@@ -68,8 +68,8 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
     accounts.close()
 
 
-# `make check` leaves out the tests that use these servers, and the folders and files that train, start Java, install the
-# wheel, or run a command of the documentation each.
+# `make check` leaves out the tests that use these servers, and the folders and files that train, start Java, install
+# the wheel, or run a command of the documentation each.
 SERVERS = {"server", "strict_server", "proxied_server", "launched", "postgresql"}
 SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py"}
 
