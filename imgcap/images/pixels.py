@@ -36,6 +36,8 @@ MAX_SIDE = 65_535
 """Pixels of the longer side above which a picture is refused: the most that a JPEG can have."""
 ENOUGH_PIXELS, ENOUGH_SIDE, MOST_PIXELS = 2**20, 512, 2**24
 """Pixels and shorter side that a shrunk picture keeps at least, and the pixels above which it is shrunk regardless."""
+DRAFT_SIDE = 750
+"""Pixels that the shorter side keeps when a JPEG is decoded at a reduced size: twice what the blur check works at."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -126,10 +128,12 @@ def _shrink_while_decoding(image: Image.Image) -> None:
     """Have libjpeg decode a large JPEG at the reduced size, which takes a fraction of the time and memory.
 
     Its reduced size is a mean in the frequency domain, so the blur check's numbers move a little; what is left is at
-    least twice the side that the check works at. It divides by 8 at most, and `reduction` does the rest.
+    least twice the size that the check works at. It divides by 8 at most, and `reduction` does the rest.
     """
     if image.format in ("JPEG", "MPO"):
         factor = reduction(*image.size)
+        while factor > 1 and min(image.size) < DRAFT_SIDE * factor:
+            factor //= 2
         image.draft(None, (image.width // factor, image.height // factor))
 
 

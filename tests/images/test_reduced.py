@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgcap.blur.sharpness import WORKING_SIDE, measure
+from imgcap.blur.content import LONGER_SIDE, SHORTER_SIDE
+from imgcap.blur.sharpness import measure
 from imgcap.images import pixels
 from imgcap.settings import ROOT, Settings
 
@@ -32,11 +33,14 @@ def enlarged(path, sigma, sides):
 def test_a_large_jpeg_is_judged_as_if_it_were_decoded_whole(path, sigma, sides, monkeypatch):
     data, limit, threshold = enlarged(path, sigma, sides), Settings().max_pixels, Settings().blur_threshold
     reduced = pixels.to_rgb(data, limit)
+    decoded = Image.open(io.BytesIO(data))
+    pixels._shrink_while_decoding(decoded)
+    assert decoded.size < sides  # or nothing is tested
     monkeypatch.setattr(pixels, "_shrink_while_decoding", lambda image: None)
     whole = pixels.to_rgb(data, limit)
     assert reduced.shape == whole.shape
-    assert max(reduced.shape) >= 2 * WORKING_SIDE
-    assert min(reduced.shape[:2]) >= 224
+    assert max(reduced.shape) >= 2 * LONGER_SIDE
+    assert min(reduced.shape[:2]) >= 2 * SHORTER_SIDE > 224
     assert np.abs(reduced.astype(int) - whole).mean() < 2
     one, other = measure(reduced, threshold), measure(whole, threshold)
     assert (one.valid, one.reason) == (other.valid, other.reason)
