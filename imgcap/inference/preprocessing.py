@@ -1,8 +1,8 @@
 """RGB pictures -> the encoder's input, with Pillow and numpy.
 
 Pillow's bilinear resize is the one that torchvision's antialiased resize of uint8 pictures was made after: triangle
-filters that widen with the reduction. Of 800 photographs no pixel differs by more than one grey level of 255 from the
-model's own image processor (`tests/inference/test_preprocessing.py` states the tolerance).
+filters that widen with the reduction. No pixel differs by more than one grey level of 255 from the model's own image
+processor (`tests/inference/test_preprocessing.py`).
 """
 
 import numpy as np

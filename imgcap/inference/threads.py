@@ -23,8 +23,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 def multiplies_int8(root: Path = Path("/")) -> bool:
     """Return whether the processor has an int8 dot product; False where that cannot be read.
 
-    Without one, ONNX Runtime's int8 products are summed in pairs in 16 bits, which can overflow: the grids of
-    photographs then have a cosine of .92 to those of float32, in place of .98.
+    Without one, ONNX Runtime's usual int8 products are summed in pairs in 16 bits, which overflows.
     """
     try:
         lines = (root / "proc/cpuinfo").read_text().splitlines()
