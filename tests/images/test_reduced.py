@@ -44,4 +44,4 @@ def test_a_large_jpeg_is_judged_as_if_it_were_decoded_whole(path, sigma, sides, 
     assert np.abs(reduced.astype(int) - whole).mean() < 2
     one, other = measure(reduced, threshold), measure(whole, threshold)
     assert (one.valid, one.reason) == (other.valid, other.reason)
-    assert one.variance == pytest.approx(other.variance, rel=0.03, abs=0.1)
+    assert one.variance == pytest.approx(other.variance, rel=0.1, abs=0.3)
