@@ -122,5 +122,5 @@ def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:
     ]
     scores = np.array([candidate.log_probability for candidate in written.candidates])
     # Halves of images, not of captions: alternatives of one image succeed and fail together.
-    halves = np.array(written.places) // EVERY % 2
-    return calibrate(scores, np.array(good), halves == 0)
+    _, image = np.unique(written.places, return_inverse=True)
+    return calibrate(scores, np.array(good), image % 2 == 0)
