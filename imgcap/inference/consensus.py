@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD, Gram, document_frequencies
@@ -99,7 +99,8 @@ def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]]
         "lengths": lengths,
         "counts": np.array([*kept.values()], np.uint16),
     }
-    save_file(tensors, folder / FILE, metadata={"documents": str(documents)})
+    # Not save_file, whose files only their owner may read.
+    (folder / FILE).write_bytes(save(tensors, metadata={"documents": str(documents)}))
 
 
 def load_scorer(folder: Path) -> CiderD | None:

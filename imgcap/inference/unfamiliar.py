@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from imgcap.errors import InputError
 
@@ -84,7 +84,8 @@ def save_bounds(folder: Path, bounds: Bounds) -> None:
         "mean": bounds.mean, "components": bounds.components.astype(np.float16), "variances": bounds.variances,
         "scalars": np.array([bounds.rest, bounds.threshold]),
     }  # fmt: skip
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
+    # Not save_file, whose files only their owner may read.
+    (folder / FILE).write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
 
 
 def load_bounds(folder: Path) -> Bounds | None:
