@@ -105,9 +105,9 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
             for place, found in zip(chosen, others, strict=True):
                 kind.add(row + place, found)
         row += len(grid)
-    others = np.concatenate(unseen)
+    pooled = np.concatenate(unseen)
     # Half of the validation images make the estimate better; the threshold is of the half that it has not seen.
-    save_bounds(folder, fit_bounds(np.concatenate([learned, others[::2]]), others[1::2]))
+    save_bounds(folder, fit_bounds(np.concatenate([learned, pooled[::2]]), pooled[1::2]))
     # A curve fitted on too few captions would be too uncertain to show anybody.
     enough = {name: kind for name, kind in written.items() if len(kind.candidates) >= MIN_IMAGES}
     curves = {name: _judge(kind, validation) for name, kind in enough.items()}
