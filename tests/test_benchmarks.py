@@ -12,7 +12,7 @@ from benchmarks import ablations
 from imgcap.errors import InputError
 from imgcap.settings import ROOT
 
-BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -9,7 +9,7 @@ if int(transformers.__version__.split(".")[0]) < 5:  # before the next import, w
         f"This captioner needs transformers 5 or newer, not {transformers.__version__}: pip install -U transformers"
     )
 
-from transformers import PreTrainedConfig  # noqa: E402
+from transformers import PreTrainedConfig
 
 DECODERS = ("attention", "merge")
 
@@ -19,6 +19,7 @@ class ImgcapConfig(PreTrainedConfig):
 
     encoder: name of a torchvision classification CNN, without its classifier ("resnet50", "vgg16", ...).
     decoder: "attention" (the LSTM looks at the grid at each word) or "merge" (LSTM and picture meet after the LSTM).
+    decoders: number of decoders of that kind; their probabilities of the next word are averaged.
     vocab_size: words in the tokenizer, its four special tokens among them.
     hidden_size: width of the word embedding, the LSTMs and the projected grid.
     num_attention_heads: heads of the soft attention; divides hidden_size. The merge decoder ignores it.
@@ -36,6 +37,7 @@ class ImgcapConfig(PreTrainedConfig):
 
     encoder: str = "resnet50"
     decoder: str = "attention"
+    decoders: int = 1
     vocab_size: int = 3000
     hidden_size: int = 512
     num_attention_heads: int = 8
@@ -59,6 +61,8 @@ class ImgcapConfig(PreTrainedConfig):
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
                 f"({self.num_attention_heads})."
             )
+        if self.decoders < 1:
+            raise ValueError(f"decoders must be at least 1, not {self.decoders}.")
         if self.image_size <= 0 or self.image_size % 32:
             raise ValueError(f"image_size must be a positive multiple of 32, not {self.image_size}.")
         if not 0 <= self.dropout < 1:

@@ -9,10 +9,15 @@ Two decoders can follow it:
 - `merge`: the LSTM reads words only, and meets the picture in a dense layer before the softmax (Tanti et al., 2017,
   arXiv:1708.02043).
 
+Where `config.decoders` is above 1, there are so many decoders of one kind, and their probabilities of the next word are
+averaged. They share the encoder, the projection of its grid, the word embedding and the softmax layer, which a
+checkpoint stores once.
+
 Shapes below: B pictures, N = n * B captions (n captions of a picture are neighbours and share one encoder pass),
 T words, P grid cells, C encoder channels, D = config.hidden_size, V = config.vocab_size.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -33,17 +38,50 @@ def shift_right(labels: Tensor, start: int, pad: int) -> Tensor:
 
 
 class DecoderState:
-    """The decoder's state between words; transformers passes it around as `past_key_values`.
+    """One decoder's state between words.
 
-    hidden: list of (N, D) tensors, the LSTMs' h and c.
+    hidden: list of (N, D) tensors, the LSTMs' h and c; fewer rows once `keep` has been called.
     memory: tuple of tensors computed once from the picture, B or N rows.
+    rows: (R,) int64, which of the N captions the rows of `hidden` belong to; None while they are all there.
     """
-
-    is_compileable = False
 
     def __init__(self, hidden: list[Tensor], memory: tuple[Tensor, ...]) -> None:
         self.hidden = hidden
         self.memory = memory
+        self.rows: Tensor | None = None
+
+    def reorder(self, beam_idx: Tensor) -> None:
+        """Reorder the state after the beams that survived; beam_idx is (N,) int64."""
+        # The beams of a picture share its memory, so only the parts that depend on the words are reordered.
+        self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
+
+    def keep(self, going: Tensor) -> None:
+        """Drop the captions that have ended; going is (K,) int64, the rows of `hidden` that are kept."""
+        self.reorder(going)
+        self.rows = going if self.rows is None else self.rows[going]
+
+    def of_rows(self, memory: Tensor) -> Tensor:
+        """Return the rows (R, ...) of `memory` (N, ...) for the captions that are kept."""
+        return memory if self.rows is None else memory[self.rows]
+
+    def spread(self, values: Tensor, captions: int) -> Tensor:
+        """Return (N, D) with the rows of `values` (R, D) in their places among all N captions, and zeros elsewhere."""
+        if self.rows is None:
+            return values
+        return values.new_zeros(captions, values.size(-1)).index_copy(0, self.rows, values)
+
+
+class DecoderStates:
+    """The states of all the model's decoders; transformers passes it around as `past_key_values`.
+
+    each: one state a decoder.
+    length: words read so far.
+    """
+
+    is_compileable = False
+
+    def __init__(self, each: list[DecoderState]) -> None:
+        self.each = each
         self.length = 0
 
     def get_seq_length(self, *_: Any) -> int:
@@ -51,9 +89,14 @@ class DecoderState:
         return self.length
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Reorder the state after the beams that survived; beam_idx is (N,) int64."""
-        # The beams of a picture share its memory, so only the parts that depend on the words are reordered.
-        self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
+        """Reorder the states after the beams that survived; beam_idx is (N,) int64."""
+        for state in self.each:
+            state.reorder(beam_idx)
+
+    def keep(self, going: Tensor) -> None:
+        """Drop the captions that have ended; going is (K,) int64, the rows kept of those read last."""
+        for state in self.each:
+            state.keep(going)
 
 
 class Encoder(nn.Module):
@@ -77,11 +120,34 @@ class Encoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:
         """(B, 3, S, S) normalised pixels -> last_hidden_state (B, P, C) in the dtype of `pixel_values`."""
+        return self.finish(pixel_values)
+
+    def stages(self, last: int) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return the trunk without its `last` last stages, and those; a stage is a part with weights, as `layer4`.
+
+        Raises ValueError where the trunk has fewer stages.
+        """
+        weighty = [i for i, part in enumerate(self.trunk) if next(part.parameters(), None) is not None]
+        if not 0 <= last <= len(weighty):
+            raise ValueError(f"the encoder has {len(weighty)} stages, so {last} of them cannot be told apart.")
+        cut = weighty[-last] if last else len(self.trunk)
+        return self.trunk[:cut], self.trunk[cut:]
+
+    def begin(self, pixel_values: Tensor, last: int) -> Tensor:
+        """Return the feature map (B, c, h, w) that the `last` last stages read; `finish` takes it."""
+        return self._run(self.stages(last)[0], pixel_values)
+
+    def finish(self, features: Tensor, last: int | None = None) -> BaseModelOutput:
+        """Return the grid computed from the result of `begin` by the `last` last stages, or of pixels if it is None."""
+        grid = self._run(self.trunk if last is None else self.stages(last)[1], features)
+        return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2))
+
+    def _run(self, part: nn.Sequential, features: Tensor) -> Tensor:
         # The trunk may run in bfloat16 while the decoder stays in float32.
         dtype = next(self.trunk.parameters()).dtype
         # Convolutions on CPUs are faster in this memory format.
-        grid = self.trunk(pixel_values.to(dtype, memory_format=torch.channels_last))
-        return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2).to(pixel_values.dtype))
+        result: Tensor = part(features.to(dtype, memory_format=torch.channels_last))
+        return result.to(features.dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set the mode; batch normalisation keeps its ImageNet statistics; batches are too small to estimate them."""
@@ -126,11 +192,12 @@ class AttentionDecoder(nn.Module):
         """Return features for the softmax (N, D) for embedded words (N, D), and advance `state` by one word."""
         keys, values, mean = state.memory
         h1, c1, h2, c2 = state.hidden
-        h1, c1 = self.attention_lstm(torch.cat((word, mean, h2), -1), (h1, c1))
+        h1, c1 = self.attention_lstm(torch.cat((word, state.of_rows(mean), h2), -1), (h1, c1))
         # (N, D) -> (B, heads, n, D / heads): the n captions of a picture are n queries to the same keys.
-        query = self.query(h1).view(len(keys), -1, self.heads, keys.size(-1)).transpose(1, 2)
+        query = state.spread(self.query(h1), len(mean))
+        query = query.view(len(keys), -1, self.heads, keys.size(-1)).transpose(1, 2)
         context = scaled_dot_product_attention(query, keys, values)
-        context = context.transpose(1, 2).reshape(h1.shape) * torch.sigmoid(self.gate(h1))
+        context = state.of_rows(context.transpose(1, 2).reshape(mean.shape)) * torch.sigmoid(self.gate(h1))
         h2, c2 = self.language_lstm(torch.cat((context, h1), -1), (h2, c2))
         state.hidden = [h1, c1, h2, c2]
         # Xu et al., equation 7: the previous word, the hidden state and the context are added.
@@ -160,7 +227,7 @@ class MergeDecoder(nn.Module):
         """Return features for the softmax (N, D) for embedded words (N, D), and advance `state` by one word."""
         h, c = self.lstm(word, tuple(state.hidden))
         state.hidden = [h, c]
-        merged = torch.cat((self.dropout(h), *state.memory), -1)
+        merged = torch.cat((self.dropout(h), state.of_rows(state.memory[0])), -1)
         features: Tensor = self.dropout(relu(self.merge(merged)))
         return features
 
@@ -174,13 +241,18 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
     input_modalities = ("image", "text")
     accepts_loss_kwargs = False
     _is_stateful = True
-    _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012 - transformers' own form
 
     def __init__(self, config: ImgcapConfig) -> None:
         super().__init__(config)
+        self._tied_weights_keys = {"lm_head.weight": "embedding.weight"} | {
+            f"more_decoders.{i}.project.{name}": f"decoder.project.{name}"
+            for i in range(config.decoders - 1)
+            for name in ("weight", "bias")
+        }
         self.encoder = Encoder(config.encoder)
         decoder = AttentionDecoder if config.decoder == "attention" else MergeDecoder
         self.decoder = decoder(config, self.encoder.channels)
+        self.more_decoders = nn.ModuleList(decoder(config, self.encoder.channels) for _ in range(config.decoders - 1))
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.embedding_dropout = nn.Dropout(config.dropout)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
@@ -193,6 +265,32 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
     def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
         """Return the part that `generate` runs once a picture."""
         return self.encoder
+
+    @property
+    def decoders(self) -> list[AttentionDecoder | MergeDecoder]:
+        """Return all decoders; there are several where their probabilities are averaged."""
+        return [self.decoder, *self.more_decoders]
+
+    def start(self, grid: Tensor, captions: int) -> DecoderStates:
+        """Return the states before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        return DecoderStates([decoder.start(grid, captions) for decoder in self.decoders])
+
+    def read(self, words: Tensor, states: DecoderStates) -> Tensor:
+        """Return logits (N, T, V) of the words after the ids `words` (N, T), and advance `states` by T words.
+
+        With several decoders they are the logarithm of the mean probability, and their softmax is that mean.
+        """
+        embedded = self.embedding_dropout(self.embedding(words)).unbind(1)
+        states.length += len(embedded)
+        logits = [
+            self.lm_head(torch.stack([decoder.step(word, state) for word in embedded], 1))
+            for decoder, state in zip(self.decoders, states.each, strict=True)
+        ]
+        mean: Tensor = logits[0]
+        if len(logits) > 1:
+            logarithms = torch.stack([one.float().log_softmax(-1) for one in logits])
+            mean = logarithms.logsumexp(0) - math.log(len(logits))
+        return mean
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embedding."""
@@ -230,7 +328,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         decoder_input_ids: Tensor | None = None,
         labels: Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple[Tensor, ...] | None = None,
-        past_key_values: DecoderState | None = None,
+        past_key_values: DecoderStates | None = None,
         use_cache: bool | None = None,
         **_: Any,
     ) -> Seq2SeqLMOutput:
@@ -257,11 +355,8 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
             captions, rest = divmod(len(decoder_input_ids), len(grid))
             if rest or not captions:
                 raise ValueError(f"{len(decoder_input_ids)} captions cannot be shared among {len(grid)} pictures.")
-            past_key_values = self.decoder.start(grid, captions)
-        words = self.embedding_dropout(self.embedding(decoder_input_ids))
-        features = torch.stack([self.decoder.step(word, past_key_values) for word in words.unbind(1)], 1)
-        past_key_values.length += words.size(1)
-        logits = self.lm_head(features)
+            past_key_values = self.start(grid, captions)
+        logits = self.read(decoder_input_ids, past_key_values)
         loss = None
         if labels is not None:
             loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten())

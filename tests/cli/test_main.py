@@ -31,6 +31,7 @@ def test_one_json_object_a_line_and_a_bad_input_does_not_stop_the_rest(imgcap, t
     sharp, text, blurred, link = (json.loads(line) for line in done.stdout.splitlines())
     assert list(sharp) == [
         "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence", "alternatives", "error",
+        "warning",
     ]  # fmt: skip
     assert sharp["valid"] is True
     assert sharp["caption"]
@@ -56,7 +57,7 @@ def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_fold
     monkeypatch.setenv("PATH", "")  # no Java
     report = tmp_path / "report.html"
     done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--limit", "2", "--report", report)
-    assert "2 pictures" in done.stdout
+    assert "2 images" in done.stdout
     assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "CIDEr" in done.stdout
 

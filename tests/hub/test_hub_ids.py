@@ -37,10 +37,10 @@ def test_data_set_and_captioner_load_by_their_ids(tiny_captioner, caption_folder
     assert not any(name.endswith(".py") for name in fetched)  # the app builds its own classes
 
 
-def test_an_id_that_the_hub_does_not_know_is_said(tiny_captioner, tmp_path):
+def test_an_id_that_the_hub_does_not_know_is_said(tiny_captioner, caption_folder, tmp_path):
     with hub() as (endpoint, _):
         data = run(endpoint, tmp_path, "-m", "imgcap", "evaluate", "--model", tiny_captioner, "--data", "me/none")
-        model = run(endpoint, tmp_path, "-m", "imgcap", "evaluate", "--model", "me/none", "--data", "me/none")
+        model = run(endpoint, tmp_path, "-m", "imgcap", "evaluate", "--model", "me/none", "--data", caption_folder)
     assert (data.returncode, model.returncode) == (2, 2)
     assert "No data set at 'me/none'" in data.stderr
     assert "No captioner can be loaded from 'me/none'" in model.stderr

@@ -201,7 +201,7 @@ def test_shrinking_changes_no_verdict_on_sharpness(factor):
     whole = np.asarray(photo)
     decoded = images.decode(encode(photo, "PNG", compress_level=1))
     assert decoded.shape[0] == whole.shape[0] // max(1, factor)
-    assert measure(decoded, 59).variance == pytest.approx(measure(whole, 59).variance, rel=0.01)
+    assert measure(decoded, 59).variance == pytest.approx(measure(whole, 59).variance, rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,7 @@ import torchvision_ops
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
+sys.modules["imgcap"] = None  # installed or not, it cannot be imported here
 try:
     import imgcap
 except ImportError:
