@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ class Captioner:
         length: Length,
         alternatives: int = NUM_ALTERNATIVES,
         user: Hashable = None,
-    ) -> Iterator[Reading]:
+    ) -> Generator[Reading, None, None]:
         """Yield what `complete` returns, first with the caption alone as soon as it is written.
 
         Closing the iterator takes a picture that still waits out of the queue. Arguments and errors as of `complete`.

@@ -133,9 +133,25 @@ class HistoryEntry(Base):
     valid: Mapped[bool]
     reason: Mapped[str | None] = mapped_column(String(32))
     caption: Mapped[str | None] = mapped_column(Text)
+    """As the model wrote it."""
     confidence: Mapped[float | None]
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     """A small JPEG without metadata."""
+    edited_caption: Mapped[str | None] = mapped_column(Text)
+    """As the user wrote it; None if it is not edited."""
+    warning: Mapped[str | None] = mapped_column(String(32))
+    """As in `imgcap.reading.Reading`."""
+    model: Mapped[str | None] = mapped_column(Text)
+    """Name of the model that was asked for the caption."""
+    length: Mapped[str | None] = mapped_column(String(16))
+    """Of the caption."""
+    digest: Mapped[str | None] = mapped_column(String(64))
+    """What `imgcap.accounts.history.digest_picture` returned."""
+
+    @property
+    def shown_caption(self) -> str | None:
+        """The user's own caption, or else the model's."""
+        return self.caption if self.edited_caption is None else self.edited_caption
 
 
 class DatabaseUnavailable(InputError):  # noqa: N818  what the database is, as HTTP's 503 words it

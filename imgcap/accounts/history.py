@@ -1,9 +1,12 @@
-"""Keep, search, export and delete each user's readings."""
+"""Keep, edit, search, export and delete each user's readings."""
 
 import csv
+import hashlib
 import io
+import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeVarTuple
 
 import numpy as np
@@ -12,19 +15,52 @@ from PIL import Image
 from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import Database, HistoryEntry
+from imgcap.accounts.database import Database, HistoryEntry, utc_now
 from imgcap.accounts.users import check_exists
 from imgcap.errors import InputError
-from imgcap.reading import Reading
+from imgcap.reading import Length, Reading
 from imgcap.settings import Settings
 
 R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
-THUMBNAIL_SIDE = 256
+THUMBNAIL_SIDE = 512
+"""Sharp on screens of two pixels to a point, where the history shows it at half this size."""
+MAX_CAPTION = 500
+"""Characters of a caption that a user writes."""
 MAX_ID = 2**31 - 1
 """Largest id in PostgreSQL; SQLite's driver raises at integers of more than 64 bits."""
 NO_SUCH_READING = "Your history has no such reading; it may have been deleted."
-CSV_COLUMNS = ("id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence")
+COLUMNS = (
+    "id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence",
+    "edited_caption", "warning", "model", "length",
+)  # fmt: skip
+"""Of an export. New ones are only appended."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a reading comes from.
+
+    source: whether the picture was uploaded or came from a link.
+    digest: what `digest_picture` returned; None if the picture is not to be known again.
+    model: name of the model that was asked for a caption, if one was.
+    length: of the caption that was asked for.
+    """
+
+    source: Source = "picture"
+    digest: str | None = None
+    model: str | None = None
+    length: Length | None = None
+
+
+UPLOADED = Origin()
+
+
+def digest_picture(image: NDArray[np.uint8]) -> str:
+    """Return the SHA-256, in hexadecimal, of a decoded picture (H, W, 3) uint8: equal for equal pixels."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def make_thumbnail(image: NDArray[np.uint8], side: int = THUMBNAIL_SIDE) -> bytes:
@@ -46,14 +82,18 @@ class History:
         self._database = database
         self._limit = settings.history_limit
 
-    def add(self, user_id: int, reading: Reading, thumbnail: bytes, source: Source = "picture") -> int:
+    def add(self, user_id: int, reading: Reading, thumbnail: bytes, origin: Origin = UPLOADED) -> int:
         """Store a reading and return its id; above `settings.history_limit` readings the user's oldest is deleted.
+
+        The same photo twice in a row is kept once: where the user's newest reading is of the same pixels (`digest`) and
+        was asked for with the same model and length, the new reading takes its place. It keeps its id, and the user's
+        own caption if there is one.
 
         Args:
             user_id: of the account.
             reading: a Reading without an error. Its `source` is not kept, since it may hold a link or a file name.
             thumbnail: what `make_thumbnail` returned.
-            source: whether the picture was uploaded or came from a link.
+            origin: where the reading comes from.
 
         Raises:
             InputError: there is no such account.
@@ -63,24 +103,45 @@ class History:
             raise ValueError("only a reading with a measurement belongs in the history")
         with self._database.session() as session:
             check_exists(session, user_id)
-            entry = HistoryEntry(
-                user_id=user_id,
-                source=source,
-                variance=reading.blur_variance,
-                threshold=reading.threshold,
-                valid=reading.valid,
-                reason=reading.reason,
-                caption=reading.caption,
-                confidence=reading.confidence,
-                thumbnail=thumbnail,
-            )
+            entry = _find_same(session, user_id, origin) or HistoryEntry(user_id=user_id)
+            entry.created_at = utc_now()
+            entry.source, entry.digest = origin.source, origin.digest
+            entry.model, entry.length = origin.model, origin.length
+            entry.variance, entry.threshold = reading.blur_variance, reading.threshold
+            entry.valid, entry.reason, entry.warning = reading.valid, reading.reason, reading.warning
+            entry.caption, entry.confidence = reading.caption, reading.confidence
+            entry.thumbnail = thumbnail
             session.add(entry)
             session.flush()
             self._make_room(session, user_id)
             return entry.id
 
+    def get(self, user_id: int, entry_id: int) -> HistoryEntry:
+        """Return one of the user's readings.
+
+        Raises:
+            InputError: the user has no reading of that id, even if another user has.
+        """
+        with self._database.session(read_only=True) as session:
+            return _get_own(session, user_id, entry_id)
+
+    def edit(self, user_id: int, entry_id: int, caption: str | None) -> HistoryEntry:
+        """Set the user's own caption beside the model's, or with None restore the model's; return the reading.
+
+        Line breaks and other white space become single spaces. What the model wrote is not an edit.
+
+        Raises:
+            InputError: the caption is empty, longer than `MAX_CAPTION` or no readable text, or the user has no reading
+                of that id, even if another user has.
+        """
+        text = None if caption is None else check_caption(caption)
+        with self._database.session() as session:
+            entry = _get_own(session, user_id, entry_id)
+            entry.edited_caption = None if text == entry.caption else text
+            return entry
+
     def search(self, user_id: int, text: str = "", limit: int = 20, offset: int = 0) -> Sequence[HistoryEntry]:
-        """Return the user's readings, newest first, whose caption or reason contains every word of `text`."""
+        """Return the user's readings, newest first, in whose captions or reason is every word of `text`."""
         with self._database.session(read_only=True) as session:
             found = select(HistoryEntry).where(_matches(user_id, text))
             return session.scalars(_newest_first(found).limit(limit).offset(offset)).all()
@@ -129,6 +190,11 @@ class History:
         with self._database.session(read_only=True) as session:
             return history_csv(session, user_id)
 
+    def to_json(self, user_id: int) -> str:
+        """Return the user's readings, newest first, as a JSON list of objects with the same fields as the CSV."""
+        with self._database.session(read_only=True) as session:
+            return json.dumps(list(_rows(session, user_id)), ensure_ascii=False, indent=1)
+
     def _make_room(self, session: Session, user_id: int) -> None:
         kept = (
             _newest_first(select(HistoryEntry.id).where(HistoryEntry.user_id == user_id))
@@ -140,25 +206,40 @@ class History:
             session.execute(delete(HistoryEntry).where(HistoryEntry.user_id == user_id, HistoryEntry.id < oldest_kept))
 
 
+def check_caption(text: str) -> str:
+    """Return a caption that a person wrote, on one line.
+
+    Raises:
+        InputError: it is empty, longer than `MAX_CAPTION`, or no readable text.
+    """
+    line = " ".join(text.split())
+    if not line:
+        raise InputError("The caption is empty: write one, or restore the model's own.")
+    if len(line) > MAX_CAPTION:
+        raise InputError(f"The caption has {len(line)} characters: shorten it to {MAX_CAPTION}.")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in line):
+        raise InputError("The caption holds a control character or half of one: type it again.")
+    return line
+
+
 def history_csv(session: Session, user_id: int) -> str:
     """Return the CSV of `History.to_csv`, within a transaction."""
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(CSV_COLUMNS)
-    for e in session.scalars(_newest_first(select(HistoryEntry).where(HistoryEntry.user_id == user_id))):
-        row = (
-            e.id,
-            e.created_at.isoformat(),
-            e.source,
-            e.valid,
-            e.reason,
-            e.variance,
-            e.threshold,
-            e.caption,
-            e.confidence,
-        )
-        writer.writerow(map(csv_cell, row))
+    writer.writerow(COLUMNS)
+    for row in _rows(session, user_id):
+        writer.writerow(map(csv_cell, row.values()))
     return table.getvalue()
+
+
+def _rows(session: Session, user_id: int) -> Iterator[dict[str, object]]:
+    """Yield the values of `COLUMNS` for each of the user's readings, newest first."""
+    for e in session.scalars(_newest_first(select(HistoryEntry).where(HistoryEntry.user_id == user_id))):
+        values = (
+            e.id, e.created_at.isoformat(), e.source, e.valid, e.reason, e.variance, e.threshold, e.caption,
+            e.confidence, e.edited_caption, e.warning, e.model, e.length,
+        )  # fmt: skip
+        yield dict(zip(COLUMNS, values, strict=True))
 
 
 def csv_cell(cell: object) -> object:
@@ -171,6 +252,22 @@ def csv_cell(cell: object) -> object:
 
 def _newest_first(query: Select[*R]) -> Select[*R]:
     return query.order_by(HistoryEntry.id.desc())
+
+
+def _find_same(session: Session, user_id: int, origin: Origin) -> HistoryEntry | None:
+    """Return the user's newest reading if it is of the same picture, asked for in the same way."""
+    newest = session.scalar(_newest_first(select(HistoryEntry).where(HistoryEntry.user_id == user_id)).limit(1))
+    if newest is None or origin.digest is None:
+        return None
+    asked = (newest.digest, newest.model, newest.length)
+    return newest if asked == (origin.digest, origin.model, origin.length) else None
+
+
+def _get_own(session: Session, user_id: int, entry_id: int) -> HistoryEntry:
+    entry = session.scalar(select(HistoryEntry).where(_is_own(user_id, entry_id)))
+    if entry is None:
+        raise InputError(NO_SUCH_READING)
+    return entry
 
 
 def _is_own(user_id: int, entry_id: int) -> ColumnElement[bool]:
@@ -186,6 +283,7 @@ def _matches(user_id: int, text: str) -> ColumnElement[bool]:
         *(
             or_(
                 HistoryEntry.caption.icontains(word, autoescape=True),
+                HistoryEntry.edited_caption.icontains(word, autoescape=True),
                 HistoryEntry.reason.icontains(word, autoescape=True),
             )
             for word in words

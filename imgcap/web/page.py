@@ -119,8 +119,8 @@ class Handlers:
             reading = self._work.measure(picture)
             yield render_reading(reading, step="writing" if reading.valid else "done"), gr.update(visible=True), ""
             for written in self._work.describe(picture, reading, length, caller):
-                reading = written
-                yield render_reading(written, written.error or ""), gr.update(visible=True), ""
+                reading = written.reading
+                yield render_reading(reading, reading.error or ""), gr.update(visible=True), ""
         except Exception as error:  # noqa: BLE001  a page answers in any case
             yield render_reading(reading, explain(error)), gr.update(visible=reading is not None), ""
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.accounts.database import DatabaseUnavailable
-from imgcap.accounts.history import History, make_thumbnail
+from imgcap.accounts.history import History, Origin, digest_picture, make_thumbnail
 from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES, Captioner
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
-from imgcap.reading import Reading, check_length
+from imgcap.reading import Length, Reading, check_length
 from imgcap.web.uploads import Source, Uploads
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,17 @@ class Picture:
     pixels: NDArray[np.uint8]
     name: str
     source: Source
+
+
+@dataclass(frozen=True)
+class Described:
+    """A step of `Work.describe`: what is known of a picture so far.
+
+    `entry` is the id of the reading in the caller's history, once it is kept there.
+    """
+
+    reading: Reading
+    entry: int | None = None
 
 
 class Work:
@@ -97,7 +108,7 @@ class Work:
             check_length(length)
             picture = self._open(image, url, caller)
             reading = self.measure(picture)
-            return list(self.describe(picture, reading, length, caller, alternatives))[-1]
+            return list(self.describe(picture, reading, length, caller, alternatives))[-1].reading
         except Exception as error:  # noqa: BLE001  an API answers in any case
             return self._failed(error, reading, image, url)
 
@@ -114,11 +125,11 @@ class Work:
 
     def describe(
         self, picture: Picture, reading: Reading, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
-    ) -> Iterator[Reading]:
+    ) -> Iterator[Described]:
         """Yield the Reading that `measure` gave, with its caption if it is valid, then again with its alternatives.
 
-        Counted, and kept in the history once it is whole. Closing the iterator takes a picture that waits out of the
-        captioner's queue.
+        Counted, and kept in the history once it is whole: the last step says where. Closing the iterator takes a
+        picture that waits out of the captioner's queue.
 
         Raises:
             Throttled: the caller has used up the captions allowed.
@@ -129,16 +140,29 @@ class Work:
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             self._load_model()
-            for latest in self._captioner.complete_in_steps(
+            steps = self._captioner.complete_in_steps(
                 reading, picture.pixels, wanted, alternatives, user=caller.user_id
-            ):
-                yield latest
-        else:
-            yield latest
+            )
+            with contextlib.closing(steps):
+                for latest in steps:
+                    yield Described(latest)
+        yield self._keep(picture, latest, wanted, caller)
+
+    def _keep(self, picture: Picture, reading: Reading, length: Length, caller: Caller) -> Described:
+        """Put a whole reading into the caller's history; what was computed is shown even if it cannot be kept."""
+        origin = Origin(picture.source, digest_picture(picture.pixels))
+        if reading.valid:
+            origin = replace(origin, model=self.model_name, length=length)
         try:
-            self._history.add(caller.user_id, latest, make_thumbnail(picture.pixels), picture.source)
-        except DatabaseUnavailable as error:  # what was computed is shown all the same
-            yield replace(latest, error=f"This reading is not in your history. {error}")
+            thumbnail = make_thumbnail(picture.pixels)
+            return Described(reading, self._history.add(caller.user_id, reading, thumbnail, origin))
+        except DatabaseUnavailable as error:
+            return Described(replace(reading, error=f"This reading is not in your history. {error}"))
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the history: the last part of its folder or Hub id."""
+        return Path(self._captioner.settings.model).name
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
         """Return a picture (h, w, 3) RGB that shows where `picture` is sharp; `blur.MAP_LEGEND` explains it."""

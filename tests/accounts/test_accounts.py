@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import HistoryEntry, User, UserSession, open_database
-from imgcap.accounts.history import History, make_thumbnail
+from imgcap.accounts.history import History, Origin, make_thumbnail
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.users import get_user
 from imgcap.errors import InputError
@@ -284,7 +284,7 @@ def test_an_export_holds_all_that_is_the_users_and_no_secret(accounts, database,
         accounts.register(name, PASSWORD)
     sessions["the-token"] = "ann"
     jpeg = make_thumbnail(np.full((300, 400, 3), 200, np.uint8))
-    entry = history.add(accounts.get("ann").id, READING, jpeg, "link")
+    entry = history.add(accounts.get("ann").id, READING, jpeg, Origin("link"))
     history.add(accounts.get("ben").id, READING, b"ben's")
 
     with zipfile.ZipFile(io.BytesIO(accounts.export(accounts.get("Ann")))) as archive:
@@ -315,7 +315,7 @@ def test_logs_hold_no_password_link_caption_or_token(accounts, database, db_sett
             refused()
     accounts.verify("ann", "wrong guess")
     sessions["token-a"] = "ann"
-    entry = history.add(accounts.get("ann").id, READING, b"thumbnail-bytes", "link")
+    entry = history.add(accounts.get("ann").id, READING, b"thumbnail-bytes", Origin("link"))
     history.search(accounts.get("ann").id, "searched words")
     history.to_csv(accounts.get("ann").id)
     accounts.export(accounts.get("ann"))

@@ -44,6 +44,27 @@ def test_migrations_go_back_to_nothing(database):
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
 
 
+def test_readings_of_the_first_version_come_through_the_migrations(db_settings):
+    old = open_database(db_settings)
+    with old.session() as session:
+        command.downgrade(migration_config(session.connection()), "0001")
+        session.execute(text("INSERT INTO users VALUES (1, 'ann', 'x', '2026-01-01 00:00:00')"))
+        session.execute(
+            text(
+                "INSERT INTO history (user_id, created_at, source, variance, threshold, valid, caption, thumbnail) "
+                "VALUES (1, '2026-01-01 00:00:00', 'link', 9, 5, :valid, 'A dog.', :jpeg)"
+            ),
+            {"valid": True, "jpeg": b"jpeg"},
+        )
+    old.close()
+    new = open_database(db_settings)
+    history = History(new, db_settings)
+    (entry,) = history.search(1, "dog")
+    assert (entry.caption, entry.edited_caption, entry.warning, entry.digest) == ("A dog.", None, None, None)
+    assert history.edit(1, entry.id, "Rex.").shown_caption == "Rex."
+    new.close()
+
+
 def test_opening_again_keeps_what_is_there(database, db_settings):
     with database.session() as session:
         session.add(User(name="ann", password_hash="x"))

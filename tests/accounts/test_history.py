@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -17,13 +18,14 @@ from PIL import Image
 from sqlalchemy import select, text
 
 from imgcap.accounts.database import HistoryEntry, open_database
-from imgcap.accounts.history import CSV_COLUMNS, History, csv_cell, make_thumbnail
+from imgcap.accounts.history import COLUMNS, MAX_CAPTION, History, Origin, csv_cell, digest_picture, make_thumbnail
 from imgcap.errors import InputError
 from imgcap.reading import Reading
 from imgcap.settings import Settings
 
 PASSWORD = "four blue ducks sing"
 ANN, BEN = 1, 2
+LINK = Origin("link")
 BLURRED = Reading("photo.jpg", False, "blurred", 12.25, 100.0)
 
 
@@ -43,7 +45,7 @@ def captions(entries):
 
 def test_a_reading_comes_back_as_it_was(history):
     before = datetime.now(UTC)
-    kept = history.add(ANN, sharp("A dog runs."), b"jpeg", "link")
+    kept = history.add(ANN, sharp("A dog runs."), b"jpeg", LINK)
     (entry,) = history.search(ANN)
     assert entry.id == kept
     assert before <= entry.created_at <= datetime.now(UTC)
@@ -67,7 +69,7 @@ def test_a_reading_with_an_error_is_no_history(history):
 
 
 def test_links_and_file_names_are_not_kept(history, database):
-    history.add(ANN, sharp("A dog runs."), b"jpeg", "link")
+    history.add(ANN, sharp("A dog runs."), b"jpeg", LINK)
     history.add(ANN, BLURRED, b"jpeg")
     with database.session(read_only=True) as session:
         stored = str(session.execute(text("SELECT * FROM history")).all())
@@ -111,9 +113,10 @@ def test_one_users_readings_are_nothing_to_another(history):
     assert captions(history.search(BEN, "dog")) == ["Ben's dog."]
     assert history.count(BEN) == 1
     assert "Ann" not in history.to_csv(BEN)
-    for theft in (history.get_thumbnail, history.delete):
+    for theft in (history.get_thumbnail, history.delete, history.get, lambda *own: history.edit(*own, "Mine.")):
         with pytest.raises(InputError, match="no such reading"):
             theft(BEN, anns)
+    assert history.get(ANN, anns).edited_caption is None
     assert history.delete_all(BEN) == 1
     assert history.get_thumbnail(ANN, anns) == b"ann's jpeg"
     with pytest.raises(InputError, match="no such reading"):
@@ -122,7 +125,7 @@ def test_one_users_readings_are_nothing_to_another(history):
 
 @pytest.mark.parametrize("entry", [0, -1, 10**6, 2**31, 2**63, 2**64, -(2**70)])
 def test_an_id_of_nothing_is_refused_in_a_sentence(history, entry):
-    for ask in (history.get_thumbnail, history.delete):
+    for ask in (history.get_thumbnail, history.delete, history.get, lambda *own: history.edit(*own, "Mine.")):
         with pytest.raises(InputError, match="no such reading"):
             ask(ANN, entry)
 
@@ -134,6 +137,90 @@ def test_readings_are_deleted_one_by_one_or_all(history):
     assert history.delete_all(ANN) == 2
     assert history.count(ANN) == 0
     assert history.delete_all(ANN) == 0
+
+
+def test_a_persons_own_caption_is_kept_beside_the_models_which_can_be_restored(history):
+    kept = history.add(ANN, sharp("A dog runs."), b"jpeg")
+    assert history.edit(ANN, kept, "  Rex \n\t chases a ball. ").edited_caption == "Rex chases a ball."
+    entry = history.get(ANN, kept)
+    assert (entry.caption, entry.edited_caption, entry.shown_caption) == (
+        "A dog runs.", "Rex chases a ball.", "Rex chases a ball."
+    )  # fmt: skip
+    for words in ("rex", "dog", "rex dog"):  # both are searched
+        assert [found.id for found in history.search(ANN, words)] == [kept]
+    (row,) = csv.DictReader(io.StringIO(history.to_csv(ANN), newline=""))
+    assert (row["caption"], row["edited_caption"]) == ("A dog runs.", "Rex chases a ball.")
+    assert history.edit(ANN, kept, None).shown_caption == "A dog runs."
+    assert history.get(ANN, kept).edited_caption is None
+    assert history.edit(ANN, kept, "A dog runs.").edited_caption is None, "what the model wrote is no edit"
+    blurred = history.add(ANN, BLURRED, b"jpeg")  # its owner knows what it shows
+    assert history.edit(ANN, blurred, "Our clock, shaken.").shown_caption == "Our clock, shaken."
+    assert history.edit(ANN, blurred, None).shown_caption is None
+
+
+@pytest.mark.parametrize(
+    ("caption", "sentence"),
+    [
+        ("", "empty"),
+        (" \n ", "empty"),
+        ("x" * (MAX_CAPTION + 1), f"has {MAX_CAPTION + 1} characters"),
+        ("a\0b", "control character"),
+        ("a\x1bb", "control character"),
+        ("a\ud800", "control character"),
+    ],
+)
+def test_no_other_text_is_taken_for_a_caption(history, caption, sentence):
+    kept = history.add(ANN, sharp("A dog runs."), b"jpeg")
+    with pytest.raises(InputError, match=sentence):
+        history.edit(ANN, kept, caption)
+    assert history.get(ANN, kept).edited_caption is None
+    assert history.edit(ANN, kept, "é🙂" * (MAX_CAPTION // 2)).edited_caption
+
+
+def test_the_same_photo_twice_in_a_row_is_kept_once(history):
+    cat, dog = (digest_picture(np.full((4, 4, 3), value, np.uint8)) for value in (7, 8))
+    asked = Origin("picture", cat, "attention", "normal")
+    first = history.add(ANN, sharp("A cat."), b"old", asked)
+    history.edit(ANN, first, "Tom.")
+    before = history.get(ANN, first).created_at
+    again = history.add(ANN, sharp("A grey cat."), b"new", Origin("link", cat, "attention", "normal"))
+    assert again == first
+    (entry,) = history.search(ANN)
+    assert (entry.caption, entry.edited_caption, entry.source) == ("A grey cat.", "Tom.", "link")
+    assert entry.created_at > before
+    assert history.get_thumbnail(ANN, first) == b"new"
+    others = [
+        (ANN, Origin("picture", cat, "attention", "long")),
+        (ANN, Origin("picture", cat, "merge", "long")),
+        (ANN, Origin("picture", dog, "merge", "long")),
+        (ANN, Origin("picture", cat, "merge", "long")),  # not in a row
+        (BEN, Origin("picture", cat, "merge", "long")),  # not of the same person
+        (ANN, Origin()),
+        (ANN, Origin()),  # nothing says that it is the same photo
+    ]
+    kept = [history.add(user, sharp("A cat."), b"jpeg", origin) for user, origin in others]
+    assert len({first, *kept}) == 1 + len(others)
+
+
+def test_pictures_of_the_same_bytes_and_another_shape_are_not_the_same():
+    pixels = np.arange(48, dtype=np.uint8)
+    wide, high = pixels.reshape(2, 8, 3), pixels.reshape(8, 2, 3)
+    assert digest_picture(wide) == digest_picture(wide[::-1][::-1]) == digest_picture(wide.copy())
+    assert len({digest_picture(wide), digest_picture(high), digest_picture(wide[::-1])}) == 3
+
+
+def test_json_says_the_same_as_csv(history):
+    unfamiliar = Reading(None, True, None, 250.5, 100.0, "Ein Hund läuft.", 0.5, warning="unfamiliar")
+    kept = history.add(ANN, unfamiliar, b"jpeg", Origin("link", None, "attention", "short"))
+    history.edit(ANN, kept, '"Rex", der Hund')
+    (row,), (line,) = json.loads(history.to_json(ANN)), csv.DictReader(io.StringIO(history.to_csv(ANN), newline=""))
+    assert tuple(row) == tuple(line) == COLUMNS
+    assert {name: "" if value is None else str(value) for name, value in row.items()} == line
+    assert (row["id"], row["valid"], row["confidence"], row["reason"]) == (kept, True, 0.5, None)
+    assert (row["warning"], row["model"], row["length"], row["edited_caption"]) == (
+        "unfamiliar", "attention", "short", '"Rex", der Hund'
+    )  # fmt: skip
+    assert json.loads(history.to_json(BEN)) == []
 
 
 def test_no_reading_is_kept_for_an_account_that_is_gone(history, accounts):
@@ -156,10 +243,10 @@ def test_the_oldest_readings_make_room(database, accounts):
 
 
 def test_csv_reads_back(history):
-    history.add(ANN, sharp('A dog, "Rex",\nruns.'), b"jpeg", "link")
+    history.add(ANN, sharp('A dog, "Rex",\nruns.'), b"jpeg", LINK)
     history.add(ANN, BLURRED, b"jpeg")
     blurred, dog = csv.DictReader(io.StringIO(history.to_csv(ANN), newline=""))
-    assert tuple(dog) == CSV_COLUMNS
+    assert tuple(dog) == COLUMNS
     assert dog["caption"] == 'A dog, "Rex",\nruns.'
     assert (dog["source"], dog["valid"], dog["blur_variance"], dog["threshold"]) == ("link", "True", "250.5", "100.0")
     assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["confidence"]) == (
@@ -172,7 +259,7 @@ def test_csv_reads_back(history):
 
 
 def test_csv_of_nothing_is_a_header(history):
-    assert history.to_csv(ANN) == ",".join(CSV_COLUMNS) + "\r\n"
+    assert history.to_csv(ANN) == ",".join(COLUMNS) + "\r\n"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +278,7 @@ def test_any_text_is_a_harmless_cell_that_still_says_it(cell):
     assert not shown.lstrip().startswith(tuple("=+-@"))
 
 
-@pytest.mark.parametrize(("shape", "size"), [((3000, 4000), (256, 192)), ((40, 30), (30, 40)), ((1, 5000), (256, 1))])
+@pytest.mark.parametrize(("shape", "size"), [((3000, 4000), (512, 384)), ((40, 30), (30, 40)), ((1, 5000), (512, 1))])
 def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(shape, size):
     picture = np.full((*shape, 3), (200, 30, 30), np.uint8)
     with Image.open(io.BytesIO(make_thumbnail(picture))) as thumbnail:
