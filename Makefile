@@ -42,9 +42,9 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/app.done: requirements.txt constraints.txt | $(BIN)/python
-	$(PIP) -e .
+	$(PIP) -e ".[alt-text,dataset]"
 	touch $@
 
 $(VENV)/dev.done: requirements.txt requirements-dev.txt constraints.txt | $(BIN)/python
-	$(PIP) -e ".[train]" --group dev
+	$(PIP) -e ".[train,alt-text,dataset]" --group dev
 	touch $@ $(VENV)/app.done

@@ -1,6 +1,7 @@
 """Write requirements.txt and requirements-dev.txt from pyproject.toml: `make requirements`."""
 
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,7 +12,7 @@ def requirements() -> dict[str, str]:
     """Return what the two files must hold: the Space installs the first, the tests need the second too."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, groups = pyproject["project"], pyproject["dependency-groups"]
-    packages = project["dependencies"] + project["optional-dependencies"]["train"]
+    packages = project["dependencies"] + list(chain(*project["optional-dependencies"].values()))
     return {
         "requirements.txt": HEADER + _lines(packages),
         "requirements-dev.txt": HEADER + "-r requirements.txt\n" + _lines(groups["dev"]),

@@ -8,6 +8,7 @@ import tomllib
 import venv
 import zipfile
 from importlib.metadata import Distribution, distribution
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DECLARED = [
     *PYPROJECT["build-system"]["requires"],
     *PYPROJECT["project"]["dependencies"],
-    *PYPROJECT["project"]["optional-dependencies"]["train"],
+    *chain(*PYPROJECT["project"]["optional-dependencies"].values()),
     *PYPROJECT["dependency-groups"]["dev"],
 ]
 

@@ -8,13 +8,9 @@ this module runs only in the child processes of `imgcap.images.sandbox`. Everybo
 import contextlib
 import io
 import json
-import os
 import random
-import resource
-import signal
-import sys
 import warnings
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pillow_heif
@@ -22,10 +18,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from imgcap.errors import InputError
-from imgcap.images import tiff
-from imgcap.images.formats import DAMAGED, EXHAUSTED, FORMATS, is_unusual_jpeg, refusal, unsupported_variant
+from imgcap.images import child, tiff
+from imgcap.images.formats import DAMAGED, FORMATS, is_unusual_jpeg, refusal, unsupported_variant
 
-CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
 MIN_SIDE = 32
 """Pixels of the shorter side below which a picture is refused.
 
@@ -236,47 +231,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(tiff.eight_bits(values))
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer `imgcap.images.sandbox` until it closes `requests`. Each picture has its own limits of time and memory."""
-    answers.write(b"ready\n")
-    answers.flush()
-    while line := requests.readline():
-        request = json.loads(line)
-        data = requests.read(request["bytes"])
-        _limit_memory(request["memory"])
-        # Left at their default action both signals end the process, also in the middle of a decoder's C code.
-        signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-        signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
-        answer(answers, data, request["max_pixels"])
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _limit_memory(limit: int) -> None:
-    """Bound this process's address space by `limit`, or by the machine's own hard limit where that is lower."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def answer(answers: BinaryIO, data: bytes, max_pixels: int) -> None:
+def answer(answers: BinaryIO, data: bytes, request: dict[str, Any]) -> None:
     """Write what becomes of `data`: a line of JSON, and the pixels."""
-    try:
-        pixels = to_rgb(data, max_pixels)
-        answers.write(json.dumps({"height": pixels.shape[0], "width": pixels.shape[1]}).encode() + b"\n")
-        answers.write(pixels.data)
-    except InputError as error:
-        answers.write(json.dumps({"error": str(error)}).encode() + b"\n")
-    except MemoryError:
-        answers.write(json.dumps({"error": EXHAUSTED}).encode() + b"\n")
-    answers.flush()
+    pixels = to_rgb(data, request["max_pixels"])
+    answers.write(json.dumps({"height": pixels.shape[0], "width": pixels.shape[1]}).encode() + b"\n")
+    answers.write(pixels.data)
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    wire = os.fdopen(os.dup(1), "wb")
-    silence = os.open(os.devnull, os.O_WRONLY)  # what a library prints is no answer, and no news
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    serve(sys.stdin.buffer, wire)
+    child.run(answer)

@@ -3,8 +3,9 @@
 A decoder that hangs, takes all memory or crashes takes only its child with it: the caller gets one sentence, and the
 next picture a new child. Children hold no environment variable of ours, so no secret, and cannot write files.
 
-What is sent is a line of JSON, `{"bytes", "max_pixels", "memory", "seconds"}`, and the file; what comes back is a line
-of JSON, `{"error"}` or `{"height", "width"}`, and the pixels. The child's side is at the end of `imgcap.images.pixels`.
+What is sent is a line of JSON, `{"bytes", "memory", "seconds", ...}`, and the file; what comes back is a line of JSON,
+`{"error"}` or for pixels `{"height", "width"}`, and the bytes that it announces. `imgcap.images.child` is the child's
+side.
 """
 
 import json
@@ -13,10 +14,10 @@ import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ CRASHED = "The picture makes its decoder fail: save it again as a plain JPEG or 
 STOPPED = "The picture could not be opened because the server stopped its decoder: try again later."
 
 Child: TypeAlias = subprocess.Popen[bytes]
+Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 
@@ -55,10 +57,19 @@ class ChildEndedError(Exception):
 
 
 class Sandbox:
-    """A few children, each started when first needed and then kept. Any thread may call."""
+    """A few children, each started when first needed and then kept. Any thread may call.
 
-    def __init__(self, children: int = CHILDREN, seconds: float = CPU_SECONDS) -> None:
+    Args:
+        children: files that are worked on at once; more wait.
+        seconds: processor time that one file may take.
+        module: what the children run.
+    """
+
+    def __init__(
+        self, children: int = CHILDREN, seconds: float = CPU_SECONDS, module: str = "imgcap.images.pixels"
+    ) -> None:
         self._seconds = seconds
+        self._module = module
         self._slots: queue.LifoQueue[Child | None] = queue.LifoQueue()
         for _ in range(children):
             self._slots.put(None)
@@ -67,22 +78,53 @@ class Sandbox:
         """Return what `imgcap.images.pixels.to_rgb` makes of `data` in a child.
 
         Raises:
-            InputError: as `to_rgb`; or the child ran out of time or memory, crashed, or was stopped from outside
-                (by the kernel's out-of-memory killer, say) in each of its `ATTEMPTS`.
+            InputError: as `to_rgb`, or as `ask`.
         """
+
+        def read_pixels(answer: dict[str, Any], output: IO[bytes]) -> NDArray[np.uint8]:
+            height, width = int(answer["height"]), int(answer["width"])
+            if height * width > max_pixels:
+                raise EOFError
+            pixels = np.empty((height, width, 3), np.uint8)
+            if output.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
+                raise EOFError
+            return pixels
+
+        return self.ask(data, memory_limit(max_pixels), {"max_pixels": max_pixels}, read_pixels)
+
+    def ask(
+        self,
+        data: bytes,
+        memory: int,
+        options: Mapping[str, object],
+        read: Callable[[dict[str, Any], IO[bytes]], Answer],
+    ) -> Answer:
+        """Return what a child answers about `data`.
+
+        Args:
+            data: a file.
+            memory: bytes of address space that the child may have.
+            options: what the child is asked beside the file.
+            read: makes the result of the child's line of JSON and of what follows it.
+
+        Raises:
+            InputError: the child refuses the file; or it ran out of time or memory, crashed, or was stopped from
+                outside (by the kernel's out-of-memory killer, say) in each of its `ATTEMPTS`.
+        """
+        request = {"bytes": len(data), "memory": memory, "seconds": self._seconds, **options}
         for _ in range(ATTEMPTS):
             try:
                 with self.child() as child:
-                    answer = self._ask(child, data, max_pixels)
+                    answer = _send(child, request, data)
+                    if "error" not in answer:
+                        return read(answer, _pipe(child.stdout))
             except ChildEndedError as ended:
                 if ended.status in TIMERS:
                     raise InputError(EXHAUSTED) from None
                 if ended.status in CRASHES:
                     raise InputError(CRASHED) from None
                 continue
-            if isinstance(answer, str):
-                raise InputError(answer)
-            return answer
+            raise InputError(str(answer["error"]))
         raise InputError(STOPPED)
 
     @contextmanager
@@ -97,7 +139,7 @@ class Sandbox:
         try:
             if child is None or child.poll() is not None:
                 child = None
-                child = _start()
+                child = _start(self._module)
             yield child
         except BaseException as error:  # what is left of this answer must not be read as the next one
             ended, child = child, None
@@ -113,32 +155,23 @@ class Sandbox:
         finally:
             self._slots.put(child)
 
-    def _ask(self, child: Child, data: bytes, max_pixels: int) -> NDArray[np.uint8] | str:
-        """The pixels, (H, W, 3), or the sentence that refuses `data`."""
-        if child.stdin is None or child.stdout is None:
-            raise EOFError
-        request = {
-            "bytes": len(data),
-            "max_pixels": max_pixels,
-            "memory": memory_limit(max_pixels),
-            "seconds": self._seconds,
-        }
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-        child.stdin.write(data)
-        child.stdin.flush()
-        line = child.stdout.readline(4096)
-        if not line:
-            raise EOFError
-        answer = json.loads(line)
-        if "error" in answer:
-            return str(answer["error"])
-        height, width = int(answer["height"]), int(answer["width"])
-        if height * width > max_pixels:
-            raise EOFError
-        pixels = np.empty((height, width, 3), np.uint8)
-        if child.stdout.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
-            raise EOFError
-        return pixels
+
+def _send(child: Child, request: dict[str, object], data: bytes) -> dict[str, Any]:
+    """The line of JSON that a child answers."""
+    to_child = _pipe(child.stdin)
+    to_child.write(json.dumps(request).encode() + b"\n")
+    to_child.write(data)
+    to_child.flush()
+    line = _pipe(child.stdout).readline(4096)
+    if not line:
+        raise EOFError
+    return dict(json.loads(line))
+
+
+def _pipe(end: IO[bytes] | None) -> IO[bytes]:
+    if end is None:
+        raise EOFError
+    return end
 
 
 def _end(child: Child, patience: float) -> int:
@@ -151,11 +184,11 @@ def _end(child: Child, patience: float) -> int:
     return child.returncode
 
 
-def _start() -> Child:
-    """A child that is ready for pictures; RuntimeError where the machine does not let one start."""
+def _start(module: str) -> Child:
+    """A child that is ready for files; RuntimeError where the machine does not let one start."""
     try:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "imgcap.images.pixels"],
+        child = subprocess.Popen(  # noqa: S603  a module of ours, named in this package
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[2],
@@ -163,7 +196,7 @@ def _start() -> Child:
             process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
         )
     except OSError as error:
-        raise RuntimeError(f"python -m imgcap.images.pixels does not start: {error}") from None
+        raise RuntimeError(f"python -m {module} does not start: {error}") from None
     if child.stdout is None or child.stdout.readline() != b"ready\n":
-        raise RuntimeError(f"python -m imgcap.images.pixels does not start (exit status {_end(child, PATIENCE)})")
+        raise RuntimeError(f"python -m {module} does not start (exit status {_end(child, PATIENCE)})")
     return child

@@ -88,16 +88,16 @@ def test_a_child_that_died_is_replaced():
 @pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGTERM])
 def test_a_decoder_that_is_stopped_from_outside_is_not_the_pictures_fault(monkeypatch, killer):
     box = Sandbox(children=1)
-    ask = Sandbox._ask
+    send = sandbox._send
     killed = []
 
-    def kill_then_ask(self, child, data, max_pixels):
+    def kill_then_send(child, request, data):
         if len(killed) < times:
             killed.append(child.pid)
             os.kill(child.pid, killer)
-        return ask(self, child, data, max_pixels)
+        return send(child, request, data)
 
-    monkeypatch.setattr(Sandbox, "_ask", kill_then_ask)
+    monkeypatch.setattr(sandbox, "_send", kill_then_send)
     times = 1
     assert decodes(box)  # by the second child
     killed.clear()
@@ -112,14 +112,14 @@ def test_a_decoder_that_crashes_is_not_asked_again(monkeypatch, crash):
     box = Sandbox(children=1)
     asked = []
 
-    def crash_when_asked(self, child, data, max_pixels):
+    def crash_when_asked(child, request, data):
         asked.append(child.pid)
         os.kill(child.pid, crash)
         child.wait()
         raise EOFError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sandbox, "_ask", crash_when_asked)
+        patch.setattr(sandbox, "_send", crash_when_asked)
         with pytest.raises(InputError, match="makes its decoder fail"):
             box.decode(GOOD, PIXELS)
     assert len(asked) == 1
