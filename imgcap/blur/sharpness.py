@@ -43,11 +43,6 @@ MOST_STRETCH = 5.0  # times
 LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
 LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
 LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
-MAP_LEGEND = (
-    "Yellow is sharp, dark blue is soft; parts at or above the threshold have a white outline. "
-    "Plain areas such as sky are soft here even in a sharp photo."
-)
-
 Reason = Literal["blurred", "low_detail", "noisy"]
 
 
@@ -94,17 +89,6 @@ def measure(image: Pixels, threshold: float) -> Sharpness:
     return Sharpness(variance, threshold, detail, valid=False, reason=reason)
 
 
-def advice(reason: Reason | None) -> str:
-    """One sentence for the person with the camera, on why a picture is valid or not."""
-    if reason is None:
-        return "The photo is sharp enough to describe."
-    if reason == "low_detail":
-        return "There is too little detail to judge: move closer, add light, or take in more of the scene."
-    if reason == "noisy":
-        return "There is too much noise to see whether the photo is sharp: add light, or take it again without effects."
-    return "The photo is blurred: hold the camera still or tap to focus, then take it again."
-
-
 def format_variance(value: float) -> str:
     """A variance in three significant digits, or all of its whole ones: 0.0512, 17.3, 1234.
 
@@ -118,7 +102,9 @@ def format_variance(value: float) -> str:
 
 
 def sharpness_overlay(image: Pixels, threshold: float) -> NDArray[np.uint8]:
-    """The picture at working size under its sharpness map, (h, w, 3) RGB; `MAP_LEGEND` says how to read it.
+    """The picture at working size under its sharpness map, (h, w, 3) RGB: yellow is sharp, dark blue is soft.
+
+    Parts at or above the threshold have a white outline.
 
     Colours run logarithmically from a sixteenth of the threshold to sixteen times it, on cividis, which is made for
     colour-blind viewers too (Nunez, Anderton and Renslow, PLOS ONE 2018). What is no photograph is dark blue.

@@ -1,4 +1,4 @@
-"""The session cookie: the one that Gradio reads, with the attributes that its own lacks."""
+"""The session cookie, the one that Gradio reads, with the attributes that its own lacks; and the language's."""
 
 import contextlib
 import re
@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imgcap.errors import InputError
 from imgcap.settings import Settings
+from imgcap.web.texts import COOKIE as LANGUAGE_COOKIE
 
 
 def read_server_id(data_dir: Path) -> str:
@@ -36,7 +37,7 @@ def read_server_id(data_dir: Path) -> str:
 
 
 class Cookies:
-    """Sets, reads and clears the session cookie of one server.
+    """Sets, reads and clears the cookies of one server.
 
     Args:
         server_id: what `read_server_id` returned.
@@ -61,17 +62,23 @@ class Cookies:
         In another site's frame a cookie needs `SameSite=None; Secure; Partitioned` (CHIPS), or browsers that block
         third-party cookies silently drop it.
         """
-        response.headers.append("set-cookie", self._header(token, secure, self._max_age))
+        response.headers.append("set-cookie", self._session(token, secure, self._max_age))
 
     def clear_session(self, response: Response, secure: bool) -> None:
         """Make a browser forget the session. The attributes have to be those that the cookie was set with."""
-        response.headers.append("set-cookie", self._header("", secure, 0))
+        response.headers.append("set-cookie", self._session("", secure, 0))
 
-    def _header(self, token: str, secure: bool, max_age: int) -> str:
+    def set_language(self, response: Response, language: str, secure: bool) -> None:
+        """Remember the language that was chosen, for a year."""
+        response.headers.append("set-cookie", self._header(LANGUAGE_COOKIE, language, secure, 365 * 86_400))
+
+    def _session(self, token: str, secure: bool, max_age: int) -> str:
+        name = self.secure_name if self._embedded or secure else self.plain_name
+        return self._header(name, token, secure, max_age)
+
+    def _header(self, name: str, value: str, secure: bool, max_age: int) -> str:
         if self._embedded:
-            name, attributes = self.secure_name, "SameSite=None; Secure; Partitioned"
-        elif secure:
-            name, attributes = self.secure_name, "SameSite=Lax; Secure"
+            attributes = "SameSite=None; Secure; Partitioned"
         else:
-            name, attributes = self.plain_name, "SameSite=Lax"
-        return f"{name}={token}; Path=/; Max-Age={max_age}; HttpOnly; {attributes}"
+            attributes = "SameSite=Lax; Secure" if secure else "SameSite=Lax"
+        return f"{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; {attributes}"

@@ -11,6 +11,7 @@ from math import isfinite, log10
 from typing import Literal
 
 from imgcap.blur.sharpness import Reason, format_variance
+from imgcap.web.texts import ENGLISH, LANGUAGES, Texts
 
 CSS = """
 .imgcap-badge {display: inline-block; padding: .25em .75em; border-radius: 1em; color: #fff; font-weight: 600}
@@ -23,24 +24,19 @@ _LOW, _HIGH = 0.1, 10_000.0  # the scale's ends; phone photographs lie between a
 _LEFT, _WIDTH = 12.0, 456.0
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
 
-_BADGE_TEXT: dict[Reason | None, str] = {
-    "blurred": "Invalid: blurred",
-    "low_detail": "Invalid: too little detail to judge",
-    "noisy": "Invalid: too much noise to judge",
-    None: "Invalid",
-}
+_ENGLISH = LANGUAGES[ENGLISH]
 
 
-def badge_html(valid: bool, reason: Reason | None) -> str:
+def badge_html(valid: bool, reason: Reason | None, texts: Texts = _ENGLISH) -> str:
     """Return the verdict as a badge: a tick or a cross, words, and a colour, e.g. "✗ Invalid: blurred"."""
     state, mark = ("valid", "✓") if valid else ("invalid", "✗")
-    text = "Valid" if valid else _BADGE_TEXT[reason]
+    text = texts("reading.valid") if valid else texts(f"reading.invalid.{reason}" if reason else "reading.invalid")
     return (
         f'<span class="imgcap-badge imgcap-badge-{state}"><span aria-hidden="true">{mark}</span> {escape(text)}</span>'
     )
 
 
-def gauge_html(variance: float, threshold: float) -> str:
+def gauge_html(variance: float, threshold: float, texts: Texts = _ENGLISH) -> str:
     """Return the variance beside its threshold on a logarithmic scale from 0.1 to 10 000, as one labelled SVG.
 
     Values beyond the scale are drawn at its ends; the label and the text give them in full.
@@ -51,16 +47,17 @@ def gauge_html(variance: float, threshold: float) -> str:
     for name, value in (("variance", variance), ("threshold", threshold)):
         if not isfinite(value) or value < 0:
             raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
-    label = escape(_spoken(variance, threshold), quote=True)
+    label = escape(_spoken(variance, threshold, texts), quote=True)
     return (
         f'<svg class="imgcap-gauge" viewBox="0 0 480 92" role="img" aria-label="{label}">'
-        f"{_scale(_x(threshold))}{_threshold_mark(threshold)}{_reading_mark(variance, variance >= threshold)}</svg>"
+        f"{_scale(_x(threshold))}{_threshold_mark(threshold, texts)}"
+        f"{_reading_mark(variance, variance >= threshold, texts)}</svg>"
     )
 
 
-def _spoken(variance: float, threshold: float) -> str:
-    verdict = "at or above" if variance >= threshold else "below"
-    return f"Laplacian variance {format_variance(variance)}, {verdict} the threshold of {format_variance(threshold)}"
+def _spoken(variance: float, threshold: float, texts: Texts) -> str:
+    values = {"variance": format_variance(variance), "threshold": format_variance(threshold)}
+    return texts("reading.above", **values) if variance >= threshold else texts("reading.below", **values)
 
 
 def _x(value: float) -> float:
@@ -80,15 +77,15 @@ def _scale(split: float) -> str:
     )
 
 
-def _threshold_mark(threshold: float) -> str:
+def _threshold_mark(threshold: float, texts: Texts) -> str:
     x = _x(threshold)
     line = f'<line x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="52" stroke="currentColor" stroke-width="2"/>'
-    return line + _text(x, 14, f"threshold {format_variance(threshold)}")
+    return line + _text(x, 14, texts("reading.threshold", threshold=format_variance(threshold)))
 
 
-def _reading_mark(variance: float, valid: bool) -> str:
+def _reading_mark(variance: float, valid: bool, texts: Texts) -> str:
     x = _x(variance)
-    label = _text(x, 86, f"Laplacian variance {format_variance(variance)}")
+    label = _text(x, 86, texts("reading.variance", variance=format_variance(variance)))
     if valid:
         return f'<circle cx="{x:.1f}" cy="38" r="9" fill="{_BLUE}" stroke="currentColor" stroke-width="2"/>{label}'
     diamond = f"{x:.1f},28 {x + 10:.1f},38 {x:.1f},48 {x - 10:.1f},38"

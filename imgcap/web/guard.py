@@ -41,8 +41,8 @@ ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length"), "check": ("image", "url")}
 PUBLIC = {
-    "GET": re.compile(STATIC.pattern + r"|/login/?|/login/register|/privacy|/gradio_api/healthz"),
-    "POST": re.compile(r"/login/?|/login/form|/login/register"),
+    "GET": re.compile(STATIC.pattern + r"|/login/?|/login/register|/privacy|/language\.js|/gradio_api/healthz"),
+    "POST": re.compile(r"/login/?|/login/form|/login/register|/language"),
 }
 SIGNED_IN = {
     "GET": re.compile(

@@ -1,5 +1,6 @@
 """Refusals in one sentence: a page with a link back for people, JSON for programs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -7,7 +8,8 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from imgcap.web.rendering import templates
+from imgcap.web.rendering import render
+from imgcap.web.texts import texts_of
 
 TITLES = {
     400: "That cannot be answered",
@@ -43,8 +45,11 @@ class Refusal:
             return JSONResponse(detail, self.status, headers)
         root = str(request.scope.get("root_path", ""))
         link = sign_in_link(request, back) if self.status == 401 else root + back
-        html = templates.get_template("refusal.html").render(
+        html = render(
+            "refusal.html",
+            texts_of(request),
             root=root,
+            place=page_of(request),
             title=TITLES.get(self.status, TITLES[400]),
             sentence="Sign in again to go on." if self.status == 401 else self.sentence,
             link=link,
@@ -65,6 +70,12 @@ def place_of(request: Request) -> str:
     return next((page for page in ("/account", "/history") if path.startswith(page)), "/")
 
 
+def page_of(request: Request) -> str:
+    """Return the address, with its query, of the page that a request asked for."""
+    query = str(request.url.query)
+    return str(request.scope["path"]) + (f"?{query}" if query else "")
+
+
 def sign_in_link(request: Request, place: str) -> str:
     """Return the address of the sign-in page from which a person comes back to `place`.
 
@@ -76,14 +87,14 @@ def sign_in_link(request: Request, place: str) -> str:
     return f"{request.scope.get('root_path', '')}/login" + (f"?{urlencode(query)}" if query else "")
 
 
-def safe_place(place: str) -> str:
-    """Return a place to go on to after signing in; "/" unless it is one of the pages of this server."""
+def safe_place(place: str, pages: Collection[str] = ("/", "/account", "/history")) -> str:
+    """Return a place to go on to; "/" unless it is one of some pages of this server, by default those of a user."""
     if not place.isprintable() or "\\" in place:
         return "/"
     try:
         parts = urlsplit(place)
     except ValueError:
         return "/"
-    if parts.scheme or parts.netloc or parts.path not in {"/", "/account", "/history"}:
+    if parts.scheme or parts.netloc or parts.path not in pages:
         return "/"
     return str(URL(path=parts.path, query=parts.query))

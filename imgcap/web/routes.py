@@ -16,9 +16,10 @@ from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
-from imgcap.web.refusals import Refusal, safe_place
-from imgcap.web.rendering import HERE, templates
+from imgcap.web.refusals import Refusal, page_of, safe_place
+from imgcap.web.rendering import HERE, render
 from imgcap.web.services import Services
+from imgcap.web.texts import LANGUAGES, language_script, texts_of
 from imgcap.web.work import Caller
 
 HISTORY_PAGE = 20
@@ -31,6 +32,8 @@ def build_routes(services: Services) -> list[BaseRoute]:
     return [
         Route("/pages/gauge.css", pages.gauge_style),
         Mount("/pages", StaticFiles(directory=HERE / "static")),
+        Route("/language.js", pages.language_script),
+        Route("/language", pages.choose_language, methods=["POST"]),
         Route("/gradio_api/healthz", pages.health),
         Route("/login", pages.show_sign_in),
         Route("/login", pages.sign_in_program, methods=["POST"]),
@@ -67,6 +70,19 @@ class Pages:
     async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
         """Return the style sheet of the badge and the gauge."""
         return Response(gauge.CSS, media_type="text/css")
+
+    async def language_script(self, request: Request) -> Response:
+        """Return the script by which Gradio's page speaks the language of this request."""
+        return Response(language_script(texts_of(request)), media_type="text/javascript")
+
+    async def choose_language(self, request: Request) -> Response:
+        """Remember the language chosen in the menu, and show the page it was chosen on again."""
+        form = await _read_form(request)
+        place = safe_place(form["next"], ("/", "/account", "/history", "/login", "/login/register", "/privacy"))
+        response = RedirectResponse(_root(request) + place, 303)
+        if form["language"] in LANGUAGES:
+            self.services.cookies.set_language(response, form["language"], _is_secure(request))
+        return response
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the sign-in page."""
@@ -271,8 +287,8 @@ class Pages:
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
         """Render a page; with an error it has the HTTP status and the header that belong to the error."""
-        shown = {"root": _root(request), "error": str(error or ""), "done": ""} | shown
-        html = templates.get_template(template).render(shown)
+        shown = {"root": _root(request), "place": page_of(request), "error": str(error or ""), "done": ""} | shown
+        html = render(template, texts_of(request), **shown)
         if isinstance(error, Throttled):
             return HTMLResponse(html, 429, {"Retry-After": str(error.retry_after)})
         return HTMLResponse(html, 400 if error else 200)

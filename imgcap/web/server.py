@@ -102,6 +102,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         ssr_mode=False,
         footer_links=["api"],
         favicon_path=theme.FAVICON,
+        i18n=demo.labels.translations(),
         theme=theme.THEME,
         css=gauge.CSS,
         css_paths=theme.CSS,

@@ -165,7 +165,7 @@ class Work:
         return Path(self._captioner.settings.model).name
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
-        """Return a picture (h, w, 3) RGB that shows where `picture` is sharp; `blur.MAP_LEGEND` explains it."""
+        """Return a picture (h, w, 3) RGB that shows where `picture` is sharp."""
         return blur.sharpness_overlay(picture.pixels, self._captioner.settings.blur_threshold)
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:

@@ -1,5 +1,6 @@
 // What HTML alone cannot do on Gradio's page: announce a reading, copy a caption, speak it.
 (() => {
+  const text = (key) => window.imgcap.texts[`script.${key}`];
   const live = document.createElement("div");
   live.setAttribute("role", "status");
   live.className = "imgcap-visually-hidden";
@@ -30,16 +31,16 @@
   const copy = async (button) => {
     try {
       await navigator.clipboard.writeText(captionText());
-      button.textContent = "Copied";
+      button.textContent = text("copied");
     } catch {
       const range = document.createRange();
       range.selectNodeContents(document.getElementById("imgcap-caption"));
       getSelection().removeAllRanges();
       getSelection().addRange(range);
-      button.textContent = "Selected: press Ctrl+C";
+      button.textContent = text("selected");
     }
     announce(button.textContent);
-    setTimeout(() => { button.textContent = "Copy caption"; }, 2500);
+    setTimeout(() => { button.textContent = text("copy"); }, 2500);
   };
 
   const speak = () => {
@@ -62,12 +63,12 @@
     if (signIn) {
       const link = document.createElement("a");
       link.href = signIn;
-      link.textContent = "Sign in again";
+      link.textContent = text("sign_in");
       notice.append(" ", link);
     }
     const close = document.createElement("button");
     close.type = "button";
-    close.textContent = "Close";
+    close.textContent = text("close");
     close.addEventListener("click", () => notice.remove());
     notice.append(" ", close);
   };
@@ -78,7 +79,7 @@
     if (!isOurs || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
     const { detail, sign_in } = await answer.clone().json().catch(() => ({}));
     if (typeof detail !== "string") return answer;
-    const sentence = answer.status === 401 ? "You are signed out." : detail;
+    const sentence = answer.status === 401 ? text("signed_out") : detail;
     refuse(sentence, sign_in);
     return new Response(answer.status === 401 ? sentence : JSON.stringify({ detail }), answer);
   };

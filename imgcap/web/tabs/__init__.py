@@ -1,0 +1,1 @@
+"""The tabs of Gradio's page, one a file."""

@@ -1,0 +1,108 @@
+"""The tab that takes a photo, shows its sharpness at once and its caption a moment later."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from imgcap.errors import InputError
+from imgcap.reading import LENGTHS
+from imgcap.web.blocks import PRIVATE, Page
+from imgcap.web.endpoints import caller_of
+from imgcap.web.rendering import render, render_map, render_reading
+from imgcap.web.services import Services
+from imgcap.web.texts import texts_of
+from imgcap.web.work import Work, explain
+
+
+def build_caption_tab(page: Page, services: Services) -> None:
+    """Add the tab's components and handlers to the page that is being built."""
+    handlers, labels = Handlers(services.work), page.labels
+    with gr.Row(elem_classes="imgcap-columns"):
+        with gr.Column(elem_id="imgcap-in"):
+            photo = gr.Image(
+                label=labels("caption.photo"),
+                placeholder=labels("caption.drop"),
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "webcam", "clipboard"],
+                webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror what is stored, too
+                buttons=["fullscreen"],
+                height=380,
+                elem_id="imgcap-photo",
+                alt_text="",
+            )
+            with gr.Row(elem_classes="imgcap-link"):
+                link = gr.Textbox(
+                    label=labels("caption.link"), placeholder="https://…", max_lines=1, max_length=2048, scale=4
+                )
+                fetch = gr.Button(labels("caption.fetch"), scale=1, min_width=96, elem_id="imgcap-fetch")
+            length = gr.Radio(list(LENGTHS), value="normal", label=labels("caption.length"), elem_id="imgcap-length")
+        with gr.Column(elem_id="imgcap-out"):
+            reading = gr.HTML("", padding=False, elem_id="imgcap-reading")
+            show_map = gr.Button(labels("caption.show_map"), visible=False, elem_id="imgcap-show-map")
+            sharp_map = gr.HTML("", padding=False, elem_id="imgcap-map")
+    notes = gr.HTML("", padding=False, elem_id="imgcap-notes")
+
+    page.load(handlers.begin, None, [photo, reading, length, notes], **PRIVATE)
+    describe = {"fn": handlers.describe, "inputs": [photo, length], "outputs": [reading, show_map, sharp_map]}
+    photo.change(**describe, **PRIVATE, trigger_mode="always_last")
+    length.input(**describe, **PRIVATE, trigger_mode="always_last")
+    for event in (fetch.click, link.submit):
+        event(handlers.follow_link, link, [photo, reading], **PRIVATE)
+    show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
+
+
+class Handlers:
+    """The functions that run when something on the tab is used."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def begin(self, request: gr.Request) -> tuple[Any, str, Any, str]:
+        """Return what the tab shows before it is used, in the reader's language."""
+        texts = texts_of(request)
+        lengths = [(texts(f"caption.length.{length}"), length) for length in LENGTHS]
+        return (
+            gr.update(alt_text=texts("caption.photo_alt")),
+            render_reading(texts),
+            gr.update(choices=lengths),
+            render("notes.html", texts),
+        )
+
+    def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
+        """Yield the badge as soon as it is known, then the caption."""
+        texts = texts_of(request)
+        if payload is None:
+            yield render_reading(texts), gr.update(visible=False), ""
+            return
+        caller = caller_of(request)
+        reading = None
+        try:
+            picture = self._work.open_upload(payload, caller)
+            reading = self._work.measure(picture)
+            step = "writing" if reading.valid else "done"
+            yield render_reading(texts, reading, step=step), gr.update(visible=True), ""
+            for written in self._work.describe(picture, reading, length, caller):
+                reading = written.reading
+                yield render_reading(texts, reading, reading.error or ""), gr.update(visible=True), ""
+        except Exception as error:  # noqa: BLE001  a page answers in any case
+            yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), ""
+
+    def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
+        """Fetch a picture and put it into the photo component, whose change event describes it."""
+        texts = texts_of(request)
+        try:
+            if not isinstance(link, str) or not link.strip():
+                raise InputError(texts("caption.no_link"))
+            return str(self._work.keep_link(link.strip(), caller_of(request))), gr.skip()
+        except Exception as error:  # noqa: BLE001  as above
+            return gr.skip(), render_reading(texts, error=explain(error))
+
+    def draw_map(self, payload: Any, request: gr.Request) -> str:
+        """Return the photo under a map of where it is sharp."""
+        texts = texts_of(request)
+        try:
+            return render_map(self._work.draw_map(self._work.open_upload(payload, caller_of(request))), texts)
+        except Exception as error:  # noqa: BLE001  as above
+            return render_reading(texts, error=explain(error))

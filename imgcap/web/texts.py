@@ -1,0 +1,110 @@
+"""The texts that people read, in the languages of the files in `texts/`, and which language a request is answered in.
+
+A language is one file: `texts/fr.json` adds French. Keys are flat, with the part of the app before the first dot.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import gradio as gr
+from gradio.i18n import I18nData
+from markupsafe import Markup, escape
+
+FOLDER = Path(__file__).parent / "texts"
+ENGLISH = "en"
+COOKIE = "imgcap-language"
+"""Set by the language menu; without it the browser's own list of languages decides."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts in one language. A text that its file lacks is English."""
+
+    language: str
+    messages: Mapping[str, str]
+
+    def __call__(self, key: str, /, **values: Any) -> str:
+        """Return a text with its placeholders filled in."""
+        return self.messages[key].format(**values)
+
+    def html(self, key: str, /, **values: Any) -> Markup:
+        """Return a text as HTML: everything is escaped except values that are Markup."""
+        return escape(self.messages[key]).format(**values)
+
+    def count(self, key: str, number: int, /, **values: Any) -> str:
+        """Return the text of `KEY.one` or `KEY.other`, whose placeholder `{number}` is the number."""
+        return self(f"{key}.{'one' if number == 1 else 'other'}", number=number, **values)
+
+
+def load(folder: Path = FOLDER) -> dict[str, Texts]:
+    """Return the texts of each language that has a file in the folder, English first."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    english = found.pop(ENGLISH)
+    return {code: Texts(code, english | messages) for code, messages in ({ENGLISH: english} | found).items()}
+
+
+LANGUAGES = load()
+
+
+class Asker(Protocol):
+    """What tells a language: a request of Starlette's or of Gradio's."""
+
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+
+def texts_of(request: Asker | gr.Request) -> Texts:
+    """Return the texts in the language of a request: the one chosen in the menu, else the browser's, else English."""
+    chosen = request.cookies.get(COOKIE)
+    return LANGUAGES.get(chosen or "") or LANGUAGES[match(request.headers.get("accept-language", ""))]
+
+
+def match(accepted: str) -> str:
+    """Return the language there is that an Accept-Language header asks for first; English if it names none."""
+    wanted: list[tuple[float, str]] = []
+    for part in accepted.split(",")[:50]:
+        found = re.fullmatch(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*", part)
+        if found:
+            wanted.append((float(found[2] or 1), found[1].lower()))
+    wanted.sort(key=lambda one: -one[0])
+    return next((language for quality, language in wanted if quality and language in LANGUAGES), ENGLISH)
+
+
+class Labels:
+    """Texts of Gradio's components, which the browser translates: `labels("caption.photo")` in place of a string.
+
+    Only `label`, `info`, `placeholder`, `title` and `value` are translated, and of a longer string one text in it.
+    """
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def __call__(self, key: str) -> I18nData:
+        """Return what stands for a text without placeholders. Raises KeyError if there is none."""
+        LANGUAGES[ENGLISH].messages[key]
+        self._used.add(key)
+        return I18nData(key)
+
+    def translations(self) -> gr.I18n:
+        """Return the texts used so far, in every language, for `launch`."""
+        return gr.I18n(**{
+            language: {key: texts.messages[key] for key in sorted(self._used)} for language, texts in LANGUAGES.items()
+        })  # fmt: skip
+
+
+def language_script(texts: Texts) -> str:
+    """Return a script that gives the browser side the same language as the server's, and the texts of our scripts.
+
+    Gradio's frontend takes its language from `navigator.language`; it must run before Gradio's.
+    """
+    scripts = {key: text for key, text in texts.messages.items() if key.startswith("script.")}
+    data = json.dumps({"language": texts.language, "texts": scripts}, ensure_ascii=True)
+    return (
+        f"window.imgcap = {data};\n"
+        'Object.defineProperty(navigator, "language", { get: () => window.imgcap.language });\n'
+        "document.documentElement.lang = window.imgcap.language;\n"
+    )
