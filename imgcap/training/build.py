@@ -47,6 +47,8 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
         _check_vocabulary(recipe, processor)
         if recipe.encoder_from:
             load_encoder_weights(model, recipe.encoder_from)
+        if recipe.new_decoder:
+            renew_decoder(model)
         if recipe.mix:
             model.load_state_dict(average([Path(recipe.init_from), *map(Path, recipe.mix)]))
         if recipe.join:
@@ -64,6 +66,15 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
         load_encoder_weights(model, recipe.encoder_weights)
     model.generation_config = generation_config(recipe, model.config)
     return model, processor
+
+
+def renew_decoder(model: ImgcapForImageCaptioning) -> None:
+    """Give the model's decoder new random weights; what joined decoders share keeps its own (`join_decoders`)."""
+    fresh = type(model.decoder)(model.config, model.encoder.channels)
+    for module in fresh.modules():
+        model._init_weights(module)
+    fresh.project.load_state_dict(model.decoder.project.state_dict())
+    model.decoder = fresh
 
 
 def _config(recipe: Recipe, vocab_size: int) -> ImgcapConfig:

@@ -33,6 +33,7 @@ class Recipe:
     # model; all but dropout are ignored if init_from is given
     init_from: str = ""  # folder or Hub id of a captioner whose training is continued
     encoder_from: str = ""  # folder or Hub id of a captioner whose encoder replaces the one of init_from
+    new_decoder: bool = False  # train a new decoder on the encoder, words and softmax layer of init_from
     mix: list[str] = field(default_factory=list)  # folders of captioners; the mean of their and its weights is taken
     join: list[str] = field(default_factory=list)  # captioners whose decoders are added to those of init_from
     encoder: str = "resnet50"  # a torchvision CNN
@@ -86,8 +87,8 @@ class Recipe:
             raise InputError(f"start_share must be from 0 to 1, not {self.start_share}.")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}.")
-        if (self.encoder_from or self.mix or self.join) and not self.init_from:
-            raise InputError("encoder_from, mix and join change another captioner: give it as init_from.")
+        if (self.encoder_from or self.new_decoder or self.mix or self.join) and not self.init_from:
+            raise InputError("encoder_from, new_decoder, mix and join change another captioner: give it as init_from.")
         if not self.epochs and not (self.mix or self.join):
             raise InputError("epochs must be above 0, unless captioners are mixed or joined.")
         for name in ("batch_size", "feature_views", "num_beams", "min_count"):
@@ -159,7 +160,7 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
         unused.add("augmentation")
     unused |= {
         name
-        for name in ("init_from", "encoder_from", "mix", "join", "image_column", "caption_columns")
+        for name in ("init_from", "encoder_from", "new_decoder", "mix", "join", "image_column", "caption_columns")
         if not getattr(recipe, name)
     }
     fields = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(recipe)))
