@@ -198,10 +198,10 @@ def by_epoch(log: Path) -> list[float]:
 def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     """Return the row's captions: those that training wrote, or new ones from cached grids, as in validation."""
     import torch
+    from transformers.modeling_outputs import BaseModelOutput
 
     from imgcap.data.collator import CaptionCollator
     from imgcap.data.grids import cached_views
-    from imgcap.evaluation.run import write_captions
     from imgcap.inference.checkpoint import load_captioner
     from imgcap.inference.device import device
     from imgcap.training.averaging import average, last_checkpoints
@@ -221,7 +221,12 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     collator = CaptionCollator(processor.tokenizer, processor.image_processor)
     grids = cached_views(Path(recipe.cache), model, rows, collator, recipe.augmentation, 1)[0]
     parts = (torch.from_numpy(grids[i : i + 64].astype(np.float32)) for i in range(0, len(grids), 64))
-    return write_captions(model, processor, parts, **row.generate)
+    captions = []
+    with torch.inference_mode():
+        for part in parts:
+            encoded = BaseModelOutput(last_hidden_state=part.to(model.device))
+            captions += processor.sentences(model.generate(encoder_outputs=encoded, **row.generate))
+    return captions
 
 
 @lru_cache(maxsize=1)

@@ -20,8 +20,10 @@ import torch
 
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
+from imgcap.inference.files import describe
 from imgcap.training.build import build
 from imgcap.training.recipe import Recipe
+from imgcap.training.run import save_description
 from imgcap.training.trainer import CaptionTrainer, make_trainer, training_arguments
 
 ROUNDS = 3
@@ -43,7 +45,10 @@ def make(recipe: Recipe) -> CaptionTrainer:
     model, processor = build(recipe, training.captions)
     arguments = training_arguments(recipe)
     arguments.set_evaluate("no").set_save("no").load_best_model_at_end = False
-    return make_trainer(recipe, arguments, model, processor, training, validation)
+    with tempfile.TemporaryDirectory() as folder:
+        save_description(Path(folder), model, processor, training)
+        description = describe(Path(folder), folder)
+    return make_trainer(recipe, arguments, model, processor, training, validation, description)
 
 
 def bare_steps(trainer: CaptionTrainer, batch: dict[str, Any], steps: int) -> None:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
-from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.metrics import score
@@ -56,26 +55,14 @@ def encode(
         yield model.encoder(pixels).last_hidden_state
 
 
-@torch.inference_mode()
-def write_captions(
-    model: ImgcapForImageCaptioning, processor: ImgcapProcessor, grids: Iterable[Tensor], **generation: Any
-) -> list[str]:
-    """Return one caption for each image, as a person reads it.
+def write_captions(writer: Writer, grids: Iterable[Tensor]) -> list[Candidate]:
+    """Return the caption of each image as users are shown it, with its mean log-probability per token.
 
     Args:
-        model: in evaluation or training mode; it is left in the same mode.
-        processor: turns ids into sentences.
-        grids: the encoder's output for batches of images, (B, P, C) each, on any device.
-        generation: overrides of the model's generation configuration.
+        writer: of the captioner, with its default way of decoding.
+        grids: the encoder's output for batches of images, (B, P, C) each, on the engine's device.
     """
-    was_training = model.training
-    model.eval()
-    captions: list[str] = []
-    for grid in grids:
-        encoded = BaseModelOutput(last_hidden_state=grid.to(model.device))
-        captions += processor.sentences(model.generate(encoder_outputs=encoded, **generation))
-    model.train(was_training)
-    return captions
+    return [beams[0] for grid in grids for beams in writer.search(grid, len(grid), "normal").beams]
 
 
 def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
@@ -91,9 +78,7 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
     folder = find_folder(model)
     captioner, processor = load_captioner(str(folder))
     writer = Writer(TorchEngine(captioner, device()), describe(folder, model))
-    written: list[Candidate] = []
-    for grid in encode(captioner, processor, rows):
-        written += [beams[0] for beams in writer.search(grid, len(grid), "normal").beams]
+    written = write_captions(writer, encode(captioner, processor, rows))
     return CaptionedSplit(rows, [one.text for one in written], np.array([one.log_probability for one in written]))
 
 

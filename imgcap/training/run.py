@@ -21,6 +21,8 @@ from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, summarize
 from imgcap.inference.checkpoint import save_captioner
+from imgcap.inference.files import describe
+from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.averaging import average, interpolate, last_checkpoints
 from imgcap.training.build import build, check_model
 from imgcap.training.provenance import provenance_text
@@ -50,11 +52,11 @@ def train(recipe: Recipe) -> dict[str, Any] | None:
     validation = _load(recipe, "validation", recipe.validation_pictures)
     model, processor = build(recipe, training.captions)
     start = copy.deepcopy(model.state_dict()) if recipe.start_share else {}
-    trainer = make_trainer(recipe, arguments, model, processor, training, validation)
-    if arguments.should_save:
-        output.mkdir(parents=True, exist_ok=True)
-        save_recipe(output / "recipe.yaml", recipe, model.config.to_dict())
-        processor.save_pretrained(output)
+    with arguments.main_process_first(desc="description"):
+        if arguments.should_save:
+            save_description(output, model, processor, training)
+            save_recipe(output / "recipe.yaml", recipe, model.config.to_dict())
+    trainer = make_trainer(recipe, arguments, model, processor, training, validation, describe(output, recipe.output))
     checkpoint = get_last_checkpoint(str(output / "checkpoints")) if recipe.resume else None
     if recipe.epochs:
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -69,6 +71,17 @@ def train(recipe: Recipe) -> dict[str, Any] | None:
     return _examine(recipe, output, training, validation)
 
 
+def save_description(
+    output: Path, model: ImgcapForImageCaptioning, processor: ImgcapProcessor, training: CaptionedImages
+) -> None:
+    """Write what decides how a captioner decodes, before there are trained weights: training validates as it serves."""
+    output.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(output)
+    model.generation_config.save_pretrained(output)
+    processor.save_pretrained(output)
+    fit_document_frequencies(output, training)
+
+
 def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
     return load_rows(
         recipe.data, split, limit or None, image_column=recipe.image_column, caption_columns=recipe.caption_columns
@@ -77,7 +90,6 @@ def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
 
 def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
     """Score the finished files by the code of `imgcap evaluate`, so that it gives everybody the same scores."""
-    fit_document_frequencies(output, training)  # first, because it decides which captions are shown
     captioned = caption_split(recipe.output, validation)
     scores = summarize(recipe.output, "validation", captioned)
     mistakes = count_mistakes(captioned.captions, validation.captions)

@@ -22,7 +22,10 @@ from imgcap.errors import InputError
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
 from imgcap.inference.device import device, multiplies_bfloat16
+from imgcap.inference.files import Description
+from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import breaks_off
+from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.recipe import Recipe
 from imgcap.training.self_critical import SelfCriticalLoss
@@ -60,6 +63,7 @@ class CaptionTrainer(Trainer):
         validation: CaptionedImages,
         validation_grids: NDArray[np.float16] | None,
         processor: ImgcapProcessor,
+        description: Description,
         encoder_stages: int = 0,
         self_critical: SelfCriticalLoss | None = None,
         **kwargs: Any,
@@ -71,6 +75,7 @@ class CaptionTrainer(Trainer):
         self.validation = validation
         self.validation_grids = validation_grids
         self.processor = processor
+        self.description = description
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002 - the Trainer's signature
         """Return AdamW; the encoder has its own rate, and no weight decay that would pull it from ImageNet to zero."""
@@ -104,12 +109,14 @@ class CaptionTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return BLEU, ROUGE-L and CIDEr of the default beam on the validation split, as `imgcap evaluate` does.
+        """Return BLEU, ROUGE-L and CIDEr of the validation captions as users would be shown them (`imgcap evaluate`).
 
         Also the share of captions that break off ("a man in a"), which a wrong reward would make common.
         """
-        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
-            captions = write_captions(self.model, self.processor, self._validation_grids())
+        was_training = self.model.training
+        writer = Writer(TorchEngine(self.model, self.args.device), self.description)
+        captions = [candidate.text for candidate in write_captions(writer, self._validation_grids())]
+        self.model.train(was_training)
         scores = score(captions, self.validation.captions, resamples=0, with_meteor=False)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
         metrics["eval_broken_off"] = float(np.mean([breaks_off(caption) for caption in captions]))
@@ -129,11 +136,19 @@ class CaptionTrainer(Trainer):
         self.log({f"{name}_CIDEr": cider, f"{name}_kept": kept})
 
     def _validation_grids(self) -> Iterator[Tensor]:
-        if self.validation_grids is None:
-            yield from encode(self.model, self.processor, self.validation)
-            return
-        for start in range(0, len(self.validation_grids), _GRIDS_TOGETHER):
-            cached = torch.from_numpy(self.validation_grids[start : start + _GRIDS_TOGETHER].astype(np.float32))
+        cached = self.validation_grids is not None
+        grids = self._finished() if cached else encode(self.model, self.processor, self.validation)
+        while True:
+            with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
+                grid = next(grids, None)
+            if grid is None:
+                return
+            yield grid.float()
+
+    def _finished(self) -> Iterator[Tensor]:
+        stored = cast("NDArray[np.float16]", self.validation_grids)
+        for start in range(0, len(stored), _GRIDS_TOGETHER):
+            cached = torch.from_numpy(stored[start : start + _GRIDS_TOGETHER].astype(np.float32))
             with torch.inference_mode():
                 yield self._finish(cached.to(self.args.device)).last_hidden_state
 
@@ -190,6 +205,7 @@ def make_trainer(
     processor: ImgcapProcessor,
     training: CaptionedImages,
     validation: CaptionedImages,
+    description: Description,
 ) -> CaptionTrainer:
     """Return the stage's trainer; a frozen encoder's grids are computed first.
 
@@ -200,6 +216,7 @@ def make_trainer(
         processor: of the model.
         training: images and captions to train on.
         validation: images and captions to choose the best checkpoint by.
+        description: of the captioner, whose default way of decoding writes the validation captions.
     """
     model.encoder.requires_grad_(not recipe.cached)
     try:
@@ -241,5 +258,6 @@ def make_trainer(
         validation=validation,
         validation_grids=grids,
         processor=processor,
+        description=description,
         self_critical=self_critical,
     )

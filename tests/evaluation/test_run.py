@@ -12,6 +12,7 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.files import describe
 from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.writer import Writer
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 
@@ -49,13 +50,13 @@ def test_a_limit_takes_the_first(tiny_captioner, caption_folder):
     assert evaluate(str(tiny_captioner), str(caption_folder), "test", limit=2)["n"] == 2
 
 
-def test_batches_do_not_change_captions_and_the_models_mode_is_left(tiny_captioner, caption_folder):
+def test_batches_do_not_change_captions(tiny_captioner, caption_folder):
     model, processor = load_captioner(str(tiny_captioner))
     rows = load_rows(str(caption_folder), "validation")
-    model.train()
-    one, many = (write_captions(model, processor, encode(model, processor, rows, size)) for size in (1, 4))
-    assert one == many
-    assert model.training
+    writer = Writer(TorchEngine(model), describe(tiny_captioner, ""))
+    one, many = (write_captions(writer, encode(model, processor, rows, size)) for size in (1, 4))
+    assert [caption.text for caption in one] == [caption.text for caption in many]
+    assert len(one) == len(rows)
     assert not torch.is_inference(next(model.parameters()))
 
 

@@ -54,19 +54,6 @@ def test_the_model_goes_to_the_device_and_images_follow_it(tiny_captioner, monke
     assert captioned.captions == ["A dog."] * 3
 
 
-def test_cached_grids_follow_the_model(tiny_captioner):
-    _, processor = load_captioner(str(tiny_captioner))
-    asked = []
-
-    def generate(encoder_outputs):
-        asked.append(encoder_outputs.last_hidden_state.device)
-        return torch.zeros(2, 3, dtype=torch.int64)
-
-    model = SimpleNamespace(device=META, training=False, eval=lambda: None, train=lambda mode: None, generate=generate)
-    run.write_captions(model, processor, [torch.zeros(2, 4, 8)])
-    assert asked == [META]
-
-
 def test_images_are_encoded_where_the_model_is_and_their_grids_come_back(tmp_path, tiny_captioner):
     model, processor = load_captioner(str(tiny_captioner))
     seen = []

@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
-from imgcap.training.build import load_encoder_weights
+from imgcap.training.averaging import join_decoders
+from imgcap.training.build import load_encoder_weights, renew_decoder
 from imgcap.training.provenance import provenance_text
 
 
@@ -34,3 +35,16 @@ def test_encoder_weights_come_from_another_captioner(tiny_captioner):
     assert f"taken from the checkpoint `{tiny_captioner.name}`" in provenance_text("", str(tiny_captioner))
     own, others = model.encoder.state_dict(), other.encoder.state_dict()
     assert all(torch.equal(own[name], others[name]) for name in own)
+
+
+def test_a_new_decoder_shares_what_joined_decoders_share(tiny_captioner):
+    old, new = (load_captioner(str(tiny_captioner))[0] for _ in range(2))
+    torch.manual_seed(1)
+    renew_decoder(new)
+    before, after = old.state_dict(), new.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    weights = {name for name in before if name.startswith("decoder.") and name.endswith(("weight", "weight_ih"))}
+    # Layer normalisation begins as the identity, as the old one's random captioner does.
+    assert changed >= {name for name in weights if "project" not in name and "norm" not in name}
+    assert all(name.startswith("decoder.") and "project" not in name for name in changed)
+    assert join_decoders([old, new]).config.decoders == 2

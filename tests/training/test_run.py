@@ -67,9 +67,6 @@ def test_the_model_has_learned(first_stage, caption_folder):
     assert trained < 0.7 * untrained
 
 
-@pytest.mark.xfail(
-    reason="training validates by the plain beam, the card scores what is served: to be made one", strict=False
-)
 def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
     recipe, scores = first_stage
     log = [json.loads(line) for line in (Path(recipe.output) / "log.jsonl").read_text().splitlines()]
