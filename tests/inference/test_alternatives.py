@@ -92,7 +92,6 @@ def test_the_beams_caption_comes_first_and_the_others_differ(tiny_captioner, len
     assert [[one.caption for one in chosen] for chosen in alone] == [[one.caption for one in others[2]]]
 
 
-@pytest.mark.xfail(reason="the expected order for short captions is of the search before its last change", strict=False)
 @pytest.mark.parametrize("length", ["short", "normal", "long"])
 def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_first(tiny_captioner, length):
     model, _ = load_captioner(str(tiny_captioner))
@@ -106,7 +105,7 @@ def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_
         def score(self, candidates, references, weights):
             assert sum(weights) == pytest.approx(1)
             assert description.search.end not in {word for tokens in candidates for word in tokens}
-            return np.arange(len(candidates))
+            return 1000 * np.arange(len(candidates))  # more than any difference of search scores
 
     agreed = Writer(TorchEngine(model), replace(description, scorer=LikesTheLast())).search(grid, 3, length)
     assert [beams[0] for beams in agreed.beams] == [beams[-1] for beams in plain.beams]
