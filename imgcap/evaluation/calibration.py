@@ -4,31 +4,32 @@ One pass over the validation images: each is encoded once, and captions and alte
 from that.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from imgcap.data.loading import CaptionedImages
 from imgcap.data.vocabulary import UNK
 from imgcap.errors import InputError
 from imgcap.evaluation.confidence import GOOD, MIN_IMAGES, calibrate, save_calibration
+from imgcap.evaluation.engines import rgb
 from imgcap.evaluation.ptb import tokenize
-from imgcap.evaluation.run import encode
 from imgcap.inference.alternatives import Candidate
-from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.choice import open_engine
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import alternatives_curve
 from imgcap.inference.consensus import save_frequencies
-from imgcap.inference.device import device
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.unfamiliar import fit_bounds, pool, save_bounds
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
+BATCH = 16
 ALTERNATIVES = 3
 EVERY = 4  # alternatives are drawn for every so-manieth image: there are several an image, and drawing costs the most
 FAMILIAR_IMAGES = 1000  # of the training split
@@ -84,15 +85,15 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
-    model, processor = load_captioner(str(folder))
-    model.to(device())
-    writer = Writer(TorchEngine(model, device()), describe(folder, str(folder)))
-    seen = encode(model, processor, training.head(FAMILIAR_IMAGES))
+    description = describe(folder, str(folder))
+    engine, _ = open_engine(description, "auto", str(folder))  # the one that would serve here
+    writer = Writer(engine, description)
+    seen = _encode(writer, training.head(FAMILIAR_IMAGES), "training images")
     learned = np.concatenate([pool(writer.engine.as_array(grid)) for grid in seen])
     unseen: list[NDArray[np.float32]] = []
     written: dict[str, Written] = {}
     row = 0
-    for grid in encode(model, processor, validation):
+    for grid in _encode(writer, validation, "validation images"):
         unseen.append(pool(writer.engine.as_array(grid)))
         for length in LENGTHS:
             draft = writer.search(grid, len(grid), length)
@@ -114,6 +115,13 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
     report = {**curves["normal"], "curves": curves}
     save_calibration(folder, report)
     return report
+
+
+def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:
+    """Yield the engine's grids (B, P, C) of the images in order, and show how far they are."""
+    for start in tqdm(range(0, len(rows), BATCH), desc=what, mininterval=5):
+        images = [rgb(image) for image in rows.images[start : start + BATCH]]
+        yield writer.engine.encode(np.stack([writer.prepare(image) for image in images]))
 
 
 def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:

@@ -90,24 +90,28 @@ def test_the_loss_is_the_mean_over_tokens_of_advantage_times_log_probability(
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory, caption_folder):
-    """A captioner half trained by cross-entropy, and what self-critical training made of it."""
+    """A captioner that cross-entropy has taught whole sentences, and what self-critical training made of it."""
     folder = tmp_path_factory.mktemp("stages")
-    first = small(folder / "first", caption_folder, epochs=2, learning_rate=5e-3, feature_views=1)
+    first = small(folder / "first", caption_folder, epochs=6, learning_rate=5e-3, feature_views=1)
     second = small(
         folder / "second", caption_folder, init_from=first.output, objective="self_critical", epochs=14,
-        learning_rate=2e-3, feature_views=1, cache=first.cache, samples=8, start_share=0.25,
+        learning_rate=1e-3, feature_views=1, cache=first.cache, samples=8, start_share=0.25,
     )  # fmt: skip
     with mock.patch.object(meteor, "available", return_value=False):  # Java would take longer than both
         train(first)
         return first, second, train(second)
 
 
-def test_self_critical_training_raises_the_reward(stages):
-    _, second, _ = stages
-    log = [json.loads(line) for line in (Path(second.output) / "log.jsonl").read_text().splitlines()]
-    rewards = [row["reward"] for row in log if "reward" in row]
-    assert rewards[-1] > 1.2 * rewards[0], rewards
-    assert all(0 <= row["ended"] <= 1 for row in log if "ended" in row)
+def test_self_critical_training_raises_cider_and_captions_still_end(stages):
+    first, second, _ = stages
+    before, log = (
+        [json.loads(line) for line in (Path(recipe.output) / "log.jsonl").read_text().splitlines()]
+        for recipe in (first, second)
+    )
+    started, *_, last = (row["eval_CIDEr"] for row in (*before[-2:], *log) if "eval_CIDEr" in row)
+    assert last > 1.2 * started  # 1.4 to 1.8 times with six other seeds and rates
+    assert all(row["reward"] > 0 for row in log if "reward" in row)
+    assert [row["ended"] for row in log if "ended" in row][-1] > 0.5
     assert [row["eval_broken_off"] for row in log if "eval_CIDEr" in row][-1] == 0
 
 
