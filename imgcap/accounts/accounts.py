@@ -13,10 +13,11 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from imgcap.accounts.database import Database, HistoryEntry, User, UserSession
+from imgcap.accounts.database import AccessToken, Database, HistoryEntry, User, UserSession
 from imgcap.accounts.history import history_csv
 from imgcap.accounts.passwords import Argon2Hasher, check_password, generate_password, normalise_password
 from imgcap.accounts.sessions import end_sessions
+from imgcap.accounts.tokens import revoke_all, tokens_of
 from imgcap.accounts.users import find_user, get_user, normalise_name
 from imgcap.errors import InputError
 from imgcap.settings import Settings
@@ -99,7 +100,9 @@ class Accounts:
         return await self._in_thread(self.verify, name, password)
 
     def change_password(self, user: User, old: str, new: str, keep_session: str | None = None) -> None:
-        """Set a new password and end the user's sessions, except the one whose token is `keep_session`.
+        """Set a new password, revoke the user's access tokens, and end the sessions except that of `keep_session`.
+
+        Whoever knew the old password may have made tokens.
 
         Raises:
             InputError: the old password is wrong, or the new one breaks a rule.
@@ -114,7 +117,7 @@ class Accounts:
         await self._in_thread(self.change_password, user, old, new, keep_session)
 
     def reset_password(self, name: str) -> str:
-        """Give the account a random password, end all its sessions, and return the password.
+        """Give the account a random password, end all its sessions and access tokens, and return the password.
 
         Raises:
             InputError: there is no such account.
@@ -138,7 +141,7 @@ class Accounts:
             return get_user(session, name)
 
     def delete(self, user_id: int) -> None:
-        """Delete the account with its sessions and its history, also from the database's log of writes.
+        """Delete the account with its sessions, tokens and history, also from the database's log of writes.
 
         Raises:
             InputError: there is no such account.
@@ -157,8 +160,8 @@ class Accounts:
     def export(self, user: User) -> bytes:
         """Return everything that is kept about a user, as a ZIP archive.
 
-        It holds `account.json` (name, creation, sessions), `history.csv` and `thumbnails/ID.jpg`. The hashes of the
-        password and of the tokens are left out: they are useless to the user and useful to a thief.
+        It holds `account.json` (name, creation, sessions, access tokens), `history.csv` and `thumbnails/ID.jpg`. The
+        hashes of the password and of the tokens are left out: they are useless to the user and useful to a thief.
         """
         archive = io.BytesIO()
         with (
@@ -166,7 +169,9 @@ class Accounts:
             zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z,
         ):
             sessions = session.scalars(select(UserSession).where(UserSession.user_id == user.id)).all()
-            z.writestr("account.json", json.dumps(_account_as_dict(user, sessions), indent=2))
+            z.writestr(
+                "account.json", json.dumps(_account_as_dict(user, sessions, tokens_of(session, user.id)), indent=2)
+            )
             z.writestr("history.csv", history_csv(session, user.id))
             thumbnails = select(HistoryEntry.id, HistoryEntry.thumbnail).where(HistoryEntry.user_id == user.id)
             for entry_id, thumbnail in session.execute(thumbnails.execution_options(yield_per=100)):
@@ -182,6 +187,7 @@ class Accounts:
         with self._database.session() as session:
             session.execute(update(User).where(User.id == user.id).values(password_hash=hashed))
             end_sessions(session, user.id, keep_session)
+            revoke_all(session, user.id)
         logger.info("account %d has a new password", user.id)
 
     def _renew_hash(self, user: User, password: str) -> None:
@@ -195,11 +201,19 @@ class Accounts:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
 
 
-def _account_as_dict(user: User, sessions: Sequence[UserSession]) -> dict[str, object]:
+def _account_as_dict(user: User, sessions: Sequence[UserSession], tokens: Sequence[AccessToken]) -> dict[str, object]:
     return {
         "name": user.name,
         "created_at": user.created_at.isoformat(),
         "sessions": [
             {"created_at": s.created_at.isoformat(), "last_used_at": s.last_used_at.isoformat()} for s in sessions
+        ],
+        "tokens": [
+            {"name": t.name}
+            | {
+                moment: None if (value := getattr(t, moment)) is None else value.isoformat()
+                for moment in ("created_at", "last_used_at", "expires_at")
+            }
+            for t in tokens
         ],
     }

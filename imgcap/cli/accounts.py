@@ -12,7 +12,7 @@ from imgcap.errors import InputError
 
 if TYPE_CHECKING:
     from imgcap.accounts.accounts import Accounts
-    from imgcap.settings import Settings
+    from imgcap.accounts.database import Database
 
 user_app = typer.Typer(
     name="user", help="Add, list and remove accounts, and reset their passwords.", no_args_is_help=True
@@ -31,9 +31,10 @@ def add(
     The command asks for the password, or reads the first line of standard input if that is not a terminal.
     """
     from imgcap.accounts.passwords import generate_password
+    from imgcap.settings import get_settings
 
-    with _accounts() as (accounts, settings):
-        password = generate_password(settings.min_password_length) if generate else _read_password()
+    with open_accounts() as (accounts, _):
+        password = generate_password(get_settings().min_password_length) if generate else _read_password()
         user = accounts.create(name, password)
         typer.echo(password if generate else f"The account {user.name} is made.")
 
@@ -41,14 +42,14 @@ def add(
 @user_app.command()
 def reset_password(name: Name) -> None:
     """Give an account a random password, print it once, and end the account's sessions."""
-    with _accounts() as (accounts, _):
+    with open_accounts() as (accounts, _):
         typer.echo(accounts.reset_password(name))
 
 
 @user_app.command()
 def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False) -> None:
     """Delete an account with its sessions and its history."""
-    with _accounts() as (accounts, _):
+    with open_accounts() as (accounts, _):
         user = accounts.get(name)
         if not yes:
             typer.confirm(f"Delete the account {user.name} with its sessions and its history?", abort=True)
@@ -59,7 +60,7 @@ def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not a
 @user_app.command("list")
 def list_users() -> None:
     """Print the name of each account, a tab, and when it was made (UTC)."""
-    with _accounts() as (accounts, _):
+    with open_accounts() as (accounts, _):
         for user in accounts.list():
             typer.echo(f"{user.name}\t{user.created_at:%Y-%m-%d %H:%M}")
 
@@ -76,7 +77,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
 
 
 @contextmanager
-def _accounts() -> Iterator[tuple["Accounts", "Settings"]]:
+def open_accounts() -> Iterator[tuple["Accounts", "Database"]]:
     """Open the accounts that the settings name; print a user's mistake as one line and exit with status 1."""
     from imgcap.accounts.accounts import Accounts
     from imgcap.accounts.database import open_database
@@ -84,7 +85,7 @@ def _accounts() -> Iterator[tuple["Accounts", "Settings"]]:
 
     settings = get_settings()
     with _one_sentence(), closing(open_database(settings)) as database:
-        yield Accounts(database, settings), settings
+        yield Accounts(database, settings), database
 
 
 @contextmanager

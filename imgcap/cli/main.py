@@ -12,6 +12,7 @@ from imgcap.cli.caption import caption
 from imgcap.cli.evaluation import calibrate_confidence, evaluate
 from imgcap.cli.export import export
 from imgcap.cli.serve import serve
+from imgcap.cli.tokens import token_app
 from imgcap.errors import InputError
 
 TRAINING_LIBRARIES = {"datasets", "evaluate", "matplotlib", "onnx", "pycocoevalcap", "sklearn", "torch", "transformers"}
@@ -27,6 +28,7 @@ app = typer.Typer(
 for command in (caption, serve, evaluate, calibrate_blur, calibrate_confidence, export):
     app.command()(command)
 app.add_typer(user_app)
+app.add_typer(token_app)
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcap.accounts.database import DatabaseUnavailable
+from imgcap.accounts.database import DatabaseUnavailable, User
 from imgcap.accounts.throttling import Kind, Throttled
+from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError
 from imgcap.web.bodies import BodyLimit, parse_object, replay
 from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, place_of, sign_in_link
@@ -46,12 +47,12 @@ PUBLIC = {
 }
 SIGNED_IN = {
     "GET": re.compile(
-        r"/|/config/?|/preview|/account(/data)?|/history(\.csv|/\d+\.jpg)?|/logout"
+        r"/|/config/?|/preview|/account(/data)?|/history(\.csv|\.json|/\d+(\.jpg)?)?|/logout"
         r"|/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|heartbeat/[^/]+|queue/data|queue/status"
         r"|upload_progress|file=.+)|" + ENDPOINT + r"/[^/]+"
     ),
     "POST": re.compile(
-        r"/account/(password|delete)|/history/delete|/logout|/gradio_api/(upload|queue/join|cancel|reset/?)|"
+        r"/account/(password|delete|tokens(/revoke)?)|/history/(delete|edit)|/logout|/gradio_api/(upload|queue/join|cancel|reset/?)|"
         + ENDPOINT
         + "/?"
     ),
@@ -59,9 +60,13 @@ SIGNED_IN = {
 BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|" + ENDPOINT + "/?")
 STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
 TAKES_JSON = re.compile(r"/gradio_api/(queue/join|cancel|reset/?)|" + ENDPOINT + "/?")
+TOKEN_OPENS = re.compile(r"/config/?|/gradio_api/.+|/history(\.csv|\.json|/\d+\.jpg)")
+"""What an access token is for; the rest is for people, who sign in."""
 LAUNCH = re.compile(r"/|/gradio_api/startup-events")
 """What `Blocks.launch` asks of its own server before it returns."""
 
+ASKER = "imgcap_asker"
+"""Where a request's scope holds the User who asks, or None."""
 FORM_BYTES, JSON_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**16
 GRADIO_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -75,6 +80,8 @@ STOPPING = Refusal(503, "The server is about to restart; try again in a minute."
 NOTHING_HERE = Refusal(404, "There is nothing at this address; check it.")
 NO_SUCH_EVENT = Refusal(404, "There is no such request of yours, or its answer was given already.")
 NO_SUCH_SESSION = Refusal(404, "That session belongs to somebody else; reload the page.")
+UNKNOWN_BEARER = "This access token is unknown, revoked or expired: make another on the account page."
+NOT_FOR_BEARERS = "An access token opens the API and the history's exports alone; sign in for this page."
 UNAVAILABLE = (DatabaseUnavailable, StorageFull)
 UNEXPECTED = Refusal(500, "Something went wrong on this server; try again, and tell its operator if it stays so.")
 
@@ -122,7 +129,8 @@ class Guard:
         path = str(request.scope["path"])
         body = BodyLimit(request.receive, self._body_limit(path))
         request = Request(request.scope, body.receive)
-        user = await self._user(request)
+        asker = request.scope[ASKER] = await self._asker(request)
+        user = None if asker is None else str(asker.id)
         refusal = await self._refusal(request, user)
         if refusal is not None:
             await refusal(request.scope, request.receive, send)
@@ -146,11 +154,27 @@ class Guard:
         finally:
             self.services.lifecycle.open_streams -= 1
 
-    async def _user(self, request: Request) -> str | None:
-        token = self.services.cookies.session_token(request)
-        if token is None or STATIC.fullmatch(request.scope["path"]):
+    async def _asker(self, request: Request) -> User | None:
+        """Return who asks, by an access token or else by a session.
+
+        Raises:
+            HTTPException: 401, the token is unknown, revoked or expired; 403, the route is not one for tokens.
+            Throttled: too many wrong tokens from this address.
+        """
+        path = str(request.scope["path"])
+        if STATIC.fullmatch(path):
             return None
-        return await run_in_threadpool(self.services.sessions.get, token)
+        token = access_token(request)
+        if token is None:
+            session = self.services.cookies.session_token(request)
+            return None if session is None else await run_in_threadpool(self.services.sessions.find, session)
+        user = await run_in_threadpool(self.services.tokens.find, token)
+        if user is None:
+            await run_in_threadpool(self.services.throttle.hit, "sign_in", account=None, address=_address(request))
+            raise HTTPException(401, UNKNOWN_BEARER)
+        if find_access(request.method, path) == "signed-in" and not TOKEN_OPENS.fullmatch(path):
+            raise HTTPException(403, NOT_FOR_BEARERS)
+        return user
 
     async def _refusal(self, request: Request, user: str | None) -> Response | None:
         """Return why the request is not answered; None if it is."""
@@ -273,6 +297,25 @@ class Guard:
             await send({"type": "http.response.body", "body": body})
 
         return send_and_record
+
+
+def access_token(request: Request) -> str | None:
+    """Return the access token of ours that a request brings, if it brings one.
+
+    `gradio_client` sends what it is given as `token` in a header of Hugging Face's. Tokens of other kinds are ignored:
+    a proxy may add one of its own.
+    """
+    for header in ("authorization", "x-hf-authorization"):
+        scheme, _, token = request.headers.get(header, "").partition(" ")
+        if scheme.lower() == "bearer" and token.strip().startswith(PREFIX):
+            return token.strip()
+    return None
+
+
+def name_asker(request: Request) -> str | None:
+    """Return the id, as text, of the account that the guard found: Gradio's name for whoever asks."""
+    asker: User | None = request.scope.get(ASKER)
+    return None if asker is None else str(asker.id)
 
 
 def find_access(method: str, path: str) -> Access:

@@ -23,7 +23,10 @@ TITLES = {
     500: "Something went wrong",
     503: "Try again in a moment",
 }
-SIGN_IN_FIRST = "Sign in first: POST username and password to /login and send its cookie."
+SIGN_IN_FIRST = (
+    "Sign in first: send an access token as Authorization: Bearer, or POST username and password to /login and send "
+    "its cookie."
+)
 
 
 @dataclass(frozen=True)

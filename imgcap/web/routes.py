@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -16,6 +15,7 @@ from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
+from imgcap.web.guard import ASKER
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
 from imgcap.web.services import Services
@@ -51,6 +51,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/account/data", pages.download_data),
         Route("/history", pages.show_history),
         Route("/history.csv", pages.download_csv),
+        Route("/history.json", pages.download_json),
         Route("/history/delete", pages.delete_history, methods=["POST"]),
         Route("/history/{entry}.jpg", pages.thumbnail),
     ]
@@ -139,7 +140,7 @@ class Pages:
         """End this session, or all of the user's."""
         form = await _read_form(request)
         if form["everywhere"]:
-            await run_in_threadpool(self.services.sessions.end_all, (await self._user(request)).id)
+            await run_in_threadpool(self.services.sessions.end_all, self._user(request).id)
         else:
             await run_in_threadpool(self.services.sessions.end, self._token(request) or "")
         return self._leave(request, "sign_in.html", "You are signed out.")
@@ -150,7 +151,7 @@ class Pages:
 
     async def preview(self, request: Request) -> Response:
         """A copy, which every browser can show, of one of the user's uploads."""
-        user, path = await self._user(request), request.query_params.get("path", "")
+        user, path = self._user(request), request.query_params.get("path", "")
         try:
             picture = await run_in_threadpool(
                 self.services.work.open_upload, {"path": path}, Caller(user.id, _address(request))
@@ -167,7 +168,7 @@ class Pages:
 
     async def change_password(self, request: Request) -> Response:
         """Change the password; every other session of the user ends."""
-        form, user = await _read_form(request), await self._user(request)
+        form, user = await _read_form(request), self._user(request)
         try:
             self.services.throttle.hit("sign_in", account=user.name, address=_address(request))
             await self.services.accounts.achange_password(user, form["current"], form["new"], self._token(request))
@@ -177,7 +178,7 @@ class Pages:
 
     async def delete_account(self, request: Request) -> Response:
         """Delete the account and everything that is kept about it, if the password is right."""
-        form, user = await _read_form(request), await self._user(request)
+        form, user = await _read_form(request), self._user(request)
         try:
             verified = await self.services.sign_in(user.name, form["password"], _address(request))
             if verified is None or verified.id != user.id:
@@ -189,7 +190,7 @@ class Pages:
 
     async def download_data(self, request: Request) -> Response:
         """Send everything that is kept about the user as a ZIP archive."""
-        archive = await run_in_threadpool(self.services.accounts.export, await self._user(request))
+        archive = await run_in_threadpool(self.services.accounts.export, self._user(request))
         return _download(archive, "imgcap-data.zip", "application/zip")
 
     async def show_history(self, request: Request) -> Response:
@@ -198,7 +199,7 @@ class Pages:
 
     async def delete_history(self, request: Request) -> Response:
         """Delete one reading, or all."""
-        form, user = await _read_form(request), await self._user(request)
+        form, user = await _read_form(request), self._user(request)
         history = self.services.history
         try:
             if form["all"]:
@@ -211,12 +212,17 @@ class Pages:
 
     async def download_csv(self, request: Request) -> Response:
         """Send the user's readings as a CSV table."""
-        table = await run_in_threadpool(self.services.history.to_csv, (await self._user(request)).id)
+        table = await run_in_threadpool(self.services.history.to_csv, self._user(request).id)
         return _download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
+
+    async def download_json(self, request: Request) -> Response:
+        """Send the user's readings as JSON."""
+        readings = await run_in_threadpool(self.services.history.to_json, self._user(request).id)
+        return _download(readings.encode(), "imgcap-history.json", "application/json")
 
     async def thumbnail(self, request: Request) -> Response:
         """Send the thumbnail of one of the user's readings."""
-        user, entry = await self._user(request), _read_number(request.path_params["entry"], -1)
+        user, entry = self._user(request), _read_number(request.path_params["entry"], -1)
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
@@ -226,10 +232,8 @@ class Pages:
     def _token(self, request: Request) -> str | None:
         return self.services.cookies.session_token(request)
 
-    async def _user(self, request: Request) -> User:
-        user = await run_in_threadpool(self.services.sessions.find, self._token(request) or "")
-        if user is None:  # the session ended after the guard had looked
-            raise HTTPException(401, "You are signed out; sign in again.")
+    def _user(self, request: Request) -> User:
+        user: User = request.scope[ASKER]  # the guard lets nobody else through to the routes that need a user
         return user
 
     async def _begin_session(self, request: Request, name: str, place: str) -> Response:
@@ -271,12 +275,12 @@ class Pages:
         )
 
     async def _account_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
-        user = await self._user(request)
+        user = self._user(request)
         length = self.services.settings.min_password_length
         return self._page(request, "account.html", error, done=done, user=user.name, min_password_length=length)
 
     async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
-        user, history = await self._user(request), self.services.history
+        user, history = self._user(request), self.services.history
         text, page = request.query_params.get("q", "")[:200], _read_number(request.query_params.get("page"), 1)
         found = await run_in_threadpool(history.count, user.id, text)
         pages = max(1, -(-found // HISTORY_PAGE))

@@ -18,7 +18,7 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web import gauge, theme
 from imgcap.web.connections import Connections, bound_connections
-from imgcap.web.guard import Guard
+from imgcap.web.guard import Guard, name_asker
 from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
 from imgcap.web.routes import build_routes
@@ -112,7 +112,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         prevent_thread_lock=True,
     )
     connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
-    app.cookie_id, app.tokens = services.cookies.id, services.sessions
+    app.cookie_id, app.tokens, app.auth_dependency = services.cookies.id, services.sessions, name_asker
     services.lifecycle.ready = True
     return Server(demo, services, queue, connections, url)
 

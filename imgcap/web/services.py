@@ -1,4 +1,4 @@
-"""Open and hold what the parts of the web server share: accounts, sessions, throttle, history, uploads, captioner."""
+"""Open and hold what the parts of the web server share: accounts, sessions, tokens, history, uploads, captioner."""
 
 from dataclasses import dataclass, field
 from typing import IO
@@ -10,6 +10,7 @@ from imgcap.accounts.database import Database, User, open_database
 from imgcap.accounts.history import History
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.throttling import Throttle
+from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
@@ -40,6 +41,7 @@ class Services:
     database: Database
     accounts: Accounts
     sessions: SessionStore
+    tokens: Tokens
     throttle: Throttle
     history: History
     uploads: Uploads
@@ -113,6 +115,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         database=database,
         accounts=Accounts(database, settings),
         sessions=SessionStore(database, settings),
+        tokens=Tokens(database),
         throttle=throttle,
         history=history,
         uploads=uploads,

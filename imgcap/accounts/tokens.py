@@ -1,0 +1,134 @@
+"""Personal access tokens: with one a program or an agent calls the API without the account's password."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from imgcap.accounts.database import AccessToken, Database, DatabaseUnavailable, User, utc_now
+from imgcap.accounts.sessions import TOUCH_EVERY, hash_token
+from imgcap.accounts.users import check_exists
+from imgcap.errors import InputError
+
+PREFIX = "imgcap_"
+"""By it secret scanners and this server tell a token of ours from anything else that is sent as one."""
+MAX_TOKENS = 20
+MAX_NAME = 64
+MAX_DAYS = 3650
+
+
+class Tokens:
+    """The tokens of every account. Safe to share between threads.
+
+    The database holds SHA-256 hashes of them; a token itself is known only to whoever made it.
+
+    Args:
+        database: an open database.
+        now: returns the present time.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    def add(self, user_id: int, name: str, days: int | None = None) -> str:
+        """Return a new token, which cannot be read again later.
+
+        Args:
+            user_id: of the account.
+            name: by which its owner knows it; one of an expired token may be taken again.
+            days: after which it expires; None is never.
+
+        Raises:
+            InputError: the name is empty, too long, no readable text or taken, the days are not 1 to `MAX_DAYS`, the
+                account has `MAX_TOKENS` already, or there is no such account.
+        """
+        name = _check_name(name)
+        if days is not None and not 1 <= days <= MAX_DAYS:
+            raise InputError(f"A token expires after 1 to {MAX_DAYS} days, or never: choose one of these.")
+        now, token = self._now(), PREFIX + secrets.token_urlsafe(32)
+        with self._database.session() as session:
+            check_exists(session, user_id)
+            session.execute(delete(AccessToken).where(AccessToken.user_id == user_id, AccessToken.expires_at <= now))
+            names = session.scalars(select(AccessToken.name).where(AccessToken.user_id == user_id)).all()
+            if name in names:
+                raise InputError("You have a token of that name: choose another name, or revoke that token first.")
+            if len(names) >= MAX_TOKENS:
+                raise InputError(f"You have {MAX_TOKENS} tokens, which is the most allowed: revoke one first.")
+            expires_at = None if days is None else now + timedelta(days=days)
+            session.add(
+                AccessToken(
+                    user_id=user_id,
+                    name=name,
+                    token_hash=str(hash_token(token)),
+                    created_at=now,
+                    expires_at=expires_at,
+                )
+            )
+        return token
+
+    def find(self, token: str) -> User | None:
+        """Return the user whose token it is; None if it is unknown, revoked or expired. Noted as its last use."""
+        now = self._now()
+        with self._database.session(read_only=True) as session:
+            row = session.execute(
+                select(User, AccessToken.id, AccessToken.last_used_at)
+                .join(User)
+                .where(
+                    AccessToken.token_hash == str(hash_token(token)),
+                    or_(AccessToken.expires_at.is_(None), AccessToken.expires_at > now),
+                )
+            ).one_or_none()
+        if row is None:
+            return None
+        user, token_id, last_used_at = row.tuple()
+        if last_used_at is None or now - last_used_at >= TOUCH_EVERY:
+            with suppress(DatabaseUnavailable):  # a full disk or a lock must not shut anybody out
+                self._touch(token_id, now)
+        return user
+
+    def list(self, user_id: int) -> Sequence[AccessToken]:
+        """Return the account's tokens, newest first."""
+        with self._database.session(read_only=True) as session:
+            return tokens_of(session, user_id)
+
+    def revoke(self, user_id: int, name: str) -> None:
+        """End a token of the account's at once.
+
+        Raises:
+            InputError: the account has no token of that name.
+        """
+        with self._database.session() as session:
+            named = (AccessToken.user_id == user_id) & (AccessToken.name == " ".join(name.split()))
+            revoked = session.execute(delete(AccessToken).where(named).returning(AccessToken.id)).first()
+        if revoked is None:
+            raise InputError("There is no token of that name; it may have been revoked.")
+
+    def _touch(self, token_id: int, now: datetime) -> None:
+        with self._database.session(wait_seconds=0.2) as session:
+            stored = session.get(AccessToken, token_id)
+            if stored is not None:  # it may just have been revoked
+                stored.last_used_at = now
+
+
+def tokens_of(session: Session, user_id: int) -> Sequence[AccessToken]:
+    """Return what `Tokens.list` returns, within a transaction."""
+    own = select(AccessToken).where(AccessToken.user_id == user_id)
+    return session.scalars(own.order_by(AccessToken.id.desc())).all()
+
+
+def revoke_all(session: Session, user_id: int) -> None:
+    """End every token of an account within a transaction."""
+    session.execute(delete(AccessToken).where(AccessToken.user_id == user_id))
+
+
+def _check_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name:
+        raise InputError("The token needs a name, such as that of the program that will use it.")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise InputError(f"The token's name must be at most {MAX_NAME} letters, digits and signs; shorten it.")
+    return name
