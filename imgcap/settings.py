@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     )
     upload_bytes: int = Field(2**31, ge=2**20, description="bytes of all uploads together")
     min_free_bytes: int = Field(2**29, ge=0, description="bytes that uploads leave free on the disk")
+    batch_files: int = Field(1_000, ge=1, description="pictures of one account's batch")
+    batch_hours: int = Field(24, ge=1, description="hours after its last change at which a batch is deleted")
     running_per_account: int = Field(4, ge=1, description="requests of one account that are worked on at once")
     waiting_per_account: int = Field(
         40, ge=1, description="requests of one account that may wait, run, or have an answer nobody has read yet"
@@ -120,6 +122,8 @@ class Settings(BaseSettings):
     pictures_per_address: str = Field("480/minute; 6000/hour", description="pictures opened for one address")
     captions_per_account: str = Field("60/minute; 600/hour", description="captions asked for by one account")
     captions_per_address: str = Field("120/minute; 1200/hour", description="captions asked for from one address")
+    frames_per_account: str = Field("600/minute", description="camera frames checked for one account")
+    frames_per_address: str = Field("1200/minute", description="camera frames checked for one address")
     throttle_storage: str = Field(
         "memory://", description="where counts are kept; a storage URL of the `limits` library, such as redis://..."
     )

@@ -19,12 +19,13 @@ from imgcap.accounts.users import normalise_name
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
-Kind = Literal["sign_in", "registration", "picture", "caption"]
+Kind = Literal["sign_in", "registration", "picture", "caption", "frame"]
 VERBS: dict[Kind, str] = {
     "sign_in": "sign in",
     "registration": "register",
     "picture": "open pictures",
     "caption": "ask for captions",
+    "frame": "check camera frames",
 }
 UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 
@@ -53,6 +54,7 @@ class Throttle:
             "registration": (_parse(settings.registrations_per_account), _parse(settings.registrations_per_address)),
             "picture": (_parse(settings.pictures_per_account), _parse(settings.pictures_per_address)),
             "caption": (_parse(settings.captions_per_account), _parse(settings.captions_per_address)),
+            "frame": (_parse(settings.frames_per_account), _parse(settings.frames_per_address)),
         }
         self._lock = threading.Lock()
         try:
@@ -64,7 +66,7 @@ class Throttle:
                 "IMGCAP_THROTTLE_STORAGE cannot be used; write memory:// or install the library that its URL needs."
             ) from error
 
-    def hit(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1) -> None:
+    def hit(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1, keep: int = 0) -> None:
         """Count `n` requests, or refuse and count nothing.
 
         Args:
@@ -72,12 +74,13 @@ class Throttle:
             account: the account's id, or a name as typed if nobody is signed in; None if there is neither.
             address: the client's IP address; None if it is unknown. IPv6 addresses count by their /64.
             n: number of requests, for a batch.
+            keep: requests that must be left afterwards, where the limit allows as many, for whoever is not to wait.
 
         Raises:
             Throttled: a limit of the account or of the address would be exceeded.
         """
         with self._lock:
-            self.check(kind, account=account, address=address, n=n)
+            self.check(kind, account=account, address=address, n=n, keep=keep)
             try:
                 for item, key in self._buckets(kind, account, address):
                     if not self._limiter.hit(item, key, cost=n):  # another process counted meanwhile
@@ -86,7 +89,7 @@ class Throttle:
                 raise Throttled(UNCOUNTED, 60) from error
             self._forget()
 
-    def check(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1) -> None:
+    def check(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1, keep: int = 0) -> None:
         """Refuse as `hit` would, without counting.
 
         Raises:
@@ -94,7 +97,7 @@ class Throttle:
         """
         try:
             for item, key in self._buckets(kind, account, address):
-                if not self._limiter.test(item, key, cost=n):
+                if not self._limiter.test(item, key, cost=max(n, min(n + keep, item.amount))):
                     raise self._refusal(kind, item, key, n)
         except StorageError as error:
             raise Throttled(UNCOUNTED, 60) from error

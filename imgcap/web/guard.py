@@ -48,16 +48,19 @@ PUBLIC = {
 SIGNED_IN = {
     "GET": re.compile(
         r"/|/config/?|/preview|/account(/data)?|/history(\.csv|\.json|/\d+(\.jpg)?)?|/logout"
+        r"|/batch/state|/batch/\d+\.jpg|/batch\.(csv|jsonl|zip)"
         r"|/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|heartbeat/[^/]+|queue/data|queue/status"
         r"|upload_progress|file=.+)|" + ENDPOINT + r"/[^/]+"
     ),
     "POST": re.compile(
-        r"/account/(password|delete|tokens(/revoke)?)|/history/(delete|edit)|/logout|/gradio_api/(upload|queue/join|cancel|reset/?)|"
-        + ENDPOINT
-        + "/?"
+        r"/account/(password|delete|tokens(/revoke)?)|/history/(delete|edit)|/logout"
+        r"|/batch/(files|edit|cancel|resume|delete)"
+        r"|/gradio_api/(upload|queue/join|cancel|reset/?)|" + ENDPOINT + "/?"
     ),
 }
-BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|" + ENDPOINT + "/?")
+BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|/batch/files|" + ENDPOINT + "/?")
+STREAMED = {"/gradio_api/upload", "/batch/files"}
+"""Routes that read their body while it comes."""
 STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
 TAKES_JSON = re.compile(r"/gradio_api/(queue/join|cancel|reset/?)|" + ENDPOINT + "/?")
 TOKEN_OPENS = re.compile(r"/config/?|/gradio_api/.+|/history(\.csv|\.json|/\d+\.jpg)")
@@ -136,7 +139,7 @@ class Guard:
             await refusal(request.scope, request.receive, send)
             return
         receive: Receive = body.receive
-        if request.method == "POST" and path != "/gradio_api/upload":
+        if request.method == "POST" and path not in STREAMED:
             content = await body.read_all()
             if TAKES_JSON.fullmatch(path):
                 self._check_json(path, parse_object(content), user or "")
@@ -246,6 +249,8 @@ class Guard:
     def _body_limit(self, path: str) -> int:
         if path == "/gradio_api/upload":
             return self.services.settings.max_bytes + MULTIPART_OVERHEAD
+        if path == "/batch/files":
+            return self.services.settings.upload_bytes_per_account
         return JSON_BYTES if path.startswith("/gradio_api/") else FORM_BYTES
 
     def _with_headers(self, request: Request, send: Send) -> Send:

@@ -15,9 +15,15 @@ from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
+from imgcap.web.batches.routes import batch_routes
 from imgcap.web.guard import ASKER
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
+from imgcap.web.requests import Form as _Form
+from imgcap.web.requests import address_of as _address
+from imgcap.web.requests import download as _download
+from imgcap.web.requests import read_form as _read_form
+from imgcap.web.requests import read_number as _read_number
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, language_script, texts_of
 from imgcap.web.work import Caller
@@ -54,6 +60,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/history.json", pages.download_json),
         Route("/history/delete", pages.delete_history, methods=["POST"]),
         Route("/history/{entry}.jpg", pages.thumbnail),
+        *batch_routes(services),
     ]
 
 
@@ -298,31 +305,8 @@ class Pages:
         return HTMLResponse(html, 400 if error else 200)
 
 
-class _Form(dict[str, str]):
-    """The text fields of a form; a field that was not sent is empty."""
-
-    def __missing__(self, field: str) -> str:
-        return ""
-
-
-async def _read_form(request: Request) -> Mapping[str, str]:
-    return _Form({name: value for name, value in (await request.form()).items() if isinstance(value, str)})
-
-
-def _read_number(text: str | None, otherwise: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise
-
-
-def _download(content: bytes, name: str, media_type: str) -> Response:
-    return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
-
-
 def _root(request: Request) -> str:
     return str(request.scope.get("root_path", ""))
-
-
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None
 
 
 def _is_secure(request: Request) -> bool:

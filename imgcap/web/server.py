@@ -77,6 +77,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     _check_address(settings.host, settings.port)  # before any file is touched
     services = open_services(settings, captioner)
     services.uploads.start()
+    services.batches.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
     demo = build_page(services)
     demo.queue(api_open=False)

@@ -14,6 +14,7 @@ from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
+from imgcap.web.batches.engine import Batches, BatchLimits
 from imgcap.web.cookies import Cookies, read_server_id
 from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
@@ -46,6 +47,7 @@ class Services:
     history: History
     uploads: Uploads
     work: Work
+    batches: Batches
     cookies: Cookies
     lock: IO[bytes]
     """Held on the data folder until the server closes."""
@@ -72,6 +74,7 @@ class Services:
         if self.queue is not None:
             await self.queue.drop_user(str(user_id))
         await run_in_threadpool(self.uploads.forget_user, user_id)
+        await run_in_threadpool(self.batches.delete, user_id)
 
     def problem(self) -> str | None:
         """Return in a few words why the server cannot write captions at present; None if it can."""
@@ -83,6 +86,7 @@ class Services:
 
     def close(self) -> None:
         """Close the database and the data folder."""
+        self.batches.close()
         self.uploads.close()
         self.accounts.close()
         self.database.close()
@@ -109,17 +113,32 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         min_free_bytes=settings.min_free_bytes,
     )
     uploads = Uploads(prepare_folder(settings.data_dir / "uploads"), limits)
+    accounts, work = Accounts(database, settings), Work(captioner, throttle, history, uploads)
+    batch_limits = BatchLimits(
+        max_files=settings.batch_files,
+        max_bytes=settings.upload_bytes_per_account,
+        file_bytes=settings.max_bytes,
+        max_age=3600 * settings.batch_hours,
+    )
+    batches = Batches(
+        settings.data_dir / "batches",
+        batch_limits,
+        work,
+        uploads,
+        lambda user_id: accounts.name_of(user_id) is not None,
+    )
     return Services(
         settings=settings,
         captioner=captioner,
         database=database,
-        accounts=Accounts(database, settings),
+        accounts=accounts,
         sessions=SessionStore(database, settings),
         tokens=Tokens(database),
         throttle=throttle,
         history=history,
         uploads=uploads,
-        work=Work(captioner, throttle, history, uploads),
+        work=work,
+        batches=batches,
         cookies=Cookies(read_server_id(settings.data_dir), settings),
         lock=lock,
     )

@@ -104,6 +104,7 @@ class Uploads:
         self.limits = limits
         self._uploads: dict[Path, _Upload] = {}
         self._reservations: list[Reservation] = []
+        self._held: dict[int, int] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -167,6 +168,13 @@ class Uploads:
             self.add(path, user_id, "link")
             reservation.kept = True
         return path
+
+    def hold(self, user_id: int, size: int) -> None:
+        """Count `size` bytes of a user's that are kept elsewhere, in a batch, towards the room of all uploads."""
+        with self._lock:
+            self._held[user_id] = size
+            if not size:
+                del self._held[user_id]
 
     def is_owned(self, path: str, user_id: int) -> bool:
         """Return whether the path, links resolved, is an upload of the user."""
@@ -243,7 +251,7 @@ class Uploads:
                 "Too many of your uploads are under way or were broken off; try again in a few minutes.",
                 int(INCOMPLETE_SECONDS),
             )
-        kept = sum(upload.size for upload in self._uploads.values())
+        kept = sum(upload.size for upload in self._uploads.values()) + sum(self._held.values())
         free = shutil.disk_usage(self.folder).free - reserved
         if kept + reserved + size > self.limits.bytes_in_all or free - size < self.limits.min_free_bytes:
             raise StorageFull("The server has no room for more pictures just now; try again in a few minutes.")

@@ -27,6 +27,8 @@ from imgcap.web.uploads import Source, Uploads
 logger = logging.getLogger(__name__)
 
 MAX_URL = 2_048
+LEFT_TO_PEOPLE = 5
+"""Requests of each kind that work in the background leaves of a user's allowance."""
 RETRY_SECONDS = 60.0
 """How long after a failure the model is not loaded again."""
 
@@ -163,6 +165,31 @@ class Work:
     def model_name(self) -> str:
         """The model's name in the history: the last part of its folder or Hub id."""
         return Path(self._captioner.settings.model).name
+
+    def describe_file(
+        self, data: bytes, name: str, length: Length, caller: Caller
+    ) -> tuple[Reading, NDArray[np.uint8]]:
+        """Return the Reading, with its caption alone, of a picture in the background, and its pixels (H, W, 3).
+
+        Counted, but a few of the caller's requests are left for what they do themselves meanwhile; not kept in the
+        history.
+
+        Raises:
+            Throttled: the caller's allowance, less those few, is used up; later it is not.
+            BusyError: too many pictures wait for captions.
+            InputError: the data are no picture, or the model cannot be used.
+        """
+        spare: Any = {"account": caller.user_id, "address": caller.address, "keep": LEFT_TO_PEOPLE}
+        self._throttle.check("caption", **spare)  # before the work of opening a picture that has to wait
+        self._throttle.hit("picture", **spare)
+        with self._decoders.turn(caller.user_id):
+            pixels = self._images.decode(data)
+        reading = self._captioner.check(pixels, name)
+        if reading.valid:
+            self._throttle.hit("caption", **spare)
+            self._load_model()
+            reading = self._captioner.complete(reading, pixels, length, alternatives=0, user=caller.user_id)
+        return reading, pixels
 
     def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
         """Return a picture (h, w, 3) RGB that shows where `picture` is sharp."""

@@ -1,0 +1,1 @@
+"""Many pictures of one user, captioned in the background."""

@@ -1,0 +1,188 @@
+"""What is known of one user's batch: its pictures, what was found of each, and how both are kept on the disk."""
+
+import json
+import secrets
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from imgcap.reading import Length, Reading
+
+State = Literal["waiting", "working", "done", "failed"]
+Json: TypeAlias = dict[str, Any]
+RATE_OF = 20
+"""Pictures, the last that were finished, whose pace says how much time is left."""
+
+
+@dataclass
+class Item:
+    """One picture of a batch, or what was sent as one."""
+
+    number: int
+    name: str
+    size: int
+    """Bytes of the file and of its thumbnail on the disk."""
+    state: State = "waiting"
+    valid: bool | None = None
+    reason: Literal["blurred", "low_detail", "noisy"] | None = None
+    blur_variance: float | None = None
+    threshold: float | None = None
+    caption: str | None = None
+    """As the model wrote it."""
+    edited: str | None = None
+    """As the user changed it; None if it was not changed."""
+    confidence: float | None = None
+    warning: Literal["unfamiliar"] | None = None
+    error: str | None = None
+    version: int = 0
+    """The batch's version of the last change."""
+
+    @property
+    def text(self) -> str | None:
+        """The caption that counts."""
+        return self.caption if self.edited is None else self.edited
+
+    def keep(self, reading: Reading) -> None:
+        """Take over what was found of the picture."""
+        self.state = "done"
+        self.valid, self.reason = reading.valid, reading.reason
+        self.blur_variance, self.threshold = reading.blur_variance, reading.threshold
+        self.caption, self.confidence, self.warning = reading.caption, reading.confidence, reading.warning
+        self.error = reading.error
+
+    def fail(self, sentence: str) -> None:
+        """Note why there is nothing to find."""
+        self.state, self.error = "failed", sentence
+
+    def as_reading(self) -> Json:
+        """Return the JSON that every interface answers with, and what the model wrote beside the user's caption."""
+        reading = Reading(
+            self.name, self.valid, self.reason, self.blur_variance, self.threshold or 0.0, self.text,
+            None if self.edited is not None else self.confidence, (), self.error, self.warning,
+        )  # fmt: skip
+        return reading.as_dict() | {"threshold": self.threshold, "model_caption": self.caption}
+
+
+@dataclass
+class Batch:
+    """A user's pictures in the order in which they came. Whoever changes it holds the lock of `Batches`."""
+
+    user_id: int
+    folder: Path
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    length: Length = "normal"
+    items: list[Item] = field(default_factory=list)
+    cancelled: bool = False
+    touched_at: float = field(default_factory=time.time)
+    """When the user or the captioner last changed it, in seconds since 1970: from then on its age counts."""
+    version: int = 0
+    address: str | None = None
+    """From which its last picture came, for the throttle; not kept on the disk."""
+    not_before: float = 0.0
+    """Time (monotonic) until which the allowance is used up."""
+    saved_version: int = -1
+    finished: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_OF))
+    """When its last pictures were finished (monotonic)."""
+
+    @property
+    def bytes(self) -> int:
+        """Room that it takes on the disk."""
+        return sum(item.size for item in self.items)
+
+    def touch(self, *items: Item) -> None:
+        """Note a change of the batch, and of some of its items."""
+        self.version += 1
+        self.touched_at = time.time()
+        for item in items:
+            item.version = self.version
+
+    def count(self, *states: State) -> int:
+        """Return how many items are in one of the states."""
+        return sum(item.state in states for item in self.items)
+
+    def path(self, item: Item) -> Path:
+        """Return where the item's file lies."""
+        return self.folder / str(item.number)
+
+    def thumbnail_path(self, item: Item) -> Path:
+        """Return where the item's thumbnail lies, once it is done."""
+        return self.folder / f"{item.number}.jpg"
+
+    def find(self, number: int) -> Item | None:
+        """Return an item by its number."""
+        return self.items[number] if 0 <= number < len(self.items) else None
+
+    def next_waiting(self) -> Item | None:
+        """Return the next item to work on."""
+        return None if self.cancelled else next((item for item in self.items if item.state == "waiting"), None)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate the time until all is done by the pace of late; None while that is unknown."""
+        left = self.count("waiting", "working")
+        if len(self.finished) < 2 or not left or self.cancelled:
+            return None
+        pace = (max(now, self.finished[-1]) - self.finished[0]) / (len(self.finished) - 1)
+        return pace * left
+
+    def report(self, since: int) -> Json:
+        """Return the state for the page, with the items that changed after version `since`."""
+        now, left = time.monotonic(), self.count("waiting", "working")
+        state = "cancelled" if self.cancelled and left else "running" if left else "finished"
+        return {
+            "id": self.id,
+            "version": self.version,
+            "state": state,
+            "total": len(self.items),
+            "done": self.count("done"),
+            "failed": self.count("failed"),
+            "seconds_left": self.seconds_left(now),
+            "wait_seconds": max(0.0, self.not_before - now) if state == "running" else 0.0,
+            "bytes": self.bytes,
+            "items": [_shown(item) for item in self.items if item.version > since],
+        }
+
+    def save(self) -> None:
+        """Write the state beside the files, in one step."""
+        content = {
+            "id": self.id,
+            "length": self.length,
+            "cancelled": self.cancelled,
+            "touched_at": self.touched_at,
+            "version": self.version,
+            "items": [asdict(item) for item in self.items],
+        }
+        new = self.folder / "state.new"
+        new.write_text(json.dumps(content), encoding="utf-8")
+        new.replace(self.folder / "state.json")
+        self.saved_version = self.version
+
+
+def load(folder: Path) -> Batch:
+    """Return the batch whose files lie in `folder`; the name of the folder begins with the user's id.
+
+    What was being worked on waits again, and files that the state does not know are deleted.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: it cannot be read.
+    """
+    content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    items = [Item(**item) for item in content.pop("items")]
+    batch = Batch(user_id=int(folder.name.partition("-")[0]), folder=folder, items=items, **content)
+    for item in items:
+        if item.state == "working":
+            item.state = "waiting"
+        if item.state == "waiting" and not batch.path(item).is_file():
+            item.fail("The file is no longer there: send it again.")
+    known = {batch.path(item) for item in items} | {batch.thumbnail_path(item) for item in items}
+    for path in folder.iterdir():
+        if path not in known and path.name != "state.json":
+            path.unlink()
+    return batch
+
+
+def _shown(item: Item) -> Json:
+    shown = asdict(item)
+    del shown["size"], shown["version"]
+    return shown | {"text": item.text}

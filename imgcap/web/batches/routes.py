@@ -1,0 +1,138 @@
+"""The routes of the batch tab: its pictures come in, its state and its downloads go out."""
+
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from imgcap.errors import InputError
+from imgcap.images.archives import MAGIC
+from imgcap.web.batches.engine import NO_BATCH
+from imgcap.web.requests import address_of, download, read_form, read_number, user_of
+from imgcap.web.services import Services
+from imgcap.web.work import Caller
+
+UNPACKING = 2
+"""Received files that are put into batches at once; archives take a while."""
+CHUNK = 2**20
+
+
+def batch_routes(services: Services) -> list[BaseRoute]:
+    """Return the routes. The guard lists them for signed-in users."""
+    routes = BatchRoutes(services)
+    return [
+        Route("/batch/state", routes.state),
+        Route("/batch/{number}.jpg", routes.thumbnail),
+        Route("/batch.csv", routes.csv),
+        Route("/batch.jsonl", routes.jsonl),
+        Route("/batch.zip", routes.copies),
+        Route("/batch/files", routes.receive, methods=["POST"]),
+        Route("/batch/edit", routes.edit, methods=["POST"]),
+        Route("/batch/cancel", routes.cancel, methods=["POST"]),
+        Route("/batch/resume", routes.resume, methods=["POST"]),
+        Route("/batch/delete", routes.delete, methods=["POST"]),
+    ]
+
+
+class BatchRoutes:
+    """The handlers of the routes."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.batches = services.batches
+        self._unpacking = anyio.CapacityLimiter(UNPACKING)
+
+    async def state(self, request: Request) -> Response:
+        """Send the batch, or what has changed in it since the page asked last."""
+        user, query = user_of(request), request.query_params
+        report = await run_in_threadpool(
+            self.batches.report, user.id, query.get("id", ""), read_number(query.get("since"), -1)
+        )
+        return JSONResponse(report)
+
+    async def receive(self, request: Request) -> Response:
+        """Receive one file, a picture or an archive of pictures, as the body of the request."""
+        user = user_of(request)
+        caller, query = Caller(user.id, address_of(request)), request.query_params
+        name, length = query.get("name", "picture"), query.get("length", "normal")
+        with self.services.uploads.receiving(user.id, _announced_size(request)) as reservation:
+            path = await run_in_threadpool(self.batches.new_path, user.id)
+            try:
+                await self._write(request, path)
+                await run_sync(self.batches.add, path, name, caller, length, limiter=self._unpacking)
+            except FileNotFoundError:
+                raise InputError(NO_BATCH) from None
+            finally:
+                await run_in_threadpool(path.unlink, missing_ok=True)
+                reservation.kept = True  # nothing of it lies outside the batch any more
+        return JSONResponse({"ok": True})
+
+    async def _write(self, request: Request, path: Path) -> None:
+        """Write the body to a file; of what is no archive, not much more than a picture may have."""
+        written, limit = 0, self.batches.limits.file_bytes + CHUNK
+        async with await anyio.open_file(path, "wb") as file:
+            async for chunk in request.stream():
+                if not written and chunk[:4] in MAGIC:
+                    limit = self.batches.limits.max_bytes
+                written += len(chunk)
+                if written > limit:
+                    raise HTTPException(413, f"The file is larger than {limit / 2**20:.3g} MB: send a smaller copy.")
+                await file.write(chunk)
+
+    async def edit(self, request: Request) -> Response:
+        """Change a caption."""
+        form, user = await read_form(request), user_of(request)
+        await run_in_threadpool(self.batches.edit, user.id, read_number(form["number"], -1), form["caption"])
+        return JSONResponse({"ok": True})
+
+    async def cancel(self, request: Request) -> Response:
+        """Begin with no further picture."""
+        await run_in_threadpool(self.batches.cancel, user_of(request).id)
+        return JSONResponse({"ok": True})
+
+    async def resume(self, request: Request) -> Response:
+        """Go on with what waits, and try again what failed."""
+        await run_in_threadpool(self.batches.resume, user_of(request).id)
+        return JSONResponse({"ok": True})
+
+    async def delete(self, request: Request) -> Response:
+        """Delete the batch with its pictures."""
+        await run_in_threadpool(self.batches.delete, user_of(request).id)
+        return JSONResponse({"ok": True})
+
+    async def thumbnail(self, request: Request) -> Response:
+        """Send the thumbnail of a picture."""
+        user, number = user_of(request), read_number(request.path_params["number"], -1)
+        return Response(await run_in_threadpool(self.batches.thumbnail, user.id, number), media_type="image/jpeg")
+
+    async def csv(self, request: Request) -> Response:
+        """Send the results as a CSV table."""
+        table = await run_in_threadpool(self.batches.table, user_of(request).id, "csv")
+        return download(table.encode(), "imgcap-batch.csv", "text/csv; charset=utf-8")
+
+    async def jsonl(self, request: Request) -> Response:
+        """Send the results as lines of JSON."""
+        lines = await run_in_threadpool(self.batches.table, user_of(request).id, "jsonl")
+        return download(lines.encode(), "imgcap-batch.jsonl", "application/jsonl")
+
+    async def copies(self, request: Request) -> Response:
+        """Send a ZIP archive of copies with their captions."""
+        user, query = user_of(request), request.query_params
+        parts = await run_in_threadpool(
+            self.batches.copies,
+            user.id,
+            "text" if query.get("form") == "text" else "alt",
+            overwrite=query.get("overwrite") == "1",
+        )
+        headers = {"Content-Disposition": 'attachment; filename="imgcap-batch.zip"'}
+        return StreamingResponse(iterate_in_threadpool(parts), media_type="application/zip", headers=headers)
+
+
+def _announced_size(request: Request) -> int:
+    """Return the size of the body by its header; that of a small file if it has none."""
+    return max(0, read_number(request.headers.get("content-length"), CHUNK))
