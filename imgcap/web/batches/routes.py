@@ -60,7 +60,10 @@ class BatchRoutes:
         user = user_of(request)
         caller, query = Caller(user.id, address_of(request)), request.query_params
         name, length = query.get("name", "picture"), query.get("length", "normal")
-        with self.services.uploads.receiving(user.id, _announced_size(request)) as reservation:
+        size = max(0, read_number(request.headers.get("content-length"), CHUNK))
+        if size > self.batches.limits.max_bytes:
+            raise _too_large(self.batches.limits.max_bytes)
+        with self.services.uploads.receiving(user.id, size) as reservation:
             path = await run_in_threadpool(self.batches.new_path, user.id)
             try:
                 await self._write(request, path)
@@ -81,7 +84,7 @@ class BatchRoutes:
                     limit = self.batches.limits.max_bytes
                 written += len(chunk)
                 if written > limit:
-                    raise HTTPException(413, f"The file is larger than {limit / 2**20:.3g} MB: send a smaller copy.")
+                    raise _too_large(limit)
                 await file.write(chunk)
 
     async def edit(self, request: Request) -> Response:
@@ -133,6 +136,5 @@ class BatchRoutes:
         return StreamingResponse(iterate_in_threadpool(parts), media_type="application/zip", headers=headers)
 
 
-def _announced_size(request: Request) -> int:
-    """Return the size of the body by its header; that of a small file if it has none."""
-    return max(0, read_number(request.headers.get("content-length"), CHUNK))
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"The file is larger than {limit / 2**20:.3g} MB: send a smaller copy.")
