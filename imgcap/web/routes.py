@@ -16,7 +16,6 @@ from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
 from imgcap.web.batches.routes import batch_routes
-from imgcap.web.guard import ASKER
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
 from imgcap.web.requests import Form as _Form
@@ -24,6 +23,7 @@ from imgcap.web.requests import address_of as _address
 from imgcap.web.requests import download as _download
 from imgcap.web.requests import read_form as _read_form
 from imgcap.web.requests import read_number as _read_number
+from imgcap.web.requests import user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, language_script, texts_of
 from imgcap.web.work import Caller
@@ -240,8 +240,7 @@ class Pages:
         return self.services.cookies.session_token(request)
 
     def _user(self, request: Request) -> User:
-        user: User = request.scope[ASKER]  # the guard lets nobody else through to the routes that need a user
-        return user
+        return user_of(request)
 
     async def _begin_session(self, request: Request, name: str, place: str) -> Response:
         response = RedirectResponse(_root(request) + safe_place(place), 303)
