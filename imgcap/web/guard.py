@@ -34,7 +34,7 @@ Access = Literal["public", "signed-in", "none"]
 STATIC = re.compile(
     r"/(assets|static|svelte|pages)/.+|/favicon\.ico|/robots\.txt|/manifest\.json|(/gradio_api)?/theme\.css"
 )
-PAGES = re.compile(r"/|/login/?|/login/register|/privacy|/account|/history|/logout")
+PAGES = re.compile(r"/|/login/?|/login/register|/privacy|/account|/history(/\d+)?|/logout")
 """Pages that a person may open from another site, by a link or in a frame."""
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
 """Our own pages, which have no JavaScript; the others are Gradio's."""

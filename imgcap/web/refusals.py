@@ -1,6 +1,6 @@
 """Refusals in one sentence: a page with a link back for people, JSON for programs."""
 
-from collections.abc import Collection
+import re
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -27,6 +27,7 @@ SIGN_IN_FIRST = (
     "Sign in first: send an access token as Authorization: Bearer, or POST username and password to /login and send "
     "its cookie."
 )
+USER_PAGES = re.compile(r"/|/account|/history(/\d+)?")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def sign_in_link(request: Request, place: str) -> str:
     return f"{request.scope.get('root_path', '')}/login" + (f"?{urlencode(query)}" if query else "")
 
 
-def safe_place(place: str, pages: Collection[str] = ("/", "/account", "/history")) -> str:
+def safe_place(place: str, pages: re.Pattern[str] = USER_PAGES) -> str:
     """Return a place to go on to; "/" unless it is one of some pages of this server, by default those of a user."""
     if not place.isprintable() or "\\" in place:
         return "/"
@@ -98,6 +99,6 @@ def safe_place(place: str, pages: Collection[str] = ("/", "/account", "/history"
         parts = urlsplit(place)
     except ValueError:
         return "/"
-    if parts.scheme or parts.netloc or parts.path not in pages:
+    if parts.scheme or parts.netloc or not pages.fullmatch(parts.path):
         return "/"
     return str(URL(path=parts.path, query=parts.query))

@@ -15,6 +15,8 @@ from imgcap.reading import Reading, format_confidence
 from imgcap.web.gauge import badge_html, gauge_html
 from imgcap.web.texts import LANGUAGES, Texts
 
+MOMENT = "%Y-%m-%d %H:%M UTC"
+"""A time for readers of every language."""
 HERE = Path(__file__).parent
 
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -25,6 +27,7 @@ templates.globals |= {
     "percent": format_confidence,
     "languages": LANGUAGES,
 }
+templates.filters["moment"] = lambda moment: moment.strftime(MOMENT)
 
 
 def render(template: str, texts: Texts, /, **shown: object) -> Markup:

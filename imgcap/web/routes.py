@@ -1,5 +1,6 @@
 """Serve the pages that work without JavaScript: sign-in, registration, account, history and privacy notice."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from imgcap.accounts.database import User
-from imgcap.accounts.history import make_thumbnail
+from imgcap.accounts.database import HistoryEntry, User, utc_now
+from imgcap.accounts.history import MAX_CAPTION, make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
@@ -30,6 +31,8 @@ from imgcap.web.work import Caller
 
 HISTORY_PAGE = 20
 PREVIEW_SIDE = 1024
+PLACES = re.compile(r"/|/account|/history(/\d+)?|/login|/login/register|/privacy")
+"""Pages that are shown again in another language."""
 
 
 def build_routes(services: Services) -> list[BaseRoute]:
@@ -53,13 +56,17 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/preview", pages.preview),
         Route("/account", pages.show_account),
         Route("/account/password", pages.change_password, methods=["POST"]),
+        Route("/account/tokens", pages.add_token, methods=["POST"]),
+        Route("/account/tokens/revoke", pages.revoke_token, methods=["POST"]),
         Route("/account/delete", pages.delete_account, methods=["POST"]),
         Route("/account/data", pages.download_data),
         Route("/history", pages.show_history),
         Route("/history.csv", pages.download_csv),
         Route("/history.json", pages.download_json),
         Route("/history/delete", pages.delete_history, methods=["POST"]),
+        Route("/history/edit", pages.edit_caption, methods=["POST"]),
         Route("/history/{entry}.jpg", pages.thumbnail),
+        Route("/history/{entry}", pages.show_entry),
         *batch_routes(services),
     ]
 
@@ -86,7 +93,7 @@ class Pages:
     async def choose_language(self, request: Request) -> Response:
         """Remember the language chosen in the menu, and show the page it was chosen on again."""
         form = await _read_form(request)
-        place = safe_place(form["next"], ("/", "/account", "/history", "/login", "/login/register", "/privacy"))
+        place = safe_place(form["next"], PLACES)
         response = RedirectResponse(_root(request) + place, 303)
         if form["language"] in LANGUAGES:
             self.services.cookies.set_language(response, form["language"], _is_secure(request))
@@ -181,7 +188,31 @@ class Pages:
             await self.services.accounts.achange_password(user, form["current"], form["new"], self._token(request))
         except InputError as error:
             return await self._account_page(request, error)
-        return await self._account_page(request, done="Your password is changed.")
+        return await self._account_page(request, done=texts_of(request)("account.password_changed"))
+
+    async def add_token(self, request: Request) -> Response:
+        """Make an access token, if the password is right, and show it this once."""
+        form, user = await _read_form(request), self._user(request)
+        days = None if form["days"] == "never" else _read_number(form["days"], 0)
+        try:
+            verified = await self.services.sign_in(user.name, form["password"], _address(request))
+            if verified is None or verified.id != user.id:
+                raise InputError("The password is not right, and no token is made; type it again.")
+            token = await run_in_threadpool(self.services.tokens.add, user.id, form["name"], days)
+        except InputError as error:
+            return await self._account_page(request, error)
+        made = {"name": form["name"], "token": token}
+        return await self._account_page(request, done=texts_of(request)("account.token_made"), made=made)
+
+    async def revoke_token(self, request: Request) -> Response:
+        """Revoke an access token."""
+        form = await _read_form(request)
+        try:
+            await run_in_threadpool(self.services.tokens.revoke, self._user(request).id, form["name"])
+        except InputError as error:
+            return await self._account_page(request, error)
+        done = texts_of(request)("account.token_revoked", name=form["name"])
+        return await self._account_page(request, done=done)
 
     async def delete_account(self, request: Request) -> Response:
         """Delete the account and everything that is kept about it, if the password is right."""
@@ -206,16 +237,43 @@ class Pages:
 
     async def delete_history(self, request: Request) -> Response:
         """Delete one reading, or all."""
-        form, user = await _read_form(request), self._user(request)
+        form, user, texts = await _read_form(request), self._user(request), texts_of(request)
         history = self.services.history
         try:
             if form["all"]:
                 deleted = await run_in_threadpool(history.delete_all, user.id)
-                return await self._history_page(request, done=f"{deleted} reading{'s' * (deleted != 1)} deleted.")
+                return await self._history_page(request, done=texts.count("history.deleted_all", deleted))
             await run_in_threadpool(history.delete, user.id, _read_number(form["entry"], -1))
         except InputError as error:
             return await self._history_page(request, error)
-        return await self._history_page(request, done="The reading is deleted.")
+        return await self._history_page(request, done=texts("history.deleted"))
+
+    async def show_entry(self, request: Request) -> Response:
+        """Open one of the user's readings again."""
+        user = self._user(request)
+        try:
+            number = _read_number(request.path_params["entry"], -1)
+            entry = await run_in_threadpool(self.services.history.get, user.id, number)
+        except InputError as error:
+            return Refusal(404, str(error)).respond(request)
+        return self._entry_page(request, entry)
+
+    async def edit_caption(self, request: Request) -> Response:
+        """Save the user's own caption of a reading, or restore the model's."""
+        form, user, texts = await _read_form(request), self._user(request), texts_of(request)
+        history, number = self.services.history, _read_number(form["entry"], -1)
+        caption = None if form["restore"] else form["caption"]
+        try:
+            entry = await run_in_threadpool(history.get, user.id, number)
+        except InputError as error:
+            return Refusal(404, str(error)).respond(request)
+        try:
+            entry = await run_in_threadpool(history.edit, user.id, number, caption)
+        except InputError as error:
+            return self._entry_page(request, entry, error, typed=form["caption"])
+        if caption is not None:
+            return self._entry_page(request, entry, done=texts("history.saved"))
+        return self._entry_page(request, entry, done=texts("history.restored" if entry.caption else "history.removed"))
 
     async def download_csv(self, request: Request) -> Response:
         """Send the user's readings as a CSV table."""
@@ -280,10 +338,37 @@ class Pages:
             min_password_length=self.services.settings.min_password_length,
         )
 
-    async def _account_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
+    async def _account_page(
+        self, request: Request, error: InputError | None = None, done: str = "", made: Mapping[str, str] | None = None
+    ) -> Response:
         user = self._user(request)
-        length = self.services.settings.min_password_length
-        return self._page(request, "account.html", error, done=done, user=user.name, min_password_length=length)
+        shown = {
+            "user": user.name,
+            "tokens": await run_in_threadpool(self.services.tokens.list, user.id),
+            "now": utc_now(),
+            "made": made,
+            "min_password_length": self.services.settings.min_password_length,
+        }
+        return self._page(request, "account.html", error, done=done, **shown)
+
+    def _entry_page(
+        self,
+        request: Request,
+        entry: HistoryEntry,
+        error: InputError | None = None,
+        done: str = "",
+        typed: str | None = None,
+    ) -> Response:
+        """Show one reading; the query names the page of the history to go back to."""
+        shown = {
+            "user": self._user(request).name,
+            "entry": entry,
+            "typed": entry.shown_caption or "" if typed is None else typed,
+            "most": MAX_CAPTION,
+            "query": f"?{request.url.query}" if request.url.query else "",
+            "place": f"/history/{entry.id}",
+        }
+        return self._page(request, "entry.html", error, done=done, **shown)
 
     async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
         user, history = self._user(request), self.services.history

@@ -1,12 +1,16 @@
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from browsing import CHROMIUM, PATIENCE
+from playwright.sync_api import Browser, Page, sync_playwright
 from running import NO_LIMITS, PASSWORD, SHARP, THRESHOLD, OneFileSite, Running, free_port, run_app, serve
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -97,3 +101,43 @@ def proxied_server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Pat
 def picture_site() -> Iterator[OneFileSite]:
     with serve(SHARP.read_bytes(), "image/jpeg") as site:
         yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not shutil.which(CHROMIUM):
+        reason = "Chromium is not installed (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # Third-party cookies are blocked, as most browsers do by now.
+        arguments = ["--no-sandbox", "--test-third-party-cookie-phaseout"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """A page in a browser of its own; what fails on it, a script or a file of the app, fails the test.
+
+    `refused` are the statuses with which the test has the server refuse something.
+    """
+    contexts, faults = [], []
+
+    def open_it(refused: frozenset[int] = frozenset(), **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        wrong = {401, 403, 404, 500} - refused
+        page.on("response", lambda response: faults.append(response.url) if response.status in wrong else None)
+        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []

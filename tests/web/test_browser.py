@@ -1,99 +1,19 @@
 """The page in a real Chromium, as people use it."""
 
 import io
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pillow_heif
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from browsing import PATIENCE, PHONE, faults_of, give, reading, sign_in
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 from running import BLURRED, PASSWORD, SHARP, serve
 
 pillow_heif.register_heif_opener()
 
-CHROMIUM = "/usr/bin/chromium"
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-PATIENCE = 90_000  # milliseconds
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not shutil.which(CHROMIUM):
-        reason = "Chromium is not installed (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        # Third-party cookies are blocked, as most browsers do by now.
-        arguments = ["--no-sandbox", "--test-third-party-cookie-phaseout"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """A page in a browser of its own; what fails on it, a script or a file of the app, fails the test.
-
-    `refused` are the statuses with which the test has the server refuse something.
-    """
-    contexts, faults = [], []
-
-    def open_it(refused: frozenset[int] = frozenset(), **options: object) -> Page:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        wrong = {401, 403, 404, 500} - refused
-        page.on("response", lambda response: faults.append(response.url) if response.status in wrong else None)
-        page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def sign_in(page: Page, server, name: str = "") -> str:
-    name = name or server.newcomer().headers["x-name"]
-    page.goto(server.url)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.locator(".imgcap-reading")).to_be_visible(timeout=PATIENCE)
-    return name
-
-
-def give(page: Page, photo) -> None:
-    page.locator("#imgcap-photo input[type=file]").set_input_files(photo)
-
-
-def reading(page: Page):
-    """The reading, once it is whole."""
-    whole = page.locator(".imgcap-reading[data-step=done]:has(.imgcap-badge)")
-    expect(whole).to_be_visible(timeout=PATIENCE)
-    return whole
-
-
-def faults_of(page: Page) -> list[str]:
-    expect(page.locator("p.loading")).to_have_count(0, timeout=PATIENCE)  # Gradio's, until the page is whole
-    results = Axe().run(
-        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    )
-    return [
-        f"{page.url}: {fault['id']}: {node['html'][:200]}"
-        for fault in results.response["violations"]
-        for node in fault["nodes"]
-    ]
 
 
 def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server, open_page):

@@ -184,6 +184,26 @@ class TestAccount:
         assert {"account.json", "history.csv"} < set(archive.namelist())
         assert b"A dog runs on the beach." in archive.read("history.csv")
 
+    def test_an_access_token_is_made_with_the_password_shown_once_and_revoked(self, open_app):
+        client, services = open_app()
+        register(client)
+        asked = {"name": "my <b>agent</b>", "days": "30", "password": PASSWORD}
+        for wrong in ({"password": "wrong"}, {"name": ""}, {"days": "0"}, {"days": "x"}):
+            refused = client.post("/account/tokens", data=asked | wrong)
+            assert (refused.status_code, len(errors(refused))) == (400, 1)
+        page = client.post("/account/tokens", data=asked).text
+        (token,) = re.findall(r'value="(imgcap_[^"]+)"', page)
+        assert "Copy your token now" in page
+        assert client.get("/history.json", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        page = client.get("/account").text
+        assert "imgcap_" not in page
+        assert "my &lt;b&gt;agent&lt;/b&gt;" in page
+        assert "last used" in page
+        page = client.post("/account/tokens/revoke", data={"name": asked["name"]}).text
+        assert "is revoked." in page
+        assert services.tokens.find(token) is None
+        assert len(errors(client.post("/account/tokens/revoke", data={"name": asked["name"]}))) == 1
+
     def test_it_is_deleted_on_giving_the_password(self, open_app):
         client, services = open_app()
         register(client)
@@ -236,12 +256,47 @@ class TestHistory:
         assert "1 reading deleted." in client.post("/history/delete", data={"all": "1"}).text
         assert services.history.count(services.accounts.get("ada").id) == 0
 
+    def test_a_reading_is_opened_again_edited_and_restored(self, open_app):
+        client, services = open_app()
+        register(client)
+        entry = add_reading(services, "ada", "A dog runs.", warning="unfamiliar", confidence=0.4)
+        page = client.get(f"/history/{entry}?q=dog").text
+        assert "Laplacian variance 321" in page
+        assert "does not look like the photographs" in page
+        assert '"/history?q=dog"' in page  # back to where it was found
+        page = client.post("/history/edit", data={"entry": entry, "caption": " Rex <i>runs</i>. "}).text
+        assert "Your caption is saved." in page
+        assert "Rex &lt;i&gt;runs&lt;/i&gt;." in page
+        assert '<q lang="en">A dog runs.</q>' in page
+        for place in ("/history", "/history?q=rex", "/history?q=dog"):
+            assert "Edited by you" in client.get(place).text
+        too_long = client.post("/history/edit", data={"entry": entry, "caption": "dog " * 200})
+        assert (too_long.status_code, len(errors(too_long))) == (400, 1)
+        assert "dog dog dog" in too_long.text  # what was typed is not lost
+        page = client.post("/history/edit", data={"entry": entry, "restore": "1"}).text
+        assert "The model&#39;s caption is back." in page
+        assert "Rex" not in page
+
+    def test_each_language_shows_it(self, open_app):
+        client, services = open_app()
+        register(client)
+        entry = add_reading(services, "ada")
+        for language, title in (("es", "Tu historial"), ("de", "Dein Verlauf")):
+            answer = client.post("/language", data={"language": language, "next": f"/history/{entry}"})
+            assert answer.headers["location"] == f"/history/{entry}"
+            assert f'<html lang="{language}">' in client.get(f"/history/{entry}").text
+            assert title in client.get("/history").text
+            assert client.get("/account").status_code == 200
+
     def test_is_exported(self, open_app):
         client, services = open_app()
         register(client)
         add_reading(services, "ada", "=HYPERLINK(1)")
         rows = list(csv.DictReader(io.StringIO(client.get("/history.csv").text)))
         assert [row["caption"] for row in rows] == ["'=HYPERLINK(1)"]
+        answer = client.get("/history.json")
+        assert "attachment" in answer.headers["content-disposition"]
+        assert [row["caption"] for row in answer.json()] == ["=HYPERLINK(1)"]
 
     def test_of_another_user_is_out_of_reach(self, open_app):
         client, services = open_app()
@@ -250,6 +305,8 @@ class TestHistory:
         register(client, "eve")
         assert "secret" not in client.get("/history").text
         assert client.get(f"/history/{entry}.jpg").status_code == 404
+        assert client.get(f"/history/{entry}").status_code == 404
+        assert client.post("/history/edit", data={"entry": entry, "caption": "Mine."}).status_code == 404
         for wrong in (str(entry), "", "x", "-1"):
             assert len(errors(client.post("/history/delete", data={"entry": wrong}))) == 1
         client.post("/history/delete", data={"all": "1"})

@@ -1,0 +1,42 @@
+"""What the tests in a real Chromium share; their fixtures are in conftest.py."""
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+from running import PASSWORD, Running
+
+CHROMIUM = "/usr/bin/chromium"
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+PATIENCE = 90_000  # milliseconds
+
+
+def sign_in(page: Page, server: Running, name: str = "") -> str:
+    name = name or server.newcomer().headers["x-name"]
+    page.goto(server.url)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".imgcap-reading")).to_be_visible(timeout=PATIENCE)
+    return name
+
+
+def give(page: Page, photo: object) -> None:
+    page.locator("#imgcap-photo input[type=file]").set_input_files(photo)
+
+
+def reading(page: Page) -> Locator:
+    """The reading, once it is whole."""
+    whole = page.locator(".imgcap-reading[data-step=done]:has(.imgcap-badge)")
+    expect(whole).to_be_visible(timeout=PATIENCE)
+    return whole
+
+
+def faults_of(page: Page) -> list[str]:
+    expect(page.locator("p.loading")).to_have_count(0, timeout=PATIENCE)  # Gradio's, until the page is whole
+    results = Axe().run(
+        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
+    return [
+        f"{page.url}: {fault['id']}: {node['html'][:200]}"
+        for fault in results.response["violations"]
+        for node in fault["nodes"]
+    ]
