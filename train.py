@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from imgcap.errors import InputError
-from imgcap.training.recipe import load_recipe
+from imgcap.training.recipe import Recipe, load_recipe
 
 
 def main() -> None:
@@ -22,9 +22,28 @@ def main() -> None:
         scores = train(recipe)
     except InputError as error:
         sys.exit(str(error))
-    if scores is not None:
-        write_card(Path(recipe.output))
-        print(json.dumps(scores, indent=2))
+    if scores is None:
+        return
+    write_card(Path(recipe.output))
+    print(json.dumps(scores, indent=2))
+    if recipe.push_to:
+        _push(recipe)
+
+
+def _push(recipe: Recipe) -> None:
+    """Push the finished captioner; what stops that costs nothing of the training."""
+    from huggingface_hub import HfApi
+
+    from imgcap.hub.checkpoint import model_content
+    from imgcap.hub.push import full_id, push
+
+    folder, api = Path(recipe.output), HfApi()
+    try:
+        repo = full_id(api, recipe.push_to)
+        push(api, repo, model_content(folder, repo), f"Push {folder.name}")
+    except InputError as error:
+        sys.exit(f"The captioner is finished in {folder}, but was not pushed. {error}")
+    print(f"Pushed to {api.endpoint}/{repo}")
 
 
 if __name__ == "__main__":

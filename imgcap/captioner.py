@@ -160,12 +160,12 @@ class Captioner:
         """
         with self._loading:
             if self._writer is None:
-                from imgcap.inference.choice import open_engine
-                from imgcap.inference.files import describe, find_folder
+                from imgcap.inference.choice import find_served_folder, open_engine
+                from imgcap.inference.files import describe
                 from imgcap.inference.writer import Writer
 
                 source = self.settings.model
-                description = describe(find_folder(source), source)
+                description = describe(find_served_folder(source, self.settings.engine), source)
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
                 self._writer = Writer(engine, description)

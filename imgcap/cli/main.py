@@ -11,6 +11,7 @@ from imgcap.cli.blur import calibrate_blur
 from imgcap.cli.caption import caption
 from imgcap.cli.evaluation import calibrate_confidence, evaluate
 from imgcap.cli.export import export
+from imgcap.cli.hub import push_dataset_card, push_model, push_space
 from imgcap.cli.serve import serve
 from imgcap.cli.tokens import token_app
 from imgcap.errors import InputError
@@ -25,7 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (caption, serve, evaluate, calibrate_blur, calibrate_confidence, export):
+for command in (
+    caption,
+    serve,
+    evaluate,
+    calibrate_blur,
+    calibrate_confidence,
+    export,
+    push_model,
+    push_space,
+    push_dataset_card,
+):
     app.command()(command)
 app.add_typer(user_app)
 app.add_typer(token_app)

@@ -3,12 +3,16 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from imgcap.model import ImgcapConfig
+from imgcap.data import FLICKR8K
+
+MODEL, DATA = "<this model>", "<its data>"
+"""What stands in a card and its script for the ids, until they are pushed."""
 
 TEMPLATE = """---
 {{ card_data }}
@@ -17,7 +21,7 @@ TEMPLATE = """---
 # imgcap {{ config.decoder }}: {{ config.encoder }} + LSTM captions
 
 Writes an English sentence for a photograph: a torchvision {{ config.encoder }} without its classifier, and an LSTM
-decoder of kind `{{ config.decoder }}` with {{ config.vocab_size }} words. Trained on Flickr8k with
+decoder of kind `{{ config.decoder }}` with {{ config.vocab_size }} words. Trained on {{ data.title }} with
 imgcap, whose app refuses blurred images before they reach this model.
 
 ## Use
@@ -29,20 +33,28 @@ captioner = pipeline("image-text-to-text", model="<this model>", trust_remote_co
 captioner("photo.jpg", text="")
 ```
 
+`generate` searches plainly; imgcap's own search also rules out some faults of wording.
+
 It needs transformers 5 or newer, and a torchvision of the same release as torch (`pip install -U transformers torch
 torchvision`): transformers 4 cannot load it, and a torchvision that does not fit torch stops with `operator
 torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files beside the weights; read them first.
 
 ## Measured
 
-Validation split of Flickr8k ({{ scores.n }} images), beam {{ beams }}, raw references, PTB tokens, CIDEr-D with the
-split's own document frequencies; 95% bootstrap intervals over images.
+Validation split of {{ data.title }} ({{ scores.n }} images), beam {{ beams }}, raw references, PTB tokens,
+CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over images.
 
 | metric | value | 95% interval |
 |---|---|---|
 {{ rows }}
 
-`python -m imgcap evaluate --model <this model> --split test --json` gives the same numbers of the test split.
+`reproduce.py` beside the weights measures them again with the code in `code/`, and compares:
+
+```bash
+uv run https://huggingface.co/<this model>/resolve/main/reproduce.py
+```
+
+`python reproduce.py` does the same where the packages named at its head are installed.
 
 ## How it was made
 
@@ -57,8 +69,13 @@ The whole log is in `log.jsonl`, the scores in `scores.json`.
 
 ## Limits
 
+{% if data.flickr8k -%}
 It knows what Flickr8k's six thousand training photographs show: dogs, people, sport, water, snow. For other subjects
 it writes the nearest thing that it knows, just as fluently. Do not rely on it where a wrong description can do harm.
+{%- else -%}
+It knows what its training images show. For other subjects it writes the nearest thing that it knows, just as fluently.
+Do not rely on it where a wrong description can do harm.
+{%- endif %}
 
 Of its captions of these validation images, {{ share(mistakes["sex"].captions) }} of those that name somebody's sex are
 contradicted by the references: some of them name a sex, but none this one. Of those that say how many people or dogs
@@ -79,9 +96,13 @@ In brackets are Wilson's 95% intervals. The rules are in `imgcap/evaluation/mist
 
 ## Terms
 
+{% if data.flickr8k -%}
 Flickr8k (M. Hodosh, P. Young, J. Hockenmaier, 2013, Framing Image Description as a Ranking Task, JAIR 47) is for
 research and education only, and so is this checkpoint. The photographs belong to their Flickr owners and are not part
 of it.
+{%- else -%}
+The terms of its training data hold for this checkpoint too: name them here before you give it to others.
+{%- endif %}
 """
 
 
@@ -133,32 +154,64 @@ def write_card(folder: Path) -> None:
     Args:
         folder: of the captioner.
     """
+    from omegaconf import OmegaConf  # training has it, and takes seconds to import; pushing needs neither
+
+    from imgcap.model import ImgcapConfig
+
     config = ImgcapConfig.from_pretrained(folder)
     scores, mistakes = (json.loads((folder / name).read_text()) for name in ("scores.json", "mistakes.json"))
     beams = json.loads((folder / "generation_config.json").read_text())["num_beams"]
+    data = _TrainingData.of(OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml")))
     metrics = list(scores["intervals"])
     results = [
         EvalResult(
-            task_type="image-to-text", dataset_type="jxie/flickr8k", dataset_name="Flickr8k",
+            task_type="image-to-text", dataset_type=data.id or "own", dataset_name=data.title,
             dataset_split="validation", metric_type=name.lower(), metric_name=name, metric_value=scores[name],
         )
         for name in metrics
         if scores[name] is not None
     ]  # fmt: skip
     metadata = ModelCardData(
-        language="en", license="other", license_name="flickr8k-research-only", library_name="transformers",
+        language="en", license="other", license_name=data.license_name, library_name="transformers",
         pipeline_tag="image-text-to-text", tags=["image-captioning", "lstm", config.encoder],
-        datasets=["jxie/flickr8k"], model_name=f"imgcap {config.decoder}", eval_results=results,
+        datasets=[data.id] if data.id else None, model_name=f"imgcap {config.decoder}", eval_results=results,
     )  # fmt: skip
     card = ModelCard.from_template(
         metadata, template_str=TEMPLATE, config=config, scores=scores, beams=beams, mistakes=mistakes, share=_share,
-        provenance=(folder / "provenance.md").read_text().rstrip(), recipe=(folder / "recipe.yaml").read_text(),
-        rows="\n".join(_row(name, scores) for name in metrics),
+        data=data, provenance=(folder / "provenance.md").read_text().rstrip(),
+        recipe=(folder / "recipe.yaml").read_text(), rows="\n".join(_row(name, scores) for name in metrics),
     )  # fmt: skip
     text, confidence = str(card), folder / "confidence.json"
     if confidence.is_file():
         text = with_confidence(text, json.loads(confidence.read_text()))
     (folder / "README.md").write_text(text.rstrip("\n") + "\n")
+
+
+@dataclass(frozen=True)
+class _TrainingData:
+    """What a card says of the data set.
+
+    id: on the Hub; empty if it is only somebody's folder.
+    title: in a sentence.
+    """
+
+    id: str
+    title: str
+
+    @classmethod
+    def of(cls, recipe: Any) -> "_TrainingData":
+        """Read a recipe: `data_id` names what lies in a folder, and other `data` is an id itself."""
+        data, named = str(recipe["data"]), str(recipe.get("data_id") or "")
+        known = named or ("" if Path(data).exists() else data)
+        return cls(known, "Flickr8k" if known == FLICKR8K else f"`{known}`" if known else "a data set of its owner")
+
+    @property
+    def flickr8k(self) -> bool:
+        return self.id == FLICKR8K
+
+    @property
+    def license_name(self) -> str:
+        return "flickr8k-research-only" if self.flickr8k else "terms-of-the-training-data"
 
 
 def _row(name: str, scores: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from imgcap.errors import InputError
-from imgcap.inference.files import unloadable
+from imgcap.inference.files import find_folder, unloadable
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
 # What loading raises if there is no captioner.
@@ -17,14 +17,15 @@ UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcessor]:
-    """Return the model (float32, on the CPU, in evaluation mode) and the processor at a folder or Hub id.
+    """Return the model (float32, on the CPU, in evaluation mode) and the processor at a folder or `ID[@REVISION]`.
 
     Raises:
         InputError: there is nothing that this version can load.
     """
+    folder = find_folder(source)
     try:
-        model, loaded = ImgcapForImageCaptioning.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        processor = ImgcapProcessor.from_pretrained(source)
+        model, loaded = ImgcapForImageCaptioning.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        processor = ImgcapProcessor.from_pretrained(folder)
     except UNREADABLE as error:
         raise InputError(unloadable(source)) from error
     _check_weights(source, model, sorted(loaded["missing_keys"]))
@@ -34,7 +35,10 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
 def _check_weights(source: str, model: ImgcapForImageCaptioning, missing: Sequence[str]) -> None:
     """Raise InputError unless every weight was in the file and is a number: others would be random, or spread NaN."""
     if missing:
-        raise InputError(f"The captioner in {source!r} lacks {missing[0]!r}: copy its files again, or take another.")
+        raise InputError(
+            f"The captioner in {source!r} lacks {missing[0]!r}, since it is damaged or another version wrote it: copy "
+            "its files again, or take another."
+        )
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{name!r} of the captioner in {source!r} is not finite: take another checkpoint.")

@@ -1,13 +1,14 @@
 """Choose what computes the captions: ONNX Runtime or PyTorch, int8 or float32, CPU or GPU."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 from imgcap.errors import InputError
 from imgcap.inference.engine import Engine
-from imgcap.inference.files import Description
-from imgcap.inference.manifest import FOLDER, check_manifest
+from imgcap.inference.files import Description, find_folder
+from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
 from imgcap.inference.threads import multiplies_int8, usable_cores
 
 EngineName = Literal["auto", "onnx", "torch"]
@@ -48,6 +49,33 @@ def open_engine(description: Description, wanted: EngineName, source: str) -> tu
                 f"run `{INSTALL_TORCH}`, or use a captioner with exported files."
             ) from None
         return _open_torch(description), f"ONNX Runtime cannot be used: {error}."
+
+
+def find_served_folder(source: str, wanted: EngineName) -> Path:
+    """Return the folder of a captioner, with the files that its engine needs and no larger ones if it is on the Hub.
+
+    Args:
+        source: folder or `ID[@REVISION]`.
+        wanted: the engine to use.
+
+    Raises:
+        InputError: as `find_folder`.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    needs_torch = wanted == "torch" or (wanted == "auto" and has_gpu())
+    folder = find_folder(source, weights=needs_torch)
+    graphs = [] if needs_torch else [f"{FOLDER}/{name}" for name in preferred_graphs(folder)]
+    return find_folder(source, weights=not graphs, graphs=graphs)
+
+
+def preferred_graphs(folder: Path) -> list[str]:
+    """Return the names of the ONNX files to serve from, by the manifest in `folder`; none if there is no manifest."""
+    path = folder / FOLDER / MANIFEST
+    if not path.is_file():
+        return []
+    names = list(json.loads(path.read_text()).get("files", {}))
+    return [name for name in names if name.endswith("_quantized.onnx")] or names
 
 
 def choose_precision(folder: Path) -> tuple[bool, str]:

@@ -89,8 +89,21 @@ def as_sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def find_folder(source: str) -> Path:
+def split_revision(source: str) -> tuple[str, str | None]:
+    """Return a Hub id and the revision behind its "@": a branch, a tag or a commit; None if there is no revision."""
+    name, _, revision = source.partition("@")
+    return name, revision or None
+
+
+def find_folder(source: str, *, weights: bool = True, graphs: Sequence[str] = ()) -> Path:
     """Return the folder of a captioner: `source` itself, or where the Hub's cache keeps the model of that id.
+
+    What the cache lacks is downloaded, with bars of progress; without a network the cache alone is used.
+
+    Args:
+        source: folder, or Hub id, or `ID@REVISION`.
+        weights: whether PyTorch's weights are wanted of a model on the Hub.
+        graphs: the paths of its ONNX files that are wanted.
 
     Raises:
         InputError: there is no such folder, and the Hub has no such model or cannot be reached.
@@ -98,9 +111,24 @@ def find_folder(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
+    name, revision = split_revision(source)
+    wanted, unwanted = ["*.json", "*.md", "*.safetensors", *graphs], [] if weights else [WEIGHTS]
     try:
-        return Path(snapshot_download(source, allow_patterns=[*FILES, "onnx/*", "*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=unwanted))
+    except RevisionNotFoundError as error:
+        raise InputError(f"The model {name!r} has no revision {revision!r} on the Hub: check the name.") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"No captioner can be loaded from {source!r}: it is no folder, and the Hub has no model of that id that "
+            "you may see. Check the id; a private model needs HF_TOKEN."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"No captioner can be loaded from {source!r}: it is no folder, and the Hub cannot be reached, nor was the "
+            "model downloaded before. Connect, or give a folder."
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(unloadable(source)) from error
 
@@ -114,7 +142,7 @@ def describe(folder: Path, source: str) -> Description:
     try:
         config, generation, processor = (_read(folder / name) for name in (CONFIG, GENERATION, PROCESSOR))
         if config["model_type"] != "imgcap":
-            raise ValueError(config["model_type"])
+            raise InputError(unloadable(source, f"it holds a model of the type {config['model_type']!r}"))
         pictures = processor["image_processor"]
         vocabulary = _read_vocabulary(folder / TOKENIZER)
         search = SearchOptions.read(config | generation)
@@ -133,15 +161,25 @@ def describe(folder: Path, source: str) -> Description:
             confidence=_read_curves(folder, config),
             familiar=load_bounds(folder),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError as error:
+        raise InputError(unloadable(source, f"it lacks {Path(error.filename).name}")) from error
+    except KeyError as error:
+        raise InputError(unloadable(source, f"another version wrote it, since its files lack {error}")) from error
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(unloadable(source)) from error
 
 
-def unloadable(source: str) -> str:
-    """Return the sentence that says that there is no captioner at `source`, or that none was chosen if it is empty."""
+def unloadable(source: str, reason: str = "") -> str:
+    """Return the sentence that says that there is no captioner at `source`, or that none was chosen if it is empty.
+
+    Args:
+        source: what the user called the captioner.
+        reason: why it cannot be loaded, as a clause.
+    """
     if not source:
         return "This copy of imgcap came without a model: set IMGCAP_MODEL to a captioner's folder or Hub id."
-    return f"No captioner can be loaded from {source!r}: give a folder that train.py wrote, or a Hub id."
+    why = f" ({reason})" if reason else ""
+    return f"No captioner can be loaded from {source!r}{why}: give a folder that train.py wrote, or a Hub id."
 
 
 def _read_vocabulary(path: Path) -> Vocabulary:

@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 from imgcap.data.vocabulary import build_tokenizer
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.files import find_folder
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning, ImgcapImageProcessor, ImgcapProcessor
 from imgcap.training.averaging import average, join_decoders
 from imgcap.training.recipe import Recipe
@@ -50,7 +51,7 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
         if recipe.new_decoder:
             renew_decoder(model)
         if recipe.mix:
-            model.load_state_dict(average([Path(recipe.init_from), *map(Path, recipe.mix)]))
+            model.load_state_dict(average([find_folder(source) for source in (recipe.init_from, *recipe.mix)]))
         if recipe.join:
             model = join_decoders([model, *(load_captioner(source)[0] for source in recipe.join)])
         model.config.confidence_slope = model.config.confidence_intercept = None  # they belong to other weights

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from imgcap.inference.files import find_folder
+
 
 def provenance_text(
     init_from: str, encoder_weights: str, encoder_from: str = "", mix: Sequence[str] = (), join: Sequence[str] = ()
@@ -12,9 +14,9 @@ def provenance_text(
     If a file of encoder weights has a README.md beside it, its text is quoted, since a file's name says little.
     """
     if init_from:
-        said = f"{_earlier(Path(init_from))}Then trained on from the checkpoint `{Path(init_from).name}`"
+        said = f"{_earlier(find_folder(init_from))}Then trained on from the checkpoint {_names([init_from])}"
         if encoder_from:
-            said += f" with the encoder of `{Path(encoder_from).name}`"
+            said += f" with the encoder of {_names([encoder_from])}"
         if mix:
             said += f", averaged with the weights of {_names(mix)}"
         if join:
@@ -33,7 +35,8 @@ def provenance_text(
 
 
 def _names(captioners: Sequence[str]) -> str:
-    return " and ".join(f"`{Path(source).name}`" for source in captioners)
+    """Name captioners: folders without the folders above them, others by their ids on the Hub."""
+    return " and ".join(f"`{Path(source).name if Path(source).is_dir() else source}`" for source in captioners)
 
 
 def _earlier(captioner: Path) -> str:

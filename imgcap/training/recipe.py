@@ -14,7 +14,7 @@ from imgcap.errors import InputError
 
 OBJECTIVES = ("cross_entropy", "self_critical")
 _SHAPE = ("encoder", "decoder", "hidden_size", "num_attention_heads", "tie_word_embeddings")
-_PLACES = ("output", "data", "cache", "encoder_weights", "workers")  # may differ where a run is resumed
+_PLACES = ("output", "data", "data_id", "cache", "encoder_weights", "workers")  # may differ where a run is resumed
 
 
 @dataclass
@@ -25,7 +25,9 @@ class Recipe:
     """
 
     output: str = "runs/captioner"  # folder for checkpoints, the log and the finished captioner
+    push_to: str = ""  # id on the Hub to which the finished captioner is pushed; empty pushes nowhere
     data: str = FLICKR8K  # folder or Hub id of images with captions
+    data_id: str = ""  # Hub id that the card names where data is a folder
     image_column: str = ""  # holds the images; empty finds it
     caption_columns: list[str] = field(default_factory=list)  # each holds a caption or a list of them; empty finds them
     cache: str = "cache/features"  # folder for the grids of a frozen encoder
@@ -148,7 +150,7 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
     A stage that starts from another captioner takes its shape and vocabulary from there; each objective has settings of
     its own, and so has a frozen encoder. Whether a run was interrupted and resumed is no part of its recipe.
     """
-    unused = {"resume"}
+    unused = {"resume", "push_to"}
     if recipe.init_from:
         unused |= {*_SHAPE, "encoder_weights", "min_count"}
     elif recipe.decoder != "attention":
@@ -160,7 +162,9 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
         unused.add("augmentation")
     unused |= {
         name
-        for name in ("init_from", "encoder_from", "new_decoder", "mix", "join", "image_column", "caption_columns")
+        for name in (
+            "data_id", "init_from", "encoder_from", "new_decoder", "mix", "join", "image_column", "caption_columns",
+        )  # fmt: skip
         if not getattr(recipe, name)
     }
     fields = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(recipe)))
