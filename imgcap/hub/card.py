@@ -33,8 +33,6 @@ captioner = pipeline("image-text-to-text", model="<this model>", trust_remote_co
 captioner("photo.jpg", text="")
 ```
 
-`generate` searches plainly; imgcap's own search also rules out some faults of wording.
-
 It needs transformers 5 or newer, and a torchvision of the same release as torch (`pip install -U transformers torch
 torchvision`): transformers 4 cannot load it, and a torchvision that does not fit torch stops with `operator
 torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files beside the weights; read them first.

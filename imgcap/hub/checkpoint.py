@@ -105,7 +105,7 @@ def requirements(*, training: bool, without: frozenset[str] = frozenset()) -> li
 
 
 def _check(folder: Path) -> None:
-    missing = [name for name in (*FILES, "README.md") if not (folder / name).is_file()]
+    missing = [name for name in ("README.md", *FILES) if not (folder / name).is_file()]
     if missing:
         raise InputError(
             f"The folder {str(folder)!r} lacks {missing[0]} and cannot be pushed: give one that train.py wrote."

@@ -102,7 +102,9 @@ def test_what_hinders_a_push_is_said_in_a_sentence(imgcap, trained, tmp_path):
         assert "may not write" in said(imgcap(there, *push, "me/captioner", token=STRANGER))
         assert "is no repository's id" in said(imgcap(there, *push, "me/a captioner"))
         assert "without the kind before it" in said(imgcap(there, *push, "datasets/me/captioner"))
-        assert "lacks config.json" in said(imgcap(there, "push-model", "--model", tmp_path, "--repo", "captioner"))
+        assert "lacks README.md and cannot be pushed" in said(
+            imgcap(there, "push-model", "--model", tmp_path, "--repo", "captioner")
+        )
         space = ("push-space", "--repo", "app", "--model")
         assert "The Hub has no model 'me/none'" in said(imgcap(there, *space, "me/none"))
         there.create("models", "me/other")

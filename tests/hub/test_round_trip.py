@@ -59,7 +59,7 @@ print("loaded")
 
 @pytest.fixture(scope="module")
 def there(exported_captioner, caption_folder, tmp_path_factory):
-    """A Hub with a data set, and a captioner that `imgcap push-model` put there with what it scores on that data set."""
+    """A Hub with a data set, and a captioner pushed there by `imgcap push-model` with what it scores on that data."""
     folder = shutil.copytree(exported_captioner, tmp_path_factory.mktemp("scored") / "captioner")
     rows = load_rows(str(caption_folder), "validation")
     with pytest.MonkeyPatch.context() as patch:
