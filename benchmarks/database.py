@@ -47,7 +47,7 @@ def measure(mode: str, seconds: float) -> dict[bool, list[float]]:
     from imgcap.accounts.accounts import Accounts
     from imgcap.settings import Settings
 
-    module.journal_mode = lambda: mode  # type: ignore[assignment] - inherited by the processes, which are forked
+    module.journal_mode = lambda **_: mode  # type: ignore[assignment] - inherited by the processes, which are forked
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
         opened = module.open_database(settings)

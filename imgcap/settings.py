@@ -5,11 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
+from imgcap.inference.threads import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
         Path.home() / ".local" / "share" / "imgcap", description="folder for the database and the app's own files"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the data folder")
+    short_lived: bool = Field(
+        default_factory=lambda: _on_space(True, False),
+        description="the data folder ends with this machine, as a Space's does: people who register are told",
+    )
     database_wait_seconds: float = Field(
         4.0, gt=0, description="seconds a request waits for a locked SQLite database before it is refused"
     )
@@ -72,7 +77,17 @@ class Settings(BaseSettings):
         default_factory=lambda: os.environ.get("GRADIO_SERVER_NAME") or _on_space("0.0.0.0", "127.0.0.1"),  # noqa: S104  a Space is reached from outside
         description="address to listen on",
     )
-    port: int = Field(7860, ge=0, le=65535, description="port to listen on")
+    port: int = Field(
+        default_factory=lambda: int(os.environ.get("GRADIO_SERVER_PORT") or 7860),
+        ge=0,
+        le=65535,
+        description="port to listen on",
+    )
+    root_path: str = Field(
+        default_factory=lambda: os.environ.get("GRADIO_ROOT_PATH", ""),
+        pattern=r"^(/[\w.~-]+)*$",
+        description="path under which a proxy serves this app, such as /imgcap; the proxy takes it off",
+    )
     frame_ancestors: str = Field(
         "'self' https://huggingface.co", description="pages that may show this one in a frame (CSP frame-ancestors)"
     )
@@ -96,12 +111,35 @@ class Settings(BaseSettings):
     waiting_per_account: int = Field(
         40, ge=1, description="requests of one account that may wait, run, or have an answer nobody has read yet"
     )
+    waiting_in_all: int = Field(
+        default_factory=lambda: 500 * usable_cores(),
+        ge=1,
+        description="requests of all accounts that may wait, run, or be unread; by default 500 for each core",
+    )
     connections_per_address: int = Field(100, ge=1, description="connections that one address may have open")
     shutdown_seconds: float = Field(30.0, ge=0, description="seconds that running captions have to finish on SIGTERM")
     operator: str = Field("", description="who runs this server, named in the privacy notice")
 
     # accounts
     open_registration: bool = Field(True, description="whether visitors may register; 0 leaves it to `imgcap user add`")
+    first_user: str = Field("", description="account that is made at the start unless there is one of that name")
+    first_password: SecretStr = Field(SecretStr(""), description="password of that account when it is made")
+    oauth_client_id: str = Field(
+        default_factory=lambda: os.environ.get("OAUTH_CLIENT_ID", ""),
+        description="client id for signing in with Hugging Face, which a Space with hf_oauth has; empty offers none",
+    )
+    oauth_client_secret: SecretStr = Field(
+        default_factory=lambda: SecretStr(os.environ.get("OAUTH_CLIENT_SECRET", "")),
+        description="secret of that client",
+    )
+    openid_provider_url: str = Field(
+        default_factory=lambda: os.environ.get("OPENID_PROVIDER_URL", "https://huggingface.co"),
+        description="address of the OpenID provider that people sign in with",
+    )
+    public_host: str = Field(
+        default_factory=lambda: os.environ.get("SPACE_HOST", "").partition(",")[0],
+        description="host that browsers know this server by, for coming back from there; empty takes the request's",
+    )
     min_password_length: int = Field(15, ge=8, le=64, description="characters a new password has at least")
     argon2_memory_kib: int = Field(19 * 1024, ge=19 * 1024, description="memory of one password hash in KiB")
     argon2_time_cost: int = Field(2, ge=2, description="passes of one password hash over its memory")

@@ -14,12 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 from huggingface_hub import RepoCard
+from loopback_hub import WRITER, hub
 from running import free_port
 
 from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
 from imgcap.training.recipe import load_recipe
 from imgcap.training.run import train
+from scripts.architecture import TARGET, picture
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
@@ -42,8 +44,14 @@ def test_every_command_is_run_here_or_by_ci():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
+@pytest.fixture(scope="module")
+def loopback_hub(exported_captioner, caption_folder):
+    with hub(models={"me/captioner": exported_captioner}, datasets={"me/shapes": caption_folder}) as there:
+        yield there
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " -m imgcap " in c])
-def test_a_command_of_imgcap(command, caption_folder, data_dir, tmp_path):
+def test_a_command_of_imgcap(command, caption_folder, data_dir, loopback_hub, tmp_path):
     shutil.copy(SAMPLES / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred.jpg")
     for name in ("sharp", "blurred"):
@@ -56,6 +64,8 @@ def test_a_command_of_imgcap(command, caption_folder, data_dir, tmp_path):
     if "evaluate" in words:
         words += ["--data", str(caption_folder), "--limit", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "IMGCAP_DATA_DIR": str(data_dir)}
+    if any(word.startswith("push-") for word in words):
+        environment |= loopback_hub.environment(tmp_path / "hf", WRITER) | {"IMGCAP_DATABASE_URL": "postgresql://x"}
     words = [str(ROOT / word) if word.startswith("models/") else word for word in words]
     done = subprocess.run(
         words, cwd=tmp_path, env=environment, input="a long enough password\n", capture_output=True, text=True
@@ -116,6 +126,10 @@ def test_the_snippet_that_loads_the_model_without_imgcap(tmp_path):
     done = subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "generated_text" in done.stdout
+
+
+def test_the_picture_of_the_model_is_the_one_that_its_script_draws():
+    assert TARGET.read_text() == picture(), "run `python -m scripts.architecture`"
 
 
 def test_the_front_matter_is_a_spaces():

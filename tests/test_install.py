@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 import tomllib
-import venv
 import zipfile
-from importlib.metadata import Distribution, distribution
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from environments import closure, linked_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from running import run_app
@@ -39,41 +38,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of an environment that has the wheel and its declared dependencies, and no other package.
-
-    The dependencies are links into this environment, which spares downloading gigabytes; a package that the wheel needs
-    and does not declare, directly or through another, is missing there as it would be after `pip install`.
-    """
+    """The `bin` folder of an environment that has the wheel and its declared dependencies, and no other package."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    [packages] = folder.glob("lib/python*/site-packages")
-    for package in _closure(PYPROJECT["project"]["dependencies"]).values():
-        for file in package.files or ():
-            place = packages / file.parts[0]
-            if file.parts[0] not in {"..", "__pycache__"} and not place.exists():
-                place.symlink_to(Path(package.locate_file(file.parts[0])))
+    python = linked_environment(folder, PYPROJECT["project"]["dependencies"])
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel]
     subprocess.run(pip, check=True)
     return folder / "bin"
-
-
-def _closure(requirements: list[str]) -> dict[str, Distribution]:
-    """The distributions that the requirements name, with all that those need, by canonical name."""
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    wanted = [(Requirement(text), "") for text in requirements]
-    while wanted:
-        requirement, extra = wanted.pop()
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        name = canonicalize_name(requirement.name)
-        found[name] = distribution(name)
-        for chosen in {"", *requirement.extras}:
-            if (name, chosen) not in seen:
-                seen.add((name, chosen))
-                wanted += [(Requirement(text), chosen) for text in found[name].requires or ()]
-    return found
 
 
 def run(installed: Path, folder: Path, *arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -132,7 +102,7 @@ def test_constraints_hold_the_version_of_every_package():
     for requirement in map(Requirement, DECLARED):
         assert str(requirement.specifier) == f"=={held.get(canonicalize_name(requirement.name))}", requirement
     platform = ("nvidia-", "cuda-", "triton", "setuptools", "pip")  # torch itself pins what its build needs
-    assert {name for name in _closure(DECLARED) if not name.startswith(platform)} <= held.keys()
+    assert {name for name in closure(DECLARED) if not name.startswith(platform)} <= held.keys()
 
 
 def test_the_code_beside_each_checkpoint_is_the_models_code():

@@ -76,6 +76,21 @@ class Accounts:
         logger.info("account %d created", user.id)
         return user
 
+    def create_first(self, name: str, password: str) -> None:
+        """Create an account unless there is one of that name, whose password then stays as it is.
+
+        Raises:
+            InputError: the name is not allowed, or the password breaks a rule.
+        """
+        with self._database.session(read_only=True) as session:
+            if find_user(session, normalise_name(name)):
+                return
+        self.create(name, password)
+
+    def hash_password(self, password: str) -> str:
+        """Return what the database keeps of a password."""
+        return self._hasher.hash(normalise_password(password))
+
     def verify(self, name: str, password: str) -> User | None:
         """Return the user of that name if the password is theirs, else None.
 
@@ -110,11 +125,19 @@ class Accounts:
         verified = self.verify(user.name, old)
         if verified is None or verified.id != user.id:
             raise InputError("The current password is not right; type it again.")
-        self._set_password(verified, check_password(new, user.name, self._settings.min_password_length), keep_session)
+        self.set_password(verified, new, keep_session)
 
-    async def achange_password(self, user: User, old: str, new: str, keep_session: str | None = None) -> None:
-        """`change_password`, off the event loop."""
-        await self._in_thread(self.change_password, user, old, new, keep_session)
+    def set_password(self, user: User, new: str, keep_session: str | None) -> None:
+        """`change_password` for a user who has proved already who they are.
+
+        Raises:
+            InputError: the password breaks a rule.
+        """
+        self._set_password(user, check_password(new, user.name, self._settings.min_password_length), keep_session)
+
+    async def aset_password(self, user: User, new: str, keep_session: str | None) -> None:
+        """`set_password`, off the event loop."""
+        await self._in_thread(self.set_password, user, new, keep_session)
 
     def reset_password(self, name: str) -> str:
         """Give the account a random password, end all its sessions and access tokens, and return the password.

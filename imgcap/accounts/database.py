@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from imgcap.accounts.storage import filesystem_of, is_remote
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
@@ -135,6 +136,16 @@ class AccessToken(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
+class Identity(Base):
+    """Somebody's account elsewhere, by which they sign in to theirs here."""
+
+    __tablename__ = "identities"
+
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """The provider's address, a space, and its id of the person."""
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+
+
 class HistoryEntry(Base):
     """One reading of one user. Links, file names and places are not kept."""
 
@@ -229,7 +240,8 @@ def open_database(settings: Settings) -> Database:
         pool_pre_ping=True,
     )
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
+        place = Path(engine.url.database or "").parent
+        _prepare_sqlite(engine, journal_mode(filesystem=filesystem_of(place)))
     database = Database(engine, settings.database_wait_seconds)
     try:
         engine.connect().close()
@@ -312,7 +324,7 @@ def _private_file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, journal: str) -> None:
     """Set every connection's pragmas, and begin transactions explicitly.
 
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
@@ -322,7 +334,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         connection.execute(f"PRAGMA busy_timeout = {round(1000 * STARTING_SECONDS)}").close()
-        _set_journal_mode(connection)
+        _set_journal_mode(connection, journal)
         for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -335,24 +347,27 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("imgcap_write") else "BEGIN")
 
 
-def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Return the journal mode that is safe with a version of SQLite.
+def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info, filesystem: str = "") -> str:
+    """Return the journal mode that is safe with a version of SQLite on a type of file system.
 
     From 3.7.0 to 3.51.2 a race between connections that write or checkpoint at one moment can lose or corrupt committed
     pages in write-ahead logging (https://sqlite.org/wal.html, "The WAL-Reset Bug"); 3.44.6 and 3.50.7 have the fix too.
     Affected versions use a rollback journal, which costs about two thirds of the writes a second
-    (`python -m benchmarks.database`).
+    (`python -m benchmarks.database`). So does every version on a network or mounted file system: write-ahead logging
+    needs memory that all its processes share (https://sqlite.org/wal.html, "Overview").
     """
+    if is_remote(filesystem):
+        return "TRUNCATE"
     fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
     return "WAL" if fixed else "TRUNCATE"
 
 
-def _set_journal_mode(connection: sqlite3.Connection) -> None:
+def _set_journal_mode(connection: sqlite3.Connection, journal: str) -> None:
     """Set the journal mode; SQLite does not wait by itself while another process changes it."""
     deadline = time.monotonic() + STARTING_SECONDS
     while True:
         try:
-            connection.execute(f"PRAGMA journal_mode = {journal_mode()}").close()
+            connection.execute(f"PRAGMA journal_mode = {journal}").close()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise

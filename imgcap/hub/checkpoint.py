@@ -94,11 +94,11 @@ def package_files(parts: tuple[str, ...] = (".",)) -> dict[str, Path]:
     }
 
 
-def requirements(*, training: bool, without: frozenset[str] = frozenset()) -> list[str]:
-    """Return what this package needs, with exact versions: for serving, or for training and evaluation too."""
-    declared = map(Requirement, requires("imgcap") or [])
-    extra = {"extra": "train" if training else ""}
-    wanted = [one for one in declared if one.name not in without and (one.marker is None or one.marker.evaluate(extra))]
+def requirements(*extras: str, without: frozenset[str] = frozenset()) -> list[str]:
+    """Return what this package and some of its extras need, with exact versions, except some packages."""
+    declared = [one for one in map(Requirement, requires("imgcap") or []) if one.name not in without]
+    chosen = [{"extra": extra} for extra in ("", *extras)]
+    wanted = [one for one in declared if one.marker is None or any(map(one.marker.evaluate, chosen))]
     for one in wanted:
         one.marker = None
     return sorted(map(str, wanted), key=str.casefold)
@@ -132,6 +132,6 @@ def _with_examples(card: ModelCard, captions: Mapping[str, str]) -> str:
 
 
 def _script(repo: str, data: str) -> str:
-    packages = "".join(f'#   "{one}",\n' for one in requirements(training=True))
+    packages = "".join(f'#   "{one}",\n' for one in requirements("train"))
     script = (HERE / "reproduce.py").read_text().replace(MODEL, repo).replace(DATA, data)
     return script.replace("# dependencies = []\n", f"# dependencies = [\n{packages}# ]\n")

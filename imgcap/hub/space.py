@@ -12,6 +12,8 @@ PYTHON = "3.12"
 """Of the versions that this package is tested on, the one that ZeroGPU has too."""
 TORCH = frozenset({"torch", "torchvision", "transformers"})
 """What computes captions without ONNX files. ZeroGPU has older ones than those that this package asks for."""
+EXTRAS = ("alt-text", "dataset")
+"""Optional parts of the app that a Space has."""
 OWNED = ("imgcap/*",)
 
 APP = '''"""The app on a Hugging Face Space."""
@@ -72,7 +74,7 @@ def space_content(api: HfApi, model: str) -> Content:
         preload_from_hub=None if info.private else [preload],
     )  # fmt: skip
     card = SpaceCard.from_template(data, template_str=CARD, model=name)
-    packages = requirements(training=False, without=TORCH if onnx else frozenset())
+    packages = requirements(*EXTRAS, without=TORCH if onnx else frozenset())
     return Content(
         "space",
         {
@@ -95,5 +97,5 @@ def _served(files: set[str]) -> list[str]:
 
 def _gradio() -> str:
     """Return the version of Gradio that this package asks for."""
-    [gradio] = [one for one in requirements(training=False) if one.startswith("gradio==")]
+    [gradio] = [one for one in requirements() if one.startswith("gradio==")]
     return gradio.removeprefix("gradio==")

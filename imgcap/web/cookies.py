@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from imgcap.errors import InputError
 from imgcap.settings import Settings
+from imgcap.web.openid import VISIT_SECONDS
 from imgcap.web.texts import COOKIE as LANGUAGE_COOKIE
 
 
@@ -49,6 +50,7 @@ class Cookies:
         """Takes the place of Gradio's random `App.cookie_id`, so that sessions survive a restart."""
         self.secure_name = f"access-token-{self.id}"
         self.plain_name = f"access-token-unsecure-{self.id}"
+        self.visit_name = f"visit-{self.id}"
         self._embedded = settings.embedded
         self._max_age = int(settings.session_days * 86_400)
 
@@ -71,6 +73,14 @@ class Cookies:
     def set_language(self, response: Response, language: str, secure: bool) -> None:
         """Remember the language that was chosen, for a year."""
         response.headers.append("set-cookie", self._header(LANGUAGE_COOKIE, language, secure, 365 * 86_400))
+
+    def set_visit(self, response: Response, state: str, secure: bool) -> None:
+        """Let a browser that is sent to an OpenID provider be known when it comes back."""
+        response.headers.append("set-cookie", self._header(self.visit_name, state, secure, VISIT_SECONDS))
+
+    def clear_visit(self, response: Response, secure: bool) -> None:
+        """Forget it."""
+        response.headers.append("set-cookie", self._header(self.visit_name, "", secure, 0))
 
     def _session(self, token: str, secure: bool, max_age: int) -> str:
         name = self.secure_name if self._embedded or secure else self.plain_name

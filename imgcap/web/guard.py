@@ -34,7 +34,7 @@ Access = Literal["public", "signed-in", "none"]
 STATIC = re.compile(
     r"/(assets|static|svelte|pages)/.+|/favicon\.ico|/robots\.txt|/manifest\.json|(/gradio_api)?/theme\.css"
 )
-PAGES = re.compile(r"/|/login/?|/login/register|/privacy|/account|/history(/\d+)?|/logout")
+PAGES = re.compile(r"/|/login/?|/login/(register|huggingface|callback)|/privacy|/account|/history(/\d+)?|/logout")
 """Pages that a person may open from another site, by a link or in a frame."""
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
 """Our own pages, which have no JavaScript; the others are Gradio's."""
@@ -42,7 +42,9 @@ ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length"), "check": ("image", "url")}
 PUBLIC = {
-    "GET": re.compile(STATIC.pattern + r"|/login/?|/login/register|/privacy|/language\.js|/gradio_api/healthz"),
+    "GET": re.compile(
+        STATIC.pattern + r"|/login/?|/login/(register|huggingface|callback)|/privacy|/language\.js|/gradio_api/healthz"
+    ),
     "POST": re.compile(r"/login/?|/login/form|/login/register|/language"),
 }
 SIGNED_IN = {
@@ -101,6 +103,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            scope["root_path"] = self.services.settings.root_path  # of our own links and redirects
             await self._answer(Request(scope, receive), send)
 
     async def _answer(self, request: Request, send: Send) -> None:

@@ -24,6 +24,9 @@ def build_page(services: Services) -> Page:
     with Page(TITLE) as page:
         bar = gr.HTML(render_bar("", LANGUAGES[ENGLISH]), padding=False)
         gr.HTML(f"<h1>{page.labels('caption.title')}</h1>", padding=False)
+        if services.storage_risk:
+            risk = page.labels(f"storage.{services.storage_risk}")
+            gr.HTML(f'<p class="imgcap-warning" role="note">{risk}</p>', padding=False, elem_id="imgcap-risk")
         with gr.Tabs(elem_id="imgcap-tabs"):
             for name, build in TABS.items():
                 with gr.Tab(page.labels(f"{name}.tab"), id=name, elem_id=f"imgcap-tab-{name}"):

@@ -17,6 +17,8 @@ from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
 from imgcap.web.batches.routes import batch_routes
+from imgcap.web.guard import NOTHING_HERE
+from imgcap.web.openid import CALLBACK
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
 from imgcap.web.requests import Form as _Form
@@ -48,6 +50,8 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/login", pages.sign_in_program, methods=["POST"]),
         Route("/login/", pages.sign_in_program, methods=["POST"]),
         Route("/login/form", pages.sign_in, methods=["POST"]),
+        Route("/login/huggingface", pages.leave_for_provider),
+        Route(CALLBACK, pages.come_back_from_provider),
         Route("/login/register", pages.show_registration),
         Route("/login/register", pages.register, methods=["POST"]),
         Route("/logout", pages.show_sign_out),
@@ -132,6 +136,38 @@ class Pages:
         await self._set_session(request, response, user.name)
         return response
 
+    async def leave_for_provider(self, request: Request) -> Response:
+        """Send a person to Hugging Face, where they sign in."""
+        form, services = _Form(request.query_params), self.services
+        if not services.openid.offered:
+            return NOTHING_HERE.respond(request)
+        host = services.settings.public_host
+        start = f"https://{host}" if host else f"{request.url.scheme}://{request.url.netloc}"
+        try:
+            services.throttle.hit("sign_in", account=None, address=_address(request))
+            link, visit = await services.openid.begin(f"{start}{_root(request)}{CALLBACK}", safe_place(form["next"]))
+        except InputError as error:
+            return self._sign_in_page(request, form, error)
+        response = RedirectResponse(link, 303)
+        services.cookies.set_visit(response, visit.state, _is_secure(request))
+        return response
+
+    async def come_back_from_provider(self, request: Request) -> Response:
+        """Sign in somebody whom Hugging Face sends back."""
+        form, services = _Form(request.query_params), self.services
+        if not services.openid.offered:
+            return NOTHING_HERE.respond(request)
+        remembered = request.cookies.get(services.cookies.visit_name)
+        try:
+            services.throttle.hit("sign_in", account=None, address=_address(request))
+            person, place = await services.openid.finish(form["state"], remembered, form["code"])
+            user = await run_in_threadpool(services.identities.sign_in, person.subject, person.name)
+        except InputError as error:
+            return self._sign_in_page(request, _Form(), error)
+        response = await self._begin_session(request, user.name, place)
+        services.cookies.clear_visit(response, _is_secure(request))
+        return response
+
     async def show_registration(self, request: Request) -> Response:
         """Show the registration page."""
         return self._registration_page(request, _Form(request.query_params))
@@ -184,8 +220,8 @@ class Pages:
         """Change the password; every other session of the user ends."""
         form, user = await _read_form(request), self._user(request)
         try:
-            self.services.throttle.hit("sign_in", account=user.name, address=_address(request))
-            await self.services.accounts.achange_password(user, form["current"], form["new"], self._token(request))
+            await self._prove(request, form["current"], "The current password is not right; type it again.")
+            await self.services.accounts.aset_password(user, form["new"], self._token(request))
         except InputError as error:
             return await self._account_page(request, error)
         return await self._account_page(request, done=texts_of(request)("account.password_changed"))
@@ -195,9 +231,9 @@ class Pages:
         form, user = await _read_form(request), self._user(request)
         days = None if form["days"] == "never" else _read_number(form["days"], 0)
         try:
-            verified = await self.services.sign_in(user.name, form["password"], _address(request))
-            if verified is None or verified.id != user.id:
-                raise InputError("The password is not right, and no token is made; type it again.")
+            await self._prove(
+                request, form["password"], "The password is not right, and no token is made; type it again."
+            )
             token = await run_in_threadpool(self.services.tokens.add, user.id, form["name"], days)
         except InputError as error:
             return await self._account_page(request, error)
@@ -218,9 +254,8 @@ class Pages:
         """Delete the account and everything that is kept about it, if the password is right."""
         form, user = await _read_form(request), self._user(request)
         try:
-            verified = await self.services.sign_in(user.name, form["password"], _address(request))
-            if verified is None or verified.id != user.id:
-                raise InputError("The password is not right, and the account is still there; type it again.")
+            wrong = "The password is not right, and the account is still there; type it again."
+            await self._prove(request, form["password"], wrong)
             await self.services.delete_account(user.id)
         except InputError as error:
             return await self._account_page(request, error)
@@ -305,6 +340,23 @@ class Pages:
         await self._set_session(request, response, name)
         return response
 
+    async def _prove(self, request: Request, password: str, otherwise: str) -> None:
+        """Make sure that it is the user who asks, and nobody else at their screen.
+
+        Whoever signs in with Hugging Face may leave the password empty for a while after signing in.
+
+        Raises:
+            InputError: the password is wrong, which is said by `otherwise`, or it is too long since they signed in.
+        """
+        user, identities = self._user(request), self.services.identities
+        if not password and await run_in_threadpool(identities.is_linked, user.id):
+            if not await run_in_threadpool(identities.is_fresh, user.id, self._token(request)):
+                raise InputError("Sign out and sign in with Hugging Face again, and do this within ten minutes.")
+            return
+        verified = await self.services.sign_in(user.name, password, _address(request))
+        if verified is None or verified.id != user.id:
+            raise InputError(otherwise)
+
     async def _set_session(self, request: Request, response: Response, name: str) -> None:
         """Begin a session in the place of the one that the client had before."""
         sessions, token = self.services.sessions, secrets.token_urlsafe(32)
@@ -347,6 +399,7 @@ class Pages:
             "tokens": await run_in_threadpool(self.services.tokens.list, user.id),
             "now": utc_now(),
             "made": made,
+            "linked": await run_in_threadpool(self.services.identities.is_linked, user.id),
             "min_password_length": self.services.settings.min_password_length,
         }
         return self._page(request, "account.html", error, done=done, **shown)
@@ -382,7 +435,11 @@ class Pages:
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
         """Render a page; with an error it has the HTTP status and the header that belong to the error."""
-        shown = {"root": _root(request), "place": page_of(request), "error": str(error or ""), "done": ""} | shown
+        shown = {
+            "root": _root(request), "place": page_of(request), "error": str(error or ""), "done": "",
+            "openid": self.services.openid.offered, "embedded": self.services.settings.embedded,
+            "risk": self.services.storage_risk,
+        } | shown  # fmt: skip
         html = render(template, texts_of(request), **shown)
         if isinstance(error, Throttled):
             return HTMLResponse(html, 429, {"Retry-After": str(error.retry_after)})

@@ -13,10 +13,11 @@ from types import FrameType
 import gradio as gr
 from starlette.middleware import Middleware
 
+from imgcap.accounts.storage import explain_risk, storage_risk
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.web import gauge, theme
+from imgcap.web import gauge, theme, zero_gpu
 from imgcap.web.connections import Connections, bound_connections
 from imgcap.web.guard import Guard, name_asker
 from imgcap.web.page import build_page
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 MAX_THREADS = 200
 """Events that run at once. Any number but 40, for which Gradio shares its threads with sessions and static files."""
-MAX_OUTSTANDING = 2_000
-"""Events of all users that wait, run, or are not yet read."""
 MAX_SESSIONS = 200
 """Sessions whose components Gradio keeps; each takes some 40 kB, and the page keeps nothing in them."""
 
@@ -76,6 +75,9 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies  # uvicorn's own trust in 127.0.0.1 is too much
     _check_address(settings.host, settings.port)  # before any file is touched
     services = open_services(settings, captioner)
+    if risk := storage_risk(settings):
+        logger.warning("%s", explain_risk(risk))
+    zero_gpu.register()
     services.uploads.start()
     services.batches.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
@@ -85,13 +87,14 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         demo,
         per_user=settings.waiting_per_account,
         running_per_user=settings.running_per_account,
-        total=MAX_OUTSTANDING,
+        total=settings.waiting_in_all,
     )
     app, url, _ = demo.launch(
         auth=_nobody,
         app_kwargs={"routes": build_routes(services), "middleware": [Middleware(Guard, services=services)]},
         server_name=settings.host,
         server_port=settings.port or None,
+        root_path=settings.root_path or None,
         max_threads=MAX_THREADS,
         state_session_capacity=MAX_SESSIONS,
         max_file_size=settings.max_bytes,

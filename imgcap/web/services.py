@@ -8,7 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import Database, User, open_database
 from imgcap.accounts.history import History
+from imgcap.accounts.identities import Identities
 from imgcap.accounts.sessions import SessionStore
+from imgcap.accounts.storage import storage_risk
 from imgcap.accounts.throttling import Throttle
 from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner
@@ -16,6 +18,7 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.batches.engine import Batches, BatchLimits
 from imgcap.web.cookies import Cookies, read_server_id
+from imgcap.web.openid import OpenID
 from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
 from imgcap.web.work import Work
@@ -41,6 +44,8 @@ class Services:
     captioner: Captioner
     database: Database
     accounts: Accounts
+    identities: Identities
+    openid: OpenID
     sessions: SessionStore
     tokens: Tokens
     throttle: Throttle
@@ -51,6 +56,8 @@ class Services:
     cookies: Cookies
     lock: IO[bytes]
     """Held on the data folder until the server closes."""
+    storage_risk: str
+    """What `imgcap.accounts.storage.storage_risk` found."""
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     queue: FairQueue | None = None
     """Gradio's queue of events; None until the page is launched."""
@@ -102,6 +109,8 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
     lock = lock_data_folder(settings.data_dir)  # before the uploads of whoever has it are touched
     try:
         database = open_database(settings)
+        accounts = Accounts(database, settings)
+        _create_first_account(settings, accounts)
     except InputError:
         lock.close()
         raise
@@ -113,7 +122,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         min_free_bytes=settings.min_free_bytes,
     )
     uploads = Uploads(prepare_folder(settings.data_dir / "uploads"), limits)
-    accounts, work = Accounts(database, settings), Work(captioner, throttle, history, uploads)
+    work = Work(captioner, throttle, history, uploads)
     batch_limits = BatchLimits(
         max_files=settings.batch_files,
         max_bytes=settings.upload_bytes_per_account,
@@ -132,6 +141,8 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         captioner=captioner,
         database=database,
         accounts=accounts,
+        identities=Identities(database, accounts, settings),
+        openid=OpenID(settings),
         sessions=SessionStore(database, settings),
         tokens=Tokens(database),
         throttle=throttle,
@@ -141,4 +152,14 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         batches=batches,
         cookies=Cookies(read_server_id(settings.data_dir), settings),
         lock=lock,
+        storage_risk=storage_risk(settings),
     )
+
+
+def _create_first_account(settings: Settings, accounts: Accounts) -> None:
+    """Make the account that the settings name. Raises InputError, which names the settings."""
+    if settings.first_user:
+        try:
+            accounts.create_first(settings.first_user, settings.first_password.get_secret_value())
+        except InputError as error:
+            raise InputError(f"IMGCAP_FIRST_USER and IMGCAP_FIRST_PASSWORD make no account. {error}") from None

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 
-from loopback_hub import hub
+from huggingface_hub import ModelCard
+from loopback_hub import WRITER, Blob, hub
 
 from imgcap.evaluation.run import evaluate
 from imgcap.settings import ROOT
@@ -32,6 +33,53 @@ def test_data_set_and_captioner_load_by_their_ids(tiny_captioner, caption_folder
     assert "model.safetensors" in fetched
     assert "test-00000-of-00001.parquet" in fetched
     assert not any(name.endswith(".py") for name in fetched)  # the app builds its own classes
+
+
+def test_a_revision_is_served_from_what_its_engine_needs_and_without_a_network_afterwards(exported_captioner, tmp_path):
+    photo = ROOT / "tests" / "samples" / "coffee.jpg"
+
+    def caption(there, model):
+        environment = os.environ | there.environment(tmp_path / "hf") | {"IMGCAP_MODEL": model}
+        command = [sys.executable, "-m", "imgcap", "caption", str(photo), "--json"]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+
+    with hub(models={"me/captioner": exported_captioner}, datasets={"me/shapes": tmp_path}) as there:
+        repository = there["models/me/captioner"]
+        repository.tags["v1"] = repository.commits[-1].oid
+        repository.commit("broken", {"config.json": Blob(b'{"model_type": "bert"}', lfs=False)})
+        first = caption(there, "me/captioner@v1")
+        assert first.returncode == 0, first.stderr
+        fetched = there.downloads()
+        assert sum(file.endswith("_quantized.onnx") for file in fetched) == 3
+        assert not {"model.safetensors", "onnx/encoder_model.onnx"} & set(fetched)
+        assert "has no revision 'v2' on the Hub" in caption(there, "me/captioner@v2").stderr
+        broken = caption(there, "me/captioner")
+    assert broken.returncode == 2
+    assert "No captioner can be loaded from 'me/captioner'" in broken.stderr
+    again = caption(there, "me/captioner@v1")
+    assert again.stdout == first.stdout, again.stderr
+    unknown = caption(there, "me/other")
+    assert "the Hub cannot be reached, nor was the model downloaded before" in unknown.stderr
+
+
+def test_training_goes_on_from_a_pushed_captioner_and_pushes_what_comes_of_it(tiny_captioner, caption_folder, tmp_path):
+    with hub(models={"me/captioner": tiny_captioner}, datasets={"me/shapes": caption_folder}) as there:
+        chosen = [
+            "data=me/shapes", "init_from=me/captioner", "push_to=second", f"output={tmp_path}/run", "epochs=1",
+            f"cache={tmp_path}/cache", "feature_views=1", "batch_size=4", "num_beams=2", "validation_pictures=2",
+        ]  # fmt: skip
+        environment = os.environ | there.environment(tmp_path / "hf", WRITER) | {"JAVA_HOME": "", "PATH": ""}
+        command = [sys.executable, "train.py", "configs/own.yaml", *chosen]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+        assert done.returncode == 0, done.stderr
+        assert f"Pushed to {there.url}/me/second" in done.stdout
+        pushed = there["models/me/second"]
+    assert "Then trained on from the checkpoint `me/captioner`." in pushed.text("provenance.md")
+    assert "model.safetensors" in pushed.files
+    card = ModelCard(pushed.text("README.md"))
+    assert card.data.datasets == ["me/shapes"]
+    assert not any(path.startswith("checkpoints") for path in pushed.files)
+    assert "push_to" not in pushed.text("recipe.yaml")
 
 
 def test_an_id_that_the_hub_does_not_know_is_said(tiny_captioner, caption_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,10 +87,13 @@ def python(there, home, *arguments, folder=ROOT):
 
 
 def test_a_pushed_captioner_loads_where_there_is_no_imgcap(there, tmp_path):
-    (tmp_path / "load.py").write_text(LOAD)
+    [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "hub.md").read_text(), re.DOTALL)
+    (tmp_path / "load.py").write_text(LOAD + snippet)
+    shutil.copy(ROOT / "tests" / "samples" / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(torchvision_ops.__file__, tmp_path)
     done = python(there, tmp_path / "hf", "load.py", "me/captioner", tmp_path / "saved", folder=tmp_path)
-    assert done.stdout == "loaded\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("loaded\n[{")
 
 
 def test_a_pushed_captioners_numbers_are_measured_again_from_ids_alone(there, tmp_path):
