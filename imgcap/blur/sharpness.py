@@ -43,6 +43,9 @@ MOST_STRETCH = 5.0  # times
 LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
 LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
 LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
+MAP_SIGMA = 5.0  # pixels at working scale, by which the map is smoothed
+OCTAVES = 4  # below and above the threshold, which the map's colours span
+
 Reason = Literal["blurred", "low_detail", "noisy"]
 
 
@@ -112,22 +115,22 @@ def sharpness_overlay(image: Pixels, threshold: float) -> NDArray[np.uint8]:
     whole = whole_grey(image)
     height, width = whole.shape
     tall, wide = image.shape[:2]
-    octaves = np.full(whole.shape, -4, np.float32)
-    sharp = np.zeros_like(whole)
+    octaves = np.full(whole.shape, -OCTAVES, np.float32)
     for content in photographs(image):
         tiles = _tiles(content)
         values = np.where(tiles.showing, np.maximum(tiles.variances, 1e-9), 1e-9)
         top, bottom, left, right = _scaled(content.box, height / tall, width / wide)
         size = (right - left, bottom - top)
-        levels = np.log2(values / max(threshold, 1e-9)).astype(np.float32)
-        octaves[top:bottom, left:right] = cv2.resize(levels, size, interpolation=cv2.INTER_NEAREST)
-        above = (values >= threshold).astype(np.uint8)
-        sharp[top:bottom, left:right] = cv2.resize(above, size, interpolation=cv2.INTER_NEAREST)
-    coloured = cv2.applyColorMap(np.interp(octaves, (-4, 4), (0, 255)).astype(np.uint8), cv2.COLORMAP_CIVIDIS)
+        levels = np.clip(np.log2(values / max(threshold, 1e-9)), -OCTAVES, OCTAVES).astype(np.float32)
+        octaves[top:bottom, left:right] = cv2.resize(levels, size, interpolation=cv2.INTER_CUBIC)
+    octaves = cv2.GaussianBlur(octaves, (0, 0), MAP_SIGMA)
+    sharp = (octaves >= 0).astype(np.uint8)
+    shades = np.interp(octaves, (-OCTAVES, OCTAVES), (0, 255)).astype(np.uint8)
+    coloured = cv2.applyColorMap(shades, cv2.COLORMAP_CIVIDIS)
     colours = cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB)
     blended = cv2.addWeighted(cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB), 0.45, colours, 0.55, 0)
     outlines, _ = cv2.findContours(sharp, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(blended, outlines, -1, (255, 255, 255), 2), np.uint8)
+    return np.asarray(cv2.drawContours(blended, outlines, -1, (255, 255, 255), 1), np.uint8)
 
 
 def _scaled(box: Box, down: float, across: float) -> Box:

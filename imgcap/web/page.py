@@ -23,7 +23,8 @@ def build_page(services: Services) -> Page:
     """Return the whole interface with the named endpoints."""
     with Page(TITLE) as page:
         bar = gr.HTML(render_bar("", LANGUAGES[ENGLISH]), padding=False)
-        gr.HTML(f"<h1>{page.labels('caption.title')}</h1>", padding=False)
+        gr.HTML(f"<h1>{page.labels('page.title')}</h1>", padding=False)
+        gr.HTML(f'<p class="imgcap-tagline">{page.labels("page.tagline")}</p>', padding=False)
         if services.storage_risk:
             risk = page.labels(f"storage.{services.storage_risk}")
             gr.HTML(f'<p class="imgcap-warning" role="note">{risk}</p>', padding=False, elem_id="imgcap-risk")

@@ -2,7 +2,10 @@
 
 import base64
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,14 +13,22 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgcap.accounts.history import MAX_CAPTION
 from imgcap.blur.sharpness import format_variance
-from imgcap.reading import Reading, format_confidence
+from imgcap.reading import Length, Reading, format_confidence
 from imgcap.web.gauge import badge_html, gauge_html
 from imgcap.web.texts import LANGUAGES, Texts
 
 MOMENT = "%Y-%m-%d %H:%M UTC"
 """A time for readers of every language."""
 HERE = Path(__file__).parent
+DOUBTFUL, LIKELY = 0.5, 0.75
+"""Confidences below which the page says that a caption may well be wrong, and may be wrong."""
+OFF_CENTRE = 0.43
+"""Of a photo's side: what is nearer to the edge than this is called by the edge's name."""
+Doubt = Literal["low", "middle", "high"]
+Step = Literal["writing", "more", "done"]
+"""A caption is being written; it is there, its alternatives are not yet; everything is there."""
 
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
 templates.globals |= {
@@ -40,27 +51,109 @@ def render_bar(user: str, texts: Texts) -> Markup:
     return render("nav.html", texts, root=".", here="photo", place="/", user=user)
 
 
-def render_map(overlay: NDArray[np.uint8], texts: Texts) -> Markup:
-    """Return an RGB picture (height, width, 3) as HTML that holds the picture itself, so that no file is served."""
-    return render("map.html", texts, source=data_url(overlay))
+def render_map(photo: NDArray[np.uint8], overlay: NDArray[np.uint8], threshold: float, texts: Texts) -> Markup:
+    """Return a photo and its map of sharpness, RGB of any two sizes of one shape, as HTML that compares them.
 
-
-def data_url(picture: NDArray[np.uint8]) -> str:
-    """Return an RGB picture (height, width, 3) as a `data:` URL that holds it as PNG."""
-    png = io.BytesIO()
-    Image.fromarray(picture).save(png, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
-
-
-def render_reading(texts: Texts, reading: Reading | None = None, error: str = "", step: str = "done") -> Markup:
-    """Return what the page says about a photo; `step` is "writing" while the caption is being written."""
-    advice = texts(f"reading.advice.{reading.reason or 'valid'}") if reading else ""
-    warning = _warning(texts, reading) if reading and step == "done" else ""
-    announced = _announce(texts, reading, advice, warning) if reading and step == "done" else ""
+    The HTML holds both pictures itself, so that no file is served.
+    """
+    height, width = overlay.shape[:2]
+    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS))
     return render(
-        "reading.html", texts, reading=reading, error=error, step=step, advice=advice, warning=warning,
+        "map.html", texts, photo=_data_url(small), overlay=_data_url(overlay), threshold=threshold,
+    )  # fmt: skip
+
+
+def _data_url(picture: NDArray[np.uint8]) -> str:
+    """Return an RGB picture (height, width, 3) as a `data:` URL that holds it as JPEG."""
+    jpeg = io.BytesIO()
+    Image.fromarray(picture).save(jpeg, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the model looked when it wrote a word.
+
+    cells: the squares of the grid, row by row, two hexadecimal digits each; ff is where it looked most.
+    place: the part of the photo about the centre of all of it: "top_left", "middle" and so on.
+    """
+
+    word: str
+    cells: str
+    place: str
+
+
+def describe_look(word: str, weights: NDArray[np.float32]) -> Look:
+    """Return the Look of a word from the weights (P,) of a square grid, row by row."""
+    side = round(len(weights) ** 0.5)
+    grid = weights.reshape(side, side) / max(float(weights.sum()), 1e-9)
+    centres = (np.arange(side) + 0.5) / side
+    down, across = float(grid.sum(1) @ centres), float(grid.sum(0) @ centres)
+    names = _third(down, ("top", "", "bottom")), _third(across, ("left", "", "right"))
+    shades = np.rint(weights / max(float(weights.max()), 1e-9) * 255).astype(np.uint8)
+    return Look(word, bytes(shades).hex(), "_".join(filter(None, names)) or "middle")
+
+
+def _third(place: float, names: tuple[str, str, str]) -> str:
+    """Return the name of the part of a side, 0-1, in which a place is. Centres of a spread lie near the middle."""
+    return names[0] if place < OFF_CENTRE else names[2] if place > 1 - OFF_CENTRE else names[1]
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the page shows of a reading beside the reading itself.
+
+    entry: the reading's id in the history, once it is kept there.
+    length: of the caption that was asked for.
+    looks: of each word of the caption.
+    checked, described: seconds that the check and the caption took.
+    """
+
+    entry: int | None = None
+    length: Length | None = None
+    looks: Sequence[Look] = ()
+    checked: float | None = None
+    described: float | None = None
+
+
+NO_DETAILS = Details()
+
+
+def render_reading(
+    texts: Texts, reading: Reading | None = None, error: str = "", step: Step = "done", details: Details = NO_DETAILS
+) -> Markup:
+    """Return what the page says about a photo, or what it says before there is one."""
+    advice = texts(f"reading.advice.{reading.reason or 'valid'}") if reading else ""
+    whole = reading if step != "writing" else None
+    warning = _warning(texts, whole) if whole else ""
+    announced = _announce(texts, whole, advice, warning) if whole else ""
+    return render(
+        "reading.html", texts, reading=reading, error=error, step=step if reading or error else "empty",
+        advice=advice, warning=warning, entry=details.entry, looks=details.looks, max_caption=MAX_CAPTION,
+        doubt=doubt_of(reading.confidence) if reading else "", facts=_facts(texts, reading, details) if reading else [],
         announcement=" ".join(filter(None, [error, announced])),
     )  # fmt: skip
+
+
+def doubt_of(confidence: float | None) -> Doubt:
+    """Return how a confidence is put into words."""
+    if confidence is None or confidence < DOUBTFUL:
+        return "low"
+    return "middle" if confidence < LIKELY else "high"
+
+
+def _facts(texts: Texts, reading: Reading, details: Details) -> list[str]:
+    """Return what is shown small below a reading."""
+    facts = []
+    if reading.caption and details.length:
+        words = texts.count("reading.words", len(reading.caption.split()))
+        facts.append(texts("reading.length", length=texts(f"caption.length.{details.length}"), words=words))
+    if details.checked is not None and details.described is not None:
+        checked, described = (f"{seconds:.2f}" for seconds in (details.checked, details.described))
+        facts.append(texts("reading.times", checked=checked, described=described))
+    elif details.checked is not None:
+        facts.append(texts("reading.time_checked", checked=f"{details.checked:.2f}"))
+    return facts
 
 
 def _announce(texts: Texts, reading: Reading, advice: str, warning: str) -> str:

@@ -305,7 +305,11 @@ class Pages:
         try:
             entry = await run_in_threadpool(history.edit, user.id, number, caption)
         except InputError as error:
+            if _wants_json(request):
+                return Refusal(400, str(error)).respond(request)
             return self._entry_page(request, entry, error, typed=form["caption"])
+        if _wants_json(request):
+            return JSONResponse({"caption": entry.edited_caption or entry.caption, "written": entry.caption})
         if caption is not None:
             return self._entry_page(request, entry, done=texts("history.saved"))
         return self._entry_page(request, entry, done=texts("history.restored" if entry.caption else "history.removed"))
@@ -452,3 +456,7 @@ def _root(request: Request) -> str:
 
 def _is_secure(request: Request) -> bool:
     return request.url.scheme == "https"
+
+
+def _wants_json(request: Request) -> bool:
+    return "application/json" in request.headers.get("accept", "")

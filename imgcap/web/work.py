@@ -57,11 +57,13 @@ class Picture:
 class Described:
     """A step of `Work.describe`: what is known of a picture so far.
 
-    `entry` is the id of the reading in the caller's history, once it is kept there.
+    `whole` says that nothing will be added to the reading; `entry` is then its id in the caller's history, if it could
+    be kept there.
     """
 
     reading: Reading
     entry: int | None = None
+    whole: bool = False
 
 
 class Work:
@@ -157,9 +159,9 @@ class Work:
             origin = replace(origin, model=self.model_name, length=length)
         try:
             thumbnail = make_thumbnail(picture.pixels)
-            return Described(reading, self._history.add(caller.user_id, reading, thumbnail, origin))
+            return Described(reading, self._history.add(caller.user_id, reading, thumbnail, origin), whole=True)
         except DatabaseUnavailable as error:
-            return Described(replace(reading, error=f"This reading is not in your history. {error}"))
+            return Described(replace(reading, error=f"This reading is not in your history. {error}"), whole=True)
 
     @property
     def model_name(self) -> str:
@@ -191,9 +193,14 @@ class Work:
             reading = self._captioner.complete(reading, pixels, length, alternatives=0, user=caller.user_id)
         return reading, pixels
 
-    def draw_map(self, picture: Picture) -> NDArray[np.uint8]:
-        """Return a picture (h, w, 3) RGB that shows where `picture` is sharp."""
-        return blur.sharpness_overlay(picture.pixels, self._captioner.settings.blur_threshold)
+    def attend(self, picture: Picture, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
+        """Return each word of a picture's caption with where the model looked; see `Captioner.attend`."""
+        return self._captioner.attend(picture.pixels, caption)
+
+    def draw_map(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """Return a picture (h, w, 3) RGB of where a picture (H, W, 3) RGB is sharp, and the threshold it shows."""
+        threshold = self._captioner.settings.blur_threshold
+        return blur.sharpness_overlay(pixels, threshold), threshold
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:
         """Return the picture that a Gradio file payload names. Counted.

@@ -37,17 +37,17 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
     )
     caption = sharp.locator("#imgcap-caption").inner_text()
     assert re.fullmatch(r"[A-Z][a-z ]+\.", caption)
-    expect(sharp.locator(".imgcap-caption + .imgcap-sure")).to_have_text(re.compile(r"^\d\d?% sure\. About "))
-    sharp.get_by_text("Other captions it considered").click()
+    expect(sharp.locator(".imgcap-sure")).to_have_text(re.compile(r"^\d\d?% sure: .+\. Of captions like this one"))
+    expect(sharp.get_by_role("heading", name="It also considered")).to_be_visible()
     expect(sharp.get_by_role("listitem").first).to_have_text(re.compile(r"^[A-Z].+\.( \d\d?% sure)?$"))
     # What a screen reader is told, once.
     expect(page.locator("[role=status].imgcap-visually-hidden")).to_have_text(caption)
 
     page.get_by_role("button", name="Show where it is sharp").click()
-    expect(page.get_by_alt_text("Map of where the photo is sharp")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_alt_text("The photo under a map of where it is sharp")).to_be_visible(timeout=PATIENCE)
 
     page.locator("#imgcap-photo").get_by_role("button", name=re.compile("Clear|Remove")).first.click()
-    expect(page.get_by_text("Nothing read yet")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Your reading appears here")).to_be_visible(timeout=PATIENCE)
     give(page, BLURRED)
     blurred = reading(page)
     expect(blurred.locator(".imgcap-badge")).to_contain_text("✗ Invalid")
@@ -94,8 +94,8 @@ def test_the_caption_is_copied(server, open_page):
     sign_in(page, server)
     give(page, SHARP)
     caption = reading(page).locator("#imgcap-caption").inner_text()
-    page.get_by_role("button", name="Copy caption").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_role("button", name="Copy the caption").click()
+    expect(page.locator("[role=status].imgcap-visually-hidden")).to_have_text("The caption is copied.")
     assert page.evaluate("navigator.clipboard.readText()") == caption
 
 
@@ -107,7 +107,7 @@ def test_the_caption_is_spoken(server, open_page):
     sign_in(page, server)
     give(page, SHARP)
     caption = reading(page).locator("#imgcap-caption").inner_text()
-    page.get_by_role("button", name="Speak caption").click()
+    page.get_by_role("button", name="Speak the caption").click()
     assert page.evaluate("window.spoken") == [[caption, "en"]]
 
 
@@ -149,9 +149,10 @@ def test_the_photo_is_given_by_keyboard_alone(server, open_page):
         page.keyboard.press("Enter")
     chooser.value.set_files(SHARP)
     reading(page)
-    page.get_by_role("button", name="Copy caption").focus()
+    page.get_by_role("button", name="Copy the caption").focus()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Speak caption")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Speak the caption")).to_be_focused()
 
 
 def framing(url: str) -> AbstractContextManager[str]:

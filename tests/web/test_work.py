@@ -80,7 +80,7 @@ def test_everything_that_costs_is_counted(work, ask, tmp_path):
         "caption": lambda: app.work.caption(app.upload, None, "normal", ADA).error,
         "check": lambda: app.work.check(app.upload, None, ADA).error,
         "refused": lambda: app.work.check({"path": str(bad)}, None, ADA).error,
-        "map": lambda: app.work.draw_map(app.work.open_upload(app.upload, ADA)),
+        "map": lambda: app.work.draw_map(app.work.open_upload(app.upload, ADA).pixels),
         "link": lambda: app.work.check(None, "http://127.0.0.1:9/", ADA).error,
         "page link": lambda: app.work.keep_link("http://127.0.0.1:9/", ADA),
     }

@@ -1,50 +1,58 @@
 """The tab that takes a photo, shows its sharpness at once and its caption a moment later."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from imgcap.errors import InputError
-from imgcap.reading import LENGTHS
+from imgcap.reading import LENGTHS, Reading, check_length
 from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import caller_of
-from imgcap.web.rendering import render, render_map, render_reading
+from imgcap.web.rendering import Details, Step, describe_look, render, render_map, render_reading
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
-from imgcap.web.work import Work, explain
+from imgcap.web.work import Caller, Work, explain
 
 
 def build_caption_tab(page: Page, services: Services) -> None:
     """Add the tab's components and handlers to the page that is being built."""
     handlers, labels = Handlers(services.work), page.labels
-    with gr.Row(elem_classes="imgcap-columns"):
-        with gr.Column(elem_id="imgcap-in"):
-            photo = gr.Image(
-                label=labels("caption.photo"),
-                placeholder=labels("caption.drop"),
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "webcam", "clipboard"],
-                webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror what is stored, too
-                buttons=["fullscreen"],
-                height=380,
-                elem_id="imgcap-photo",
-                alt_text="",
-            )
+    with gr.Column(elem_id="imgcap-stage"):
+        photo = gr.Image(
+            label=labels("caption.photo"),
+            placeholder=labels("caption.drop"),
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "webcam", "clipboard"],
+            webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror what is stored, too
+            buttons=["fullscreen"],
+            height=430,
+            elem_id="imgcap-photo",
+            alt_text="",
+        )
+        with gr.Column(elem_id="imgcap-out"):
+            reading = gr.HTML("", padding=False, elem_id="imgcap-reading")
+            speech = gr.HTML("", padding=False, elem_id="imgcap-speech")
+            show_map = gr.Button(labels("caption.show_map"), visible=False, elem_id="imgcap-show-map")
+            sharp_map = gr.HTML("", padding=False, elem_id="imgcap-map")
+        with gr.Column(elem_id="imgcap-options"):
             with gr.Row(elem_classes="imgcap-link"):
                 link = gr.Textbox(
-                    label=labels("caption.link"), placeholder="https://…", max_lines=1, max_length=2048, scale=4
+                    label=labels("caption.link"),
+                    placeholder="https://…",
+                    max_lines=1,
+                    max_length=2048,
+                    scale=4,
+                    elem_id="imgcap-link",
                 )
                 fetch = gr.Button(labels("caption.fetch"), scale=1, min_width=96, elem_id="imgcap-fetch")
             length = gr.Radio(list(LENGTHS), value="normal", label=labels("caption.length"), elem_id="imgcap-length")
-        with gr.Column(elem_id="imgcap-out"):
-            reading = gr.HTML("", padding=False, elem_id="imgcap-reading")
-            show_map = gr.Button(labels("caption.show_map"), visible=False, elem_id="imgcap-show-map")
-            sharp_map = gr.HTML("", padding=False, elem_id="imgcap-map")
     notes = gr.HTML("", padding=False, elem_id="imgcap-notes")
 
-    page.load(handlers.begin, None, [photo, reading, length, notes], **PRIVATE)
+    page.load(handlers.begin, None, [photo, reading, speech, length, notes], **PRIVATE)
     describe = {"fn": handlers.describe, "inputs": [photo, length], "outputs": [reading, show_map, sharp_map]}
     photo.change(**describe, **PRIVATE, trigger_mode="always_last")
     length.input(**describe, **PRIVATE, trigger_mode="always_last")
@@ -59,35 +67,49 @@ class Handlers:
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    def begin(self, request: gr.Request) -> tuple[Any, str, Any, str]:
+    def begin(self, request: gr.Request) -> tuple[Any, str, str, Any, str]:
         """Return what the tab shows before it is used, in the reader's language."""
         texts = texts_of(request)
         lengths = [(texts(f"caption.length.{length}"), length) for length in LENGTHS]
         return (
             gr.update(alt_text=texts("caption.photo_alt")),
             render_reading(texts),
+            render("voice.html", texts),
             gr.update(choices=lengths),
             render("notes.html", texts),
         )
 
     def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
-        """Yield the badge as soon as it is known, then the caption."""
+        """Yield the badge as soon as it is known, then the caption, then all the rest."""
         texts = texts_of(request)
         if payload is None:
             yield render_reading(texts), gr.update(visible=False), ""
             return
-        caller = caller_of(request)
         reading = None
         try:
-            picture = self._work.open_upload(payload, caller)
-            reading = self._work.measure(picture)
-            step = "writing" if reading.valid else "done"
-            yield render_reading(texts, reading, step=step), gr.update(visible=True), ""
-            for written in self._work.describe(picture, reading, length, caller):
-                reading = written.reading
-                yield render_reading(texts, reading, reading.error or ""), gr.update(visible=True), ""
+            for reading, error, step, details in self._steps(payload, length, caller_of(request)):
+                yield render_reading(texts, reading, error, step, details), gr.update(visible=True), ""
         except Exception as error:  # noqa: BLE001  a page answers in any case
             yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), ""
+
+    def _steps(self, payload: Any, length: str, caller: Caller) -> Iterator[tuple[Reading, str, Step, Details]]:
+        wanted = check_length(length)
+        picture = self._work.open_upload(payload, caller)
+        began = time.perf_counter()
+        reading = self._work.measure(picture)
+        details = Details(length=wanted, checked=time.perf_counter() - began)
+        if reading.valid:
+            yield reading, "", "writing", details
+        began = time.perf_counter()
+        for step in self._work.describe(picture, reading, wanted, caller):
+            reading = step.reading
+            if reading.caption and details.described is None:
+                details = replace(details, described=time.perf_counter() - began)
+            details = replace(details, entry=step.entry)
+            yield reading, reading.error or "", "done" if step.whole else "more", details
+        if reading.caption and (looks := self._work.attend(picture, reading.caption)):
+            details = replace(details, looks=[describe_look(*look) for look in looks])
+            yield reading, reading.error or "", "done", details
 
     def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
         """Fetch a picture and put it into the photo component, whose change event describes it."""
@@ -100,9 +122,11 @@ class Handlers:
             return gr.skip(), render_reading(texts, error=explain(error))
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
-        """Return the photo under a map of where it is sharp."""
+        """Return the photo beside a map of where it is sharp."""
         texts = texts_of(request)
         try:
-            return render_map(self._work.draw_map(self._work.open_upload(payload, caller_of(request))), texts)
+            pixels = self._work.open_upload(payload, caller_of(request)).pixels
+            overlay, threshold = self._work.draw_map(pixels)
+            return render_map(pixels, overlay, threshold, texts)
         except Exception as error:  # noqa: BLE001  as above
             return render_reading(texts, error=explain(error))
