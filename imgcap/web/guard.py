@@ -78,7 +78,10 @@ GRADIO_CSP = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-OWN_CSP = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'"
+OWN_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'self'"
+)
 
 STARTING = Refusal(503, "The server is starting; try again in a few seconds.", 2)
 STOPPING = Refusal(503, "The server is about to restart; try again in a minute.", 60)

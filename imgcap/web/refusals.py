@@ -11,18 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from imgcap.web.rendering import render
 from imgcap.web.texts import texts_of
 
-TITLES = {
-    400: "That cannot be answered",
-    401: "You are signed out",
-    403: "That is not allowed",
-    404: "There is nothing here",
-    405: "There is nothing here",
-    408: "That took too long",
-    413: "That is too large",
-    429: "Too many requests",
-    500: "Something went wrong",
-    503: "Try again in a moment",
-}
+TITLED = {400, 401, 403, 404, 405, 408, 413, 429, 500, 503}
 SIGN_IN_FIRST = (
     "Sign in first: send an access token as Authorization: Bearer, or POST username and password to /login and send "
     "its cookie."
@@ -49,15 +38,16 @@ class Refusal:
             return JSONResponse(detail, self.status, headers)
         root = str(request.scope.get("root_path", ""))
         link = sign_in_link(request, back) if self.status == 401 else root + back
+        texts = texts_of(request)
         html = render(
             "refusal.html",
-            texts_of(request),
+            texts,
             root=root,
             place=page_of(request),
-            title=TITLES.get(self.status, TITLES[400]),
-            sentence="Sign in again to go on." if self.status == 401 else self.sentence,
+            title=texts(f"refusal.{self.status if self.status in TITLED else 400}"),
+            sentence=texts("refusal.sign_in") if self.status == 401 else self.sentence,
             link=link,
-            label="Sign in" if self.status == 401 else "Go back",
+            label=texts("signin.title") if self.status == 401 else texts("refusal.back"),
         )
         return HTMLResponse(html, self.status, headers)
 

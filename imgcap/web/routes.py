@@ -18,6 +18,7 @@ from imgcap.errors import InputError
 from imgcap.web import gauge
 from imgcap.web.batches.routes import batch_routes
 from imgcap.web.guard import NOTHING_HERE
+from imgcap.web.manifest import build_manifest
 from imgcap.web.openid import CALLBACK
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
@@ -45,6 +46,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Mount("/pages", StaticFiles(directory=HERE / "static")),
         Route("/language.js", pages.language_script),
         Route("/language", pages.choose_language, methods=["POST"]),
+        Route("/manifest.json", pages.manifest),
         Route("/gradio_api/healthz", pages.health),
         Route("/login", pages.show_sign_in),
         Route("/login", pages.sign_in_program, methods=["POST"]),
@@ -94,6 +96,10 @@ class Pages:
         """Return the script by which Gradio's page speaks the language of this request."""
         return Response(language_script(texts_of(request)), media_type="text/javascript")
 
+    async def manifest(self, request: Request) -> Response:
+        """Tell a browser how to install the app."""
+        return JSONResponse(build_manifest(texts_of(request), _root(request)), media_type="application/manifest+json")
+
     async def choose_language(self, request: Request) -> Response:
         """Remember the language chosen in the menu, and show the page it was chosen on again."""
         form = await _read_form(request)
@@ -115,7 +121,7 @@ class Pages:
         except Throttled as error:
             return self._sign_in_page(request, form, error)
         if user is None:
-            wrong = InputError("Name and password do not go together; type both again.")
+            wrong = InputError(texts_of(request)("signin.wrong"))
             return self._sign_in_page(request, form, wrong)
         return await self._begin_session(request, user.name, form["next"])
 
@@ -193,7 +199,7 @@ class Pages:
             await run_in_threadpool(self.services.sessions.end_all, self._user(request).id)
         else:
             await run_in_threadpool(self.services.sessions.end, self._token(request) or "")
-        return self._leave(request, "sign_in.html", "You are signed out.")
+        return self._leave(request, "sign_in.html", texts_of(request)("signin.signed_out"))
 
     async def show_privacy(self, request: Request) -> Response:
         """Show the privacy notice with the numbers of these settings."""
@@ -231,9 +237,7 @@ class Pages:
         form, user = await _read_form(request), self._user(request)
         days = None if form["days"] == "never" else _read_number(form["days"], 0)
         try:
-            await self._prove(
-                request, form["password"], "The password is not right, and no token is made; type it again."
-            )
+            await self._prove(request, form["password"], texts_of(request)("account.wrong_password_token"))
             token = await run_in_threadpool(self.services.tokens.add, user.id, form["name"], days)
         except InputError as error:
             return await self._account_page(request, error)
@@ -254,12 +258,11 @@ class Pages:
         """Delete the account and everything that is kept about it, if the password is right."""
         form, user = await _read_form(request), self._user(request)
         try:
-            wrong = "The password is not right, and the account is still there; type it again."
-            await self._prove(request, form["password"], wrong)
+            await self._prove(request, form["password"], texts_of(request)("account.wrong_password"))
             await self.services.delete_account(user.id)
         except InputError as error:
             return await self._account_page(request, error)
-        return self._leave(request, "sign_in.html", "Your account and everything that was kept about it are deleted.")
+        return self._leave(request, "sign_in.html", texts_of(request)("signin.account_deleted"))
 
     async def download_data(self, request: Request) -> Response:
         """Send everything that is kept about the user as a ZIP archive."""
