@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,10 +21,19 @@ def _on_space(there: T, elsewhere: T) -> T:
     return there if "SPACE_ID" in os.environ else elsewhere
 
 
-def _default_model() -> str:
-    """Return the checkpoint of a source checkout; an installed copy has none, and then this is empty."""
-    folder = ROOT / "models" / "attention"
+def _checkpoint(name: str) -> str:
+    """Return a checkpoint of a source checkout; an installed copy has none, and then this is empty."""
+    folder = ROOT / "models" / name
     return str(folder) if (folder / "config.json").is_file() else ""
+
+
+def _default_model() -> str:
+    return _checkpoint("attention")
+
+
+def _default_more(chosen: dict[str, Any]) -> str:
+    """Return the other checkpoint beside the default one, and nothing beside a model of somebody's own."""
+    return _checkpoint("merge") if chosen.get("model") == _default_model() else ""
 
 
 class Settings(BaseSettings):
@@ -34,6 +43,11 @@ class Settings(BaseSettings):
 
     # model
     model: str = Field(default_factory=_default_model, description="folder or Hub id of the captioner")
+    more_models: str = Field(
+        default_factory=_default_more,
+        description="further folders or Hub ids, comma-separated, that a person may choose from; each is loaded when "
+        "it is first chosen",
+    )
     engine: Literal["auto", "onnx", "torch"] = Field(
         "auto", description="what computes captions: onnx (CPU), torch, or auto: torch on a GPU, else onnx, else torch"
     )

@@ -21,6 +21,7 @@ class Endpoints:
         url: str | None = None,
         length: str = "normal",
         alternatives: float = NUM_ALTERNATIVES,
+        model: str = "",
     ) -> dict[str, Any]:
         """Measure how sharp a picture is and, when it is valid, describe it in a sentence.
 
@@ -32,6 +33,7 @@ class Endpoints:
             url: an http or https link to a picture on a public address; give this or image.
             length: how long the caption may be: short, normal or long.
             alternatives: how many other captions there may be, at most 3; 0 is fastest.
+            model: which captioner writes; by default the configured one, "attention".
 
         Returns:
             source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
@@ -39,7 +41,9 @@ class Endpoints:
             `blur_variance >= threshold`; an invalid picture has no caption. `warning` is null, or "unfamiliar" if the
             picture does not look like the photographs that the model learned from, so that its caption is likely wrong.
         """
-        return self._work.caption(image, url, length, caller_of(request), check_count(alternatives)).as_dict()
+        chosen = model if isinstance(model, str) else str(model or "")
+        count = check_count(alternatives)
+        return self._work.caption(image, url, length, caller_of(request), count, chosen).as_dict()
 
     def check(self, request: gr.Request, image: Any = None, url: str | None = None) -> dict[str, Any]:
         """Measure how sharp a picture is, without a caption. The reading is not kept in the history.

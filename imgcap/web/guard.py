@@ -40,7 +40,7 @@ OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
 """Our own pages, which have no JavaScript; the others are Gradio's."""
 ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
-PARAMETERS = {"caption": ("image", "url", "length"), "check": ("image", "url")}
+PARAMETERS = {"caption": ("image", "url", "length", "alternatives", "model"), "check": ("image", "url")}
 PUBLIC = {
     "GET": re.compile(
         STATIC.pattern + r"|/login/?|/login/(register|huggingface|callback)|/privacy|/language\.js|/gradio_api/healthz"

@@ -51,5 +51,6 @@ def _add_endpoints(endpoints: Endpoints) -> None:
     length = gr.Radio(list(LENGTHS), value="normal", label="length", visible=False)
     answer = gr.JSON(label="reading", visible=False)
     alternatives = gr.Number(label="alternatives", value=NUM_ALTERNATIVES, visible=False)
-    gr.on([], endpoints.caption, [image, url, length, alternatives], answer, api_name="caption")
+    model = gr.Textbox(label="model", value="", visible=False)
+    gr.on([], endpoints.caption, [image, url, length, alternatives, model], answer, api_name="caption")
     gr.on([], endpoints.check, [image, url], answer, api_name="check")

@@ -30,12 +30,21 @@ Doubt = Literal["low", "middle", "high"]
 Step = Literal["writing", "more", "done"]
 """A caption is being written; it is there, its alternatives are not yet; everything is there."""
 
+
+def doubt_of(confidence: float) -> Doubt:
+    """Return how a confidence is put into words."""
+    if confidence < DOUBTFUL:
+        return "low"
+    return "middle" if confidence < LIKELY else "high"
+
+
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
 templates.globals |= {
     "badge": badge_html,
     "gauge": gauge_html,
     "format_variance": format_variance,
     "percent": format_confidence,
+    "doubt_of": doubt_of,
     "languages": LANGUAGES,
 }
 templates.filters["moment"] = lambda moment: moment.strftime(MOMENT)
@@ -130,16 +139,9 @@ def render_reading(
     return render(
         "reading.html", texts, reading=reading, error=error, step=step if reading or error else "empty",
         advice=advice, warning=warning, entry=details.entry, looks=details.looks, max_caption=MAX_CAPTION,
-        doubt=doubt_of(reading.confidence) if reading else "", facts=_facts(texts, reading, details) if reading else [],
+        facts=_facts(texts, reading, details) if reading else [],
         announcement=" ".join(filter(None, [error, announced])),
     )  # fmt: skip
-
-
-def doubt_of(confidence: float | None) -> Doubt:
-    """Return how a confidence is put into words."""
-    if confidence is None or confidence < DOUBTFUL:
-        return "low"
-    return "middle" if confidence < LIKELY else "high"
 
 
 def _facts(texts: Texts, reading: Reading, details: Details) -> list[str]:

@@ -18,6 +18,7 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.batches.engine import Batches, BatchLimits
 from imgcap.web.cookies import Cookies, read_server_id
+from imgcap.web.models import Models
 from imgcap.web.openid import OpenID
 from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
@@ -122,7 +123,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         min_free_bytes=settings.min_free_bytes,
     )
     uploads = Uploads(prepare_folder(settings.data_dir / "uploads"), limits)
-    work = Work(captioner, throttle, history, uploads)
+    work = Work(Models(captioner, settings), throttle, history, uploads)
     batch_limits = BatchLimits(
         max_files=settings.batch_files,
         max_bytes=settings.upload_bytes_per_account,

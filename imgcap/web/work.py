@@ -3,10 +3,9 @@
 import contextlib
 import logging
 import threading
-import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.history import History, Origin, digest_picture, make_thumbnail
 from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
-from imgcap.captioner import NUM_ALTERNATIVES, Captioner
+from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
 from imgcap.reading import Length, Reading, check_length
+from imgcap.web.models import Models
 from imgcap.web.uploads import Source, Uploads
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 MAX_URL = 2_048
 LEFT_TO_PEOPLE = 5
 """Requests of each kind that work in the background leaves of a user's allowance."""
-RETRY_SECONDS = 60.0
-"""How long after a failure the model is not loaded again."""
 
 
 @dataclass(frozen=True)
@@ -73,35 +71,34 @@ class Work:
     few, so that others wait for a user's links no longer than for anybody's. Captions have a queue in the captioner.
 
     Args:
-        captioner: measures and describes.
+        models: measure and describe.
         throttle: counts what a caller asks for.
         history: keeps the readings of `describe`.
         uploads: knows whose the uploaded files are.
     """
 
-    def __init__(self, captioner: Captioner, throttle: Throttle, history: History, uploads: Uploads) -> None:
-        self._captioner = captioner
-        self._images = captioner.images
+    def __init__(self, models: Models, throttle: Throttle, history: History, uploads: Uploads) -> None:
+        self.models = models
+        self._captioner = models.default.captioner
+        self._images = self._captioner.images
         self._throttle = throttle
         self._history = history
         self._uploads = uploads
         self._links = Turns(total=16, per_user=2)
         self._decoders = Turns(total=CHILDREN, per_user=1)
-        self._model_lock = threading.Lock()
-        self._model_failed_at: float | None = None
 
     @property
     def problem(self) -> str | None:
         """Why captions cannot be written at present, in a few words; None if no reason is known."""
-        return None if self._model_failed_at is None else "the model cannot be used"
+        return self.models.default.problem
 
     def warm_up(self) -> None:
         """Load the model and write a caption, so that the first picture waits for neither; a failure is logged."""
         with contextlib.suppress(InputError):
-            self._load_model(self._captioner.warm)
+            self.models.default.load(self._captioner.warm)
 
     def caption(
-        self, image: Any, url: Any, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
+        self, image: Any, url: Any, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES, model: str = ""
     ) -> Reading:
         """Return the Reading, with captions, of an upload or a link.
 
@@ -110,9 +107,10 @@ class Work:
         reading = None
         try:
             check_length(length)
+            self.models.get(model)
             picture = self._open(image, url, caller)
             reading = self.measure(picture)
-            return list(self.describe(picture, reading, length, caller, alternatives))[-1].reading
+            return list(self.describe(picture, reading, length, caller, alternatives, model))[-1].reading
         except Exception as error:  # noqa: BLE001  an API answers in any case
             return self._failed(error, reading, image, url)
 
@@ -128,7 +126,13 @@ class Work:
         return self._captioner.check(picture.pixels, picture.name)
 
     def describe(
-        self, picture: Picture, reading: Reading, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES
+        self,
+        picture: Picture,
+        reading: Reading,
+        length: str,
+        caller: Caller,
+        alternatives: int = NUM_ALTERNATIVES,
+        model: str = "",
     ) -> Iterator[Described]:
         """Yield the Reading that `measure` gave, with its caption if it is valid, then again with its alternatives.
 
@@ -137,36 +141,28 @@ class Work:
 
         Raises:
             Throttled: the caller has used up the captions allowed.
-            InputError: there is no such length, or the model cannot be used.
+            InputError: there is no such length or model, or the model cannot be used.
         """
-        wanted = check_length(length)
+        wanted, chosen = check_length(length), self.models.get(model)
         latest = reading
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
-            self._load_model()
-            steps = self._captioner.complete_in_steps(
-                reading, picture.pixels, wanted, alternatives, user=caller.user_id
-            )
+            steps = chosen.load().complete_in_steps(reading, picture.pixels, wanted, alternatives, user=caller.user_id)
             with contextlib.closing(steps):
                 for latest in steps:
                     yield Described(latest)
-        yield self._keep(picture, latest, wanted, caller)
+        yield self._keep(picture, latest, Origin(picture.source, model=chosen.name, length=wanted), caller)
 
-    def _keep(self, picture: Picture, reading: Reading, length: Length, caller: Caller) -> Described:
+    def _keep(self, picture: Picture, reading: Reading, origin: Origin, caller: Caller) -> Described:
         """Put a whole reading into the caller's history; what was computed is shown even if it cannot be kept."""
-        origin = Origin(picture.source, digest_picture(picture.pixels))
-        if reading.valid:
-            origin = replace(origin, model=self.model_name, length=length)
+        if not reading.valid:
+            origin = Origin(origin.source)
+        origin = replace(origin, digest=digest_picture(picture.pixels))
         try:
             thumbnail = make_thumbnail(picture.pixels)
             return Described(reading, self._history.add(caller.user_id, reading, thumbnail, origin), whole=True)
         except DatabaseUnavailable as error:
             return Described(replace(reading, error=f"This reading is not in your history. {error}"), whole=True)
-
-    @property
-    def model_name(self) -> str:
-        """The model's name in the history: the last part of its folder or Hub id."""
-        return Path(self._captioner.settings.model).name
 
     def describe_file(
         self, data: bytes, name: str, length: Length, caller: Caller
@@ -189,13 +185,12 @@ class Work:
         reading = self._captioner.check(pixels, name)
         if reading.valid:
             self._throttle.hit("caption", **spare)
-            self._load_model()
-            reading = self._captioner.complete(reading, pixels, length, alternatives=0, user=caller.user_id)
+            reading = self.models.default.load().complete(reading, pixels, length, alternatives=0, user=caller.user_id)
         return reading, pixels
 
-    def attend(self, picture: Picture, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
+    def attend(self, picture: Picture, caption: str, model: str = "") -> list[tuple[str, NDArray[np.float32]]]:
         """Return each word of a picture's caption with where the model looked; see `Captioner.attend`."""
-        return self._captioner.attend(picture.pixels, caption)
+        return self.models.get(model).captioner.attend(picture.pixels, caption)
 
     def draw_map(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         """Return a picture (h, w, 3) RGB of where a picture (H, W, 3) RGB is sharp, and the threshold it shows."""
@@ -243,26 +238,6 @@ class Work:
 
     def _count(self, caller: Caller) -> None:
         self._throttle.hit("picture", account=caller.user_id, address=caller.address)
-
-    def _load_model(self, load: Callable[[], object] | None = None) -> None:
-        """Load the model unless it is loaded. Raises InputError; after a failure it is tried again only after a while.
-
-        Which file is broken is for the operator alone to read, in the log.
-
-        Args:
-            load: what loads it; by default the captioner's `load`.
-        """
-        with self._model_lock:
-            failed = self._model_failed_at
-            try:
-                if failed is None or time.monotonic() - failed > RETRY_SECONDS:
-                    (load or self._captioner.load)()
-                    self._model_failed_at = None
-            except Exception as error:  # noqa: BLE001  a broken file can make a library raise anything
-                logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
-                self._model_failed_at = time.monotonic()
-            if self._model_failed_at is not None:
-                raise InputError("The server cannot write captions at present; its operator finds why in the log.")
 
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:

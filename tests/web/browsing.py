@@ -2,10 +2,13 @@
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
-from running import PASSWORD, Running
+from running import PASSWORD, ROOT, Running
 
 CHROMIUM = "/usr/bin/chromium"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+NARROW = {"viewport": {"width": 320, "height": 640}}
+"""The smallest phones, and a wide screen at 400%."""
+SCREENSHOTS = ROOT / "build" / "screenshots"
 PATIENCE = 90_000  # milliseconds
 
 
@@ -40,3 +43,8 @@ def faults_of(page: Page) -> list[str]:
         for fault in results.response["violations"]
         for node in fault["nodes"]
     ]
+
+
+def keep_screenshot(page: Page, name: str) -> None:
+    """Keep a picture of the whole page in build/screenshots, for people to look at."""
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)

@@ -74,9 +74,10 @@ def member(launched: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
-    """The app with limits that no test reaches, and links to this machine allowed."""
+    """The app with limits that no test reaches, links to this machine allowed, and a second model to choose."""
     folder = tmp_path_factory.mktemp("server")
-    with run_app(folder, tiny_captioner, allow_private_links=1, **NO_LIMITS) as running:
+    second = shutil.copytree(tiny_captioner, folder / "second")
+    with run_app(folder, tiny_captioner, more_models=second, allow_private_links=1, **NO_LIMITS) as running:
         yield running
     assert "Traceback" not in running.log.read_text()
 

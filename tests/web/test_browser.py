@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pillow_heif
 import pytest
-from browsing import PATIENCE, PHONE, faults_of, give, reading, sign_in
+from browsing import NARROW, PATIENCE, PHONE, faults_of, give, keep_screenshot, reading, sign_in
 from PIL import Image
 from playwright.sync_api import expect
 from running import BLURRED, PASSWORD, SHARP, serve
@@ -111,10 +111,14 @@ def test_the_caption_is_spoken(server, open_page):
     assert page.evaluate("window.spoken") == [[caption, "en"]]
 
 
-@pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"])
-def test_every_page_is_accessible_and_fits(server, open_page, options):
+LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE, "narrow": NARROW}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_every_page_is_accessible_and_fits(server, open_page, name):
+    options = LOOKS[name]
     page = open_page(**options)
-    faults = []
+    faults, seen = [], []
 
     def look(path: str = "") -> None:
         if path:
@@ -122,6 +126,8 @@ def test_every_page_is_accessible_and_fits(server, open_page, options):
         faults.extend(faults_of(page))
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, (page.url, overflow)
+        keep_screenshot(page, f"{name}-{len(seen)}{page.url.removeprefix(server.url).replace('/', '-')}")
+        seen.append(page.url)
 
     for path in ("/login", "/login/register", "/privacy"):
         look(path)

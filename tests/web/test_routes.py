@@ -388,7 +388,7 @@ class TestGuardAround:
 def test_the_privacy_notice_tells_the_settings(open_app):
     client, _ = open_app(upload_hours=3, session_days=12.5, operator="the <Photo> Club")
     notice = client.get("/privacy").text
-    assert "after 3 hours" in notice
+    assert "after 3 h" in notice
     assert "after 12.5 days" in notice
     assert "the &lt;Photo&gt; Club" in notice
 
@@ -424,3 +424,32 @@ class TestPreview:
             assert client.get("/preview", params={"path": other}).status_code in {400, 404}
         register(client, "eve")
         assert client.get("/preview", params={"path": str(path)}).status_code == 404
+
+
+def test_the_manifest_lets_browsers_install_the_app(open_app):
+    client, _ = open_app()
+    answer = client.get("/manifest.json", headers={"accept-language": "de"})
+    assert answer.headers["content-type"] == "application/manifest+json"
+    manifest = answer.json()
+    assert (manifest["lang"], manifest["display"], manifest["start_url"]) == ("de", "standalone", "/")
+    assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
+    for icon in manifest["icons"]:
+        shown = client.get(icon["src"])
+        assert (shown.status_code, shown.headers["content-type"].split(";")[0]) == (200, icon["type"])
+        if icon["sizes"] != "any":
+            assert "{}x{}".format(*Image.open(io.BytesIO(shown.content)).size) == icon["sizes"]
+
+
+def test_a_script_edits_a_reading_and_is_answered_in_json(open_app):
+    client, services = open_app()
+    client.post("/login/register", data={"username": "ada", "password": "correct horse battery staple"})
+    reading = Reading(None, True, None, 9.0, 5.0, caption="A dog runs.")
+    entry = services.history.add(1, reading, b"jpeg")
+    script = {"accept": "application/json"}
+    edited = client.post("/history/edit", data={"entry": entry, "caption": "My dog."}, headers=script)
+    assert edited.json() == {"caption": "My dog.", "written": "A dog runs."}
+    restored = client.post("/history/edit", data={"entry": entry, "restore": "1"}, headers=script)
+    assert restored.json() == {"caption": "A dog runs.", "written": "A dog runs."}
+    refused = client.post("/history/edit", data={"entry": entry, "caption": " "}, headers=script)
+    assert refused.status_code == 400
+    assert refused.json()["detail"].endswith(".")

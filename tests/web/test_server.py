@@ -141,7 +141,7 @@ class TestEndpoints:
             for name, e in info["named_endpoints"].items()
         }
         image, url = ("image", True, None), ("url", True, None)
-        more = [("length", True, "normal"), ("alternatives", True, 3)]
+        more = [("length", True, "normal"), ("alternatives", True, 3), ("model", True, "")]
         assert parameters == {"/caption": [image, url, *more], "/check": [image, url]}
         assert "describe it in a sentence" in info["named_endpoints"]["/caption"]["description"]
 

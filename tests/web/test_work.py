@@ -1,5 +1,6 @@
 """A signed-in user's work on a picture, without a server."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from running import SHARP
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.work import RETRY_SECONDS, Caller, Turns, explain
+from imgcap.web.models import RETRY_SECONDS
+from imgcap.web.work import Caller, Turns, explain
 
 ADA = Caller(1, "192.0.2.1")
 
@@ -64,7 +66,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_users_without_its_path(work, t
     monkeypatch.setattr(app.services.captioner, "warm", lambda: loads.append(1))
     app.work.warm_up()
     assert loads == []  # a broken model is not read again at every request
-    app.work._model_failed_at -= RETRY_SECONDS + 1  # a minute later
+    app.work.models.default._failed_at -= RETRY_SECONDS + 1  # a minute later
     app.work.warm_up()
     assert loads == [1]
     assert app.services.problem() is None
@@ -112,6 +114,21 @@ def test_a_caption_that_cannot_be_kept_is_shown_all_the_same(work, tiny_captione
     reading = app.work.caption(app.upload, None, "normal", ADA)
     assert reading.caption
     assert reading.error.startswith("This reading is not in your history. The server cannot reach")
+
+
+def test_a_model_on_offer_is_chosen_by_name(work, tiny_captioner, tmp_path):
+    other = shutil.copytree(tiny_captioner, tmp_path / "other")
+    (other / "scores.json").write_text('{"n": 9, "CIDEr": 0.5, "BLEU-4": 0.2}')
+    app = work(model=str(tiny_captioner), more_models=f"{other},")
+    first, second = app.work.models
+    assert (second.name, second.scores()) == ("other", {"CIDEr": 0.5, "BLEU-4": 0.2})
+    assert app.work.caption(app.upload, None, "normal", ADA, model="other").caption
+    assert first.captioner._writer is None  # each is loaded when it is first chosen
+    assert app.services.history.search(ADA.user_id)[0].model == "other"
+    assert app.work.caption(app.upload, None, "normal", ADA).caption
+    assert app.services.history.search(ADA.user_id)[0].model == first.name
+    refused = app.work.caption(app.upload, None, "normal", ADA, model="none such")
+    assert refused.error == f"model must be {first.name} or other, not 'none such'."
 
 
 class TestTurns:

@@ -11,9 +11,10 @@ from imgcap.errors import InputError
 from imgcap.reading import LENGTHS, Reading, check_length
 from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import caller_of
+from imgcap.web.models import Model
 from imgcap.web.rendering import Details, Step, describe_look, render, render_map, render_reading
 from imgcap.web.services import Services
-from imgcap.web.texts import texts_of
+from imgcap.web.texts import Texts, texts_of
 from imgcap.web.work import Caller, Work, explain
 
 
@@ -50,12 +51,17 @@ def build_caption_tab(page: Page, services: Services) -> None:
                 )
                 fetch = gr.Button(labels("caption.fetch"), scale=1, min_width=96, elem_id="imgcap-fetch")
             length = gr.Radio(list(LENGTHS), value="normal", label=labels("caption.length"), elem_id="imgcap-length")
+            names = [model.name for model in services.work.models]
+            model = gr.Radio(
+                names, value=names[0], label=labels("model.title"), elem_id="imgcap-model", visible=len(names) > 1
+            )
     notes = gr.HTML("", padding=False, elem_id="imgcap-notes")
 
-    page.load(handlers.begin, None, [photo, reading, speech, length, notes], **PRIVATE)
-    describe = {"fn": handlers.describe, "inputs": [photo, length], "outputs": [reading, show_map, sharp_map]}
+    page.load(handlers.begin, None, [photo, reading, speech, length, model, notes], **PRIVATE)
+    describe = {"fn": handlers.describe, "inputs": [photo, length, model], "outputs": [reading, show_map, sharp_map]}
     photo.change(**describe, **PRIVATE, trigger_mode="always_last")
-    length.input(**describe, **PRIVATE, trigger_mode="always_last")
+    for choice in (length, model):
+        choice.input(**describe, **PRIVATE, trigger_mode="always_last")
     for event in (fetch.click, link.submit):
         event(handlers.follow_link, link, [photo, reading], **PRIVATE)
     show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
@@ -67,7 +73,7 @@ class Handlers:
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    def begin(self, request: gr.Request) -> tuple[Any, str, str, Any, str]:
+    def begin(self, request: gr.Request) -> tuple[Any, str, str, Any, Any, str]:
         """Return what the tab shows before it is used, in the reader's language."""
         texts = texts_of(request)
         lengths = [(texts(f"caption.length.{length}"), length) for length in LENGTHS]
@@ -76,10 +82,11 @@ class Handlers:
             render_reading(texts),
             render("voice.html", texts),
             gr.update(choices=lengths),
+            gr.update(choices=[(_describe_model(texts, model), model.name) for model in self._work.models]),
             render("notes.html", texts),
         )
 
-    def describe(self, payload: Any, length: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
+    def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
         """Yield the badge as soon as it is known, then the caption, then all the rest."""
         texts = texts_of(request)
         if payload is None:
@@ -87,12 +94,14 @@ class Handlers:
             return
         reading = None
         try:
-            for reading, error, step, details in self._steps(payload, length, caller_of(request)):
+            for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
                 yield render_reading(texts, reading, error, step, details), gr.update(visible=True), ""
         except Exception as error:  # noqa: BLE001  a page answers in any case
             yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), ""
 
-    def _steps(self, payload: Any, length: str, caller: Caller) -> Iterator[tuple[Reading, str, Step, Details]]:
+    def _steps(
+        self, payload: Any, length: str, model: str, caller: Caller
+    ) -> Iterator[tuple[Reading, str, Step, Details]]:
         wanted = check_length(length)
         picture = self._work.open_upload(payload, caller)
         began = time.perf_counter()
@@ -101,13 +110,13 @@ class Handlers:
         if reading.valid:
             yield reading, "", "writing", details
         began = time.perf_counter()
-        for step in self._work.describe(picture, reading, wanted, caller):
+        for step in self._work.describe(picture, reading, wanted, caller, model=model):
             reading = step.reading
             if reading.caption and details.described is None:
                 details = replace(details, described=time.perf_counter() - began)
             details = replace(details, entry=step.entry)
             yield reading, reading.error or "", "done" if step.whole else "more", details
-        if reading.caption and (looks := self._work.attend(picture, reading.caption)):
+        if reading.caption and (looks := self._work.attend(picture, reading.caption, model)):
             details = replace(details, looks=[describe_look(*look) for look in looks])
             yield reading, reading.error or "", "done", details
 
@@ -130,3 +139,12 @@ class Handlers:
             return render_map(pixels, overlay, threshold, texts)
         except Exception as error:  # noqa: BLE001  as above
             return render_reading(texts, error=explain(error))
+
+
+def _describe_model(texts: Texts, model: Model) -> str:
+    """Return a model's name for people, with its measured scores if there are any."""
+    key = f"model.{model.name}"
+    name, scores = texts(key) if key in texts.messages else model.name, model.scores()
+    if not {"CIDEr", "BLEU-4"} <= scores.keys():
+        return name
+    return f"{name} (CIDEr {scores['CIDEr']:.2f}, BLEU-4 {scores['BLEU-4']:.2f})"

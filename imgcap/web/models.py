@@ -1,0 +1,102 @@
+"""The captioners that a person may choose from: the configured one, and others that are loaded when first asked for."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from imgcap.captioner import Captioner
+from imgcap.errors import InputError
+from imgcap.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 60.0
+"""How long after a failure a model is not loaded again."""
+
+
+class Model:
+    """A captioner on offer.
+
+    name: the last part of its folder or Hub id, by which people, the API and the history know it.
+    """
+
+    def __init__(self, captioner: Captioner) -> None:
+        self.captioner = captioner
+        self.name = Path(captioner.settings.model).name
+        self._lock = threading.Lock()
+        self._failed_at: float | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why it writes no captions at present, in a few words; None if no reason is known."""
+        return None if self._failed_at is None else "the model cannot be used"
+
+    def load(self, load: Callable[[], object] | None = None) -> Captioner:
+        """Return the captioner, loaded. After a failure it is tried again only after a while.
+
+        Which file is broken is for the operator alone to read, in the log.
+
+        Args:
+            load: what loads it; by default the captioner's `load`.
+
+        Raises:
+            InputError: the model cannot be used.
+        """
+        with self._lock:
+            failed = self._failed_at
+            try:
+                if failed is None or time.monotonic() - failed > RETRY_SECONDS:
+                    (load or self.captioner.load)()
+                    self._failed_at = None
+            except Exception as error:  # noqa: BLE001  a broken file can make a library raise anything
+                logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
+                self._failed_at = time.monotonic()
+            if self._failed_at is not None:
+                raise InputError("The server cannot write captions at present; its operator finds why in the log.")
+        return self.captioner
+
+    def scores(self) -> Mapping[str, float]:
+        """Return its measured scores by metric, of `scores.json` beside its weights; empty if there is none."""
+        path = Path(self.captioner.settings.model) / "scores.json"
+        if not path.is_file():
+            return {}
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        return {name: value for name, value in measured.items() if isinstance(value, float)}
+
+
+class Models:
+    """The captioners on offer, by name; the first is the configured one, which answers where nobody chose.
+
+    Args:
+        captioner: the configured one.
+        settings: for the others, `more_models`.
+    """
+
+    def __init__(self, captioner: Captioner, settings: Settings) -> None:
+        others = [source.strip() for source in settings.more_models.split(",") if source.strip()]
+        captioners = [captioner, *(Captioner(settings.model_copy(update={"model": source})) for source in others)]
+        self._models = {model.name: model for model in map(Model, captioners)}
+
+    @property
+    def default(self) -> Model:
+        """The configured one."""
+        return next(iter(self._models.values()))
+
+    def __iter__(self) -> Iterator[Model]:
+        """Yield each, the configured one first."""
+        return iter(self._models.values())
+
+    def get(self, name: str) -> Model:
+        """Return the model of a name, or the configured one for an empty name.
+
+        Raises:
+            InputError: no such model is on offer.
+        """
+        if not name:
+            return self.default
+        if name in self._models:
+            return self._models[name]
+        raise InputError(f"model must be {' or '.join(self._models)}, not {name[:40]!r}.")
