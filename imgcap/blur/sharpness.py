@@ -43,7 +43,7 @@ MOST_STRETCH = 5.0  # times
 LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
 LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
 LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
-MAP_SIGMA = 5.0  # pixels at working scale, by which the map is smoothed
+MAP_SIGMA = 3.0  # pixels at working scale, by which the map is smoothed
 OCTAVES = 4  # below and above the threshold, which the map's colours span
 
 Reason = Literal["blurred", "low_detail", "noisy"]

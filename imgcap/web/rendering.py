@@ -27,8 +27,8 @@ DOUBTFUL, LIKELY = 0.5, 0.75
 OFF_CENTRE = 0.43
 """Of a photo's side: what is nearer to the edge than this is called by the edge's name."""
 Doubt = Literal["low", "middle", "high"]
-Step = Literal["writing", "more", "done"]
-"""A caption is being written; it is there, its alternatives are not yet; everything is there."""
+Step = Literal["opening", "writing", "more", "done"]
+"""The photo is not measured yet; a caption is being written; it is there, its alternatives are not; all is there."""
 
 
 def doubt_of(confidence: float) -> Doubt:
@@ -136,8 +136,9 @@ def render_reading(
     whole = reading if step != "writing" else None
     warning = _warning(texts, whole) if whole else ""
     announced = _announce(texts, whole, advice, warning) if whole else ""
+    is_empty = step == "done" and not (reading or error)
     return render(
-        "reading.html", texts, reading=reading, error=error, step=step if reading or error else "empty",
+        "reading.html", texts, reading=reading, error=error, step="empty" if is_empty else step,
         advice=advice, warning=warning, entry=details.entry, looks=details.looks, max_caption=MAX_CAPTION,
         facts=_facts(texts, reading, details) if reading else [],
         announcement=" ".join(filter(None, [error, announced])),

@@ -135,10 +135,10 @@ def test_another_model_is_chosen(server, open_page):
     page = open_page()
     sign_in(page, server)
     give(page, SHARP)
-    reading(page)
+    entry = reading(page).get_attribute("data-entry")
     page.get_by_label("second").check()
-    expect(page.locator(".imgcap-is-writing")).to_have_count(0, timeout=PATIENCE)
-    reading(page)
+    again = page.locator(f".imgcap-reading[data-step=done][data-entry]:not([data-entry='{entry}'])")
+    expect(again).to_be_visible(timeout=PATIENCE)
     page.get_by_role("link", name="History").click()
     expect(page.get_by_role("heading", level=2)).to_have_count(2)
 

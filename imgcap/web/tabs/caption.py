@@ -40,6 +40,7 @@ def build_caption_tab(page: Page, services: Services) -> None:
             show_map = gr.Button(labels("caption.show_map"), visible=False, elem_id="imgcap-show-map")
             sharp_map = gr.HTML("", padding=False, elem_id="imgcap-map")
         with gr.Column(elem_id="imgcap-options"):
+            said = gr.HTML("", padding=False, elem_id="imgcap-link-said")
             with gr.Row(elem_classes="imgcap-link"):
                 link = gr.Textbox(
                     label=labels("caption.link"),
@@ -63,7 +64,7 @@ def build_caption_tab(page: Page, services: Services) -> None:
     for choice in (length, model):
         choice.input(**describe, **PRIVATE, trigger_mode="always_last")
     for event in (fetch.click, link.submit):
-        event(handlers.follow_link, link, [photo, reading], **PRIVATE)
+        event(handlers.follow_link, link, [photo, said], **PRIVATE)
     show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
 
 
@@ -93,6 +94,7 @@ class Handlers:
             yield render_reading(texts), gr.update(visible=False), ""
             return
         reading = None
+        yield render_reading(texts, step="opening"), gr.update(visible=False), ""
         try:
             for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
                 yield render_reading(texts, reading, error, step, details), gr.update(visible=True), ""
@@ -120,15 +122,16 @@ class Handlers:
             details = replace(details, looks=[describe_look(*look) for look in looks])
             yield reading, reading.error or "", "done", details
 
-    def follow_link(self, link: str, request: gr.Request) -> tuple[Any, Any]:
+    def follow_link(self, link: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
         """Fetch a picture and put it into the photo component, whose change event describes it."""
         texts = texts_of(request)
         try:
             if not isinstance(link, str) or not link.strip():
                 raise InputError(texts("caption.no_link"))
-            return str(self._work.keep_link(link.strip(), caller_of(request))), gr.skip()
+            yield gr.skip(), render("busy.html", texts, said=texts("caption.fetching"))
+            yield str(self._work.keep_link(link.strip(), caller_of(request))), ""
         except Exception as error:  # noqa: BLE001  as above
-            return gr.skip(), render_reading(texts, error=explain(error))
+            yield gr.skip(), render("error.html", texts, error=explain(error))
 
     def draw_map(self, payload: Any, request: gr.Request) -> str:
         """Return the photo beside a map of where it is sharp."""
@@ -138,7 +141,7 @@ class Handlers:
             overlay, threshold = self._work.draw_map(pixels)
             return render_map(pixels, overlay, threshold, texts)
         except Exception as error:  # noqa: BLE001  as above
-            return render_reading(texts, error=explain(error))
+            return render("error.html", texts, error=explain(error))
 
 
 def _describe_model(texts: Texts, model: Model) -> str:
