@@ -37,7 +37,7 @@ STATIC = re.compile(
 PAGES = re.compile(r"/|/login/?|/login/(register|huggingface|callback)|/privacy|/account|/history(/\d+)?|/logout")
 """Pages that a person may open from another site, by a link or in a frame."""
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
-"""Our own pages, which have no JavaScript; the others are Gradio's."""
+"""Our own pages, whose scripts are files of ours alone; the others are Gradio's."""
 ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length", "alternatives", "model"), "check": ("image", "url")}

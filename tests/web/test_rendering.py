@@ -1,0 +1,68 @@
+"""What a reading says in words, without a server."""
+
+import numpy as np
+import pytest
+
+from imgcap.reading import Reading
+from imgcap.web.rendering import DOUBTFUL, LIKELY, Details, describe_look, doubt_of, render_map, render_reading
+from imgcap.web.texts import LANGUAGES
+
+ENGLISH = LANGUAGES["en"]
+READING = Reading("a.jpg", True, None, 30.0, 6.8, caption="A dog runs.", confidence=0.4)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "doubt"),
+    [
+        (0, "low"),
+        (DOUBTFUL - 0.01, "low"),
+        (DOUBTFUL, "middle"),
+        (LIKELY - 0.01, "middle"),
+        (LIKELY, "high"),
+        (1, "high"),
+    ],
+)
+def test_doubt_is_invited_where_it_is_due(confidence, doubt):
+    assert doubt_of(confidence) == doubt
+
+
+def test_a_doubtful_caption_says_so_beside_the_number():
+    page = render_reading(ENGLISH, READING, details=Details(entry=3, length="short", checked=0.041, described=0.62))
+    assert "40% sure: may well be wrong." in page
+    assert "short length, 3 words" in page
+    assert "checked in 0.04 s, described in 0.62 s" in page
+    assert 'data-entry="3"' in page
+
+
+def test_what_comes_from_outside_is_escaped():
+    page = render_reading(ENGLISH, Reading("a.jpg", True, None, 30.0, 6.8, caption="<b>A dog.</b>"), "<i>no</i>")
+    assert "<b>" not in page
+    assert "<i>" not in page
+
+
+def test_an_empty_page_offers_examples_and_a_busy_one_does_not():
+    assert "data-imgcap-example" in render_reading(ENGLISH)
+    assert "data-imgcap-example" not in render_reading(ENGLISH, step="opening")
+    assert "data-imgcap-example" in render_reading(ENGLISH, error="The file is empty: choose a picture.")
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "place"),
+    [(0, 0, "top_left"), (3, 3, "middle"), (6, 3, "bottom"), (3, 6, "right"), (0, 6, "top_right")],
+)
+def test_where_the_model_looked_is_said_in_words_too(row, column, place):
+    weights = np.zeros((7, 7), np.float32)
+    weights[row, column] = 0.5
+    weights += 0.5 / 49
+    look = describe_look("dog", weights.ravel())
+    assert (look.word, look.place) == ("dog", place)
+    assert len(look.cells) == 2 * 49
+    assert look.cells[2 * (7 * row + column) :][:2] == "ff"
+    assert f"look.{look.place}" in ENGLISH.messages
+
+
+def test_the_map_is_beside_the_photo_at_the_same_size():
+    page = render_map(np.zeros((90, 120, 3), np.uint8), np.zeros((60, 80, 3), np.uint8), 6.8, ENGLISH)
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert 'type="range"' in page
+    assert "threshold 6.80" in page
