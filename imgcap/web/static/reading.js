@@ -9,8 +9,17 @@
 
   // Speech: the voice, its speed and whether captions are spoken by themselves are kept in this browser.
   const speech = "speechSynthesis" in window;
-  const kept = (name, otherwise) => localStorage.getItem(`imgcap-${name}`) ?? otherwise;
-  const keep = (name, value) => localStorage.setItem(`imgcap-${name}`, value);
+  const visit = new Map();
+  const openStorage = () => {
+    try {
+      return localStorage;
+    } catch {  // refused in another site's frame where third-party data are blocked: then it is kept for this visit
+      return { getItem: (name) => visit.get(name) ?? null, setItem: (name, value) => visit.set(name, value) };
+    }
+  };
+  const storage = openStorage();
+  const kept = (name, otherwise) => storage.getItem(`imgcap-${name}`) ?? otherwise;
+  const keep = (name, value) => storage.setItem(`imgcap-${name}`, value);
   const speak = (words) => {
     speechSynthesis.cancel();
     const saying = new SpeechSynthesisUtterance(words);
