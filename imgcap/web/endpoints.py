@@ -1,8 +1,11 @@
 """The named endpoints `/caption` and `/check` of the Gradio API."""
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.web.work import Caller, Work
@@ -29,11 +32,11 @@ class Endpoints:
 
         Args:
             request: who asks.
-            image: the picture file (JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP); give this or url.
-            url: an http or https link to a picture on a public address; give this or image.
-            length: how long the caption may be: short, normal or long.
-            alternatives: how many other captions there may be, at most 3; 0 is fastest.
-            model: which captioner writes; by default the configured one, "attention".
+            image: The picture file (JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP); give this or url.
+            url: An http or https link to a picture on a public address; give this or image.
+            length: How long the caption may be: short, normal or long.
+            alternatives: How many other captions there may be, at most 3; 0 is fastest.
+            model: Which captioner writes; by default the configured one, "attention".
 
         Returns:
             source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
@@ -57,6 +60,17 @@ class Endpoints:
             The fields of /caption; `caption` is null and `alternatives` empty.
         """
         return self._work.check(image, url, caller_of(request)).as_dict()
+
+
+def parameter_texts(endpoint: Callable[..., object]) -> dict[str, str]:
+    """Return what an endpoint's docstring says of each of its parameters, for the documentation of the API."""
+    arguments = (inspect.getdoc(endpoint) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    return dict(line.strip().split(": ", 1) for line in arguments.splitlines())
+
+
+def describe_parameter(component: Component, text: str) -> None:
+    """Have Gradio's documentation of the API say what a parameter is."""
+    component.api_info = lambda: type(component).api_info(component) | {"additional_description": text}
 
 
 def check_count(alternatives: Any) -> int:

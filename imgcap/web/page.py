@@ -8,14 +8,15 @@ from imgcap.accounts.accounts import Accounts
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.reading import LENGTHS
 from imgcap.web.blocks import PRIVATE, Page
-from imgcap.web.endpoints import Endpoints
+from imgcap.web.endpoints import Endpoints, describe_parameter, parameter_texts
 from imgcap.web.rendering import render_bar
 from imgcap.web.services import Services
+from imgcap.web.tabs.api import build_api_tab
 from imgcap.web.tabs.caption import build_caption_tab
 from imgcap.web.texts import ENGLISH, LANGUAGES, texts_of
 
 TITLE = "imgcap"
-TABS: dict[str, Callable[[Page, Services], None]] = {"caption": build_caption_tab}
+TABS: dict[str, Callable[[Page, Services], None]] = {"caption": build_caption_tab, "api": build_api_tab}
 """What builds each tab, in their order. The id names the text `ID.tab` and the element `imgcap-tab-ID`."""
 
 
@@ -46,11 +47,14 @@ def _greet(accounts: Accounts) -> Callable[[gr.Request], str]:
 
 
 def _add_endpoints(endpoints: Endpoints) -> None:
+    texts = parameter_texts(endpoints.caption)
     image = gr.Image(label="image", type="filepath", image_mode=None, visible=False)
     url = gr.Textbox(label="url", visible=False)
     length = gr.Radio(list(LENGTHS), value="normal", label="length", visible=False)
     answer = gr.JSON(label="reading", visible=False)
-    alternatives = gr.Number(label="alternatives", value=NUM_ALTERNATIVES, visible=False)
+    alternatives = gr.Number(label="alternatives", value=NUM_ALTERNATIVES, precision=0, visible=False)
     model = gr.Textbox(label="model", value="", visible=False)
+    for parameter in (image, url, length, alternatives, model):
+        describe_parameter(parameter, texts[str(parameter.label)])
     gr.on([], endpoints.caption, [image, url, length, alternatives, model], answer, api_name="caption")
     gr.on([], endpoints.check, [image, url], answer, api_name="check")
