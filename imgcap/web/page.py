@@ -13,10 +13,15 @@ from imgcap.web.rendering import render_bar
 from imgcap.web.services import Services
 from imgcap.web.tabs.api import build_api_tab
 from imgcap.web.tabs.caption import build_caption_tab
+from imgcap.web.tabs.how import build_how_tab
 from imgcap.web.texts import ENGLISH, LANGUAGES, texts_of
 
 TITLE = "imgcap"
-TABS: dict[str, Callable[[Page, Services], None]] = {"caption": build_caption_tab, "api": build_api_tab}
+TABS: dict[str, Callable[[Page, Services], None]] = {
+    "caption": build_caption_tab,
+    "how": build_how_tab,
+    "api": build_api_tab,
+}
 """What builds each tab, in their order. The id names the text `ID.tab` and the element `imgcap-tab-ID`."""
 
 

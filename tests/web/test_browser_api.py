@@ -60,7 +60,7 @@ def test_gradios_panel_says_what_the_parameters_are_and_offers_nothing_that_is_o
     expect(page.locator("#imgcap-refusal")).to_have_count(0)
 
 
-@pytest.mark.parametrize("name", ["API"])
+@pytest.mark.parametrize("name", ["API", "How it works"])
 def test_tabs_to_read_are_accessible_on_a_phone(server, open_page, name):
     page = open_page(**PHONE)
     sign_in(page, server)

@@ -1,0 +1,64 @@
+"""What was measured of the captioner that this server uses, from the files beside its weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgcap.errors import InputError
+from imgcap.inference.files import find_folder
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """How often captions that name something are contradicted by people's captions of the same photo, as shares 0-1.
+
+    model: of the model's captions; people: of people's own captions, judged by the same rules.
+    """
+
+    model: float
+    people: float
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is known of a captioner; empty or None where its files do not say.
+
+    scores: as `imgcap evaluate` gives them (0-1, CIDEr as is), with `n` and `split`.
+    mistakes: by kind, "sex", "colour" and "count".
+    attends: whether the decoder looks at parts of the photo.
+    words: in the vocabulary.
+    """
+
+    scores: dict[str, Any]
+    mistakes: dict[str, Mistake]
+    attends: bool | None = None
+    words: int | None = None
+
+
+def read_measurements(source: str) -> Measurements:
+    """Return what was measured of the captioner in a folder or of a Hub id; nothing if it cannot be found."""
+    try:
+        folder = find_folder(source, weights=False)
+    except InputError:
+        return Measurements({}, {})
+    config, counted = _read(folder / "config.json"), _read(folder / "mistakes.json")
+    mistakes = {
+        kind: Mistake(counted[kind]["captions_left_out"]["share"], counted[kind]["people_left_out"]["share"])
+        for kind in ("sex", "colour", "count")
+        if kind in counted
+    }
+    decoder = config.get("decoder")
+    return Measurements(
+        scores=_read(folder / "scores.json"),
+        mistakes=mistakes,
+        attends=None if decoder is None else decoder == "attention",
+        words=config.get("vocab_size"),
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
