@@ -7,19 +7,21 @@ from numpy.typing import NDArray
 
 PIXELS = 24
 DARK, BRIGHT = 50.0, 210.0
-SHARP_SIGMA, BLURRED_SIGMA = 0.4, 2.5
+SHARP_SIGMA, BLURRED_SIGMA = 0.4, 3.5
 _WIDTH, _STRIP, _MIDDLE, _REACH = 288.0, 56.0, 118.0, 44.0
 
 
 def edge(sigma: float) -> NDArray[np.float64]:
     """Return the brightness (0-255) of `PIXELS` pixels across an edge that a Gaussian of `sigma` pixels has blurred."""
     step = np.where(np.arange(PIXELS) < PIXELS // 2, DARK, BRIGHT)[None]
-    return cv2.GaussianBlur(step, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[0]
+    blurred: NDArray[np.float64] = cv2.GaussianBlur(step, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return blurred[0]
 
 
 def laplacian(brightness: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much each pixel differs from what its two neighbours let expect: the second difference."""
-    return cv2.Laplacian(brightness[None], cv2.CV_64F, borderType=cv2.BORDER_REPLICATE)[0]
+    values: NDArray[np.float64] = cv2.Laplacian(brightness[None], cv2.CV_64F, borderType=cv2.BORDER_REPLICATE)
+    return values[0]
 
 
 def draw_edge(sigma: float, label: str) -> Markup:

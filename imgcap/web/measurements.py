@@ -43,7 +43,7 @@ def read_measurements(source: str) -> Measurements:
     except InputError:
         return Measurements({}, {})
     config, counted = _read(folder / "config.json"), _read(folder / "mistakes.json")
-    mistakes = {
+    mistakes: dict[str, Mistake] = {
         kind: Mistake(counted[kind]["captions_left_out"]["share"], counted[kind]["people_left_out"]["share"])
         for kind in ("sex", "colour", "count")
         if kind in counted

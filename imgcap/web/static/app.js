@@ -39,7 +39,7 @@
   window.fetch = async (...request) => {
     const answer = await ask(...request);
     const isOurs = new URL(answer.url || location.href, location.href).origin === location.origin;
-    if (!isOurs || answer.url.includes("/gradio_api/mcp/") || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
+    if (!isOurs || /\/(gradio_api\/mcp|monitoring)\//.test(answer.url) || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
     const { detail, sign_in } = await answer.clone().json().catch(() => ({}));
     if (typeof detail !== "string") return answer;
     const sentence = answer.status === 401 ? text("signed_out") : detail;
