@@ -5,7 +5,10 @@ import logging
 import sys
 from pathlib import Path
 
+from huggingface_hub import HfApi
+
 from imgcap.errors import InputError
+from imgcap.hub.push import full_id, push
 from imgcap.training.recipe import Recipe, load_recipe
 
 
@@ -16,6 +19,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         recipe = load_recipe(sys.argv[1], sys.argv[2:])
+        if recipe.push_to:  # a token that is missing should not be noticed after hours
+            full_id(HfApi(), recipe.push_to)
         from imgcap.hub.card import write_card  # these take seconds to import; a wrong recipe is refused before
         from imgcap.training.run import train
 
@@ -32,10 +37,7 @@ def main() -> None:
 
 def _push(recipe: Recipe) -> None:
     """Push the finished captioner; what stops that costs nothing of the training."""
-    from huggingface_hub import HfApi
-
     from imgcap.hub.checkpoint import model_content
-    from imgcap.hub.push import full_id, push
 
     folder, api = Path(recipe.output), HfApi()
     try:

@@ -54,9 +54,10 @@ def push_space(
     hardware: Annotated[str, typer.Option(help="Such as zero-a10g or cpu-upgrade; empty leaves it.")] = "",
 ) -> None:
     """Push the app as a Space that serves a captioner from the Hub."""
-    from imgcap.hub.push import SpaceOptions, set_options
+    from imgcap.hub.push import SpaceOptions, check_hardware, set_options
     from imgcap.hub.space import space_content
 
+    check_hardware(hardware)
     options = SpaceOptions(
         variables={"IMGCAP_MODEL": model} | _read_pairs(variable or [], "--variable"),
         secrets=_read_pairs(secret or [], "--secret", from_environment=True),

@@ -122,6 +122,9 @@ def push(
     with one_sentence(repo, content.kind):
         space = {"space_sdk": "gradio", "space_hardware": hardware or None} if content.kind == "space" else {}
         api.create_repo(repo, private=private or None, repo_type=content.kind, exist_ok=True, **space)  # type: ignore[arg-type]
+        sdk = api.space_info(repo).sdk if content.kind == "space" else None
+        if sdk not in {None, "gradio"}:
+            raise InputError(f"The Space {repo!r} is made with {sdk} and not with Gradio: push to another name.")
         changes = [change for change in compare(api, repo, content) if change.action != "same"]
         if not changes:
             return None
@@ -133,6 +136,13 @@ def push(
         ]
         commit = api.create_commit(repo, operations, commit_message=message, repo_type=content.kind)
         return str(commit.oid)
+
+
+def check_hardware(name: str) -> None:
+    """Raise InputError unless a Space can have hardware of that name; the empty one asks for none."""
+    known = [hardware.value for hardware in SpaceHardware]
+    if name and name not in known:
+        raise InputError(f"--hardware {name} is unknown: choose one of {', '.join(known)}.")
 
 
 def set_options(api: HfApi, repo: str, options: SpaceOptions) -> list[str]:

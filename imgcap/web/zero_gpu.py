@@ -1,8 +1,8 @@
 """What Hugging Face's ZeroGPU asks of an app: a function that runs on its GPU.
 
 ZeroGPU lends a GPU for the length of one call, which waits for its turn and is charged to the visitor's quota. With
-ONNX files a caption takes less time on the CPU than the loan itself, so captions never ask for it. ZeroGPU refuses to
-start an app without such a function all the same, and this is it.
+ONNX files the CPU is fast enough (docs/speed.md), so captions never ask for it. ZeroGPU refuses to start an app without
+such a function all the same, and this is it.
 """
 
 import os

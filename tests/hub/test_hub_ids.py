@@ -70,7 +70,11 @@ def test_training_goes_on_from_a_pushed_captioner_and_pushes_what_comes_of_it(ti
         ]  # fmt: skip
         environment = os.environ | there.environment(tmp_path / "hf", WRITER) | {"JAVA_HOME": "", "PATH": ""}
         command = [sys.executable, "train.py", "configs/own.yaml", *chosen]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+        where = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 250}
+        early = subprocess.run(command, env=environment | {"HF_TOKEN": ""}, **where)
+        assert early.stderr.startswith("There is no token for the Hub")
+        assert not (tmp_path / "run").exists()
+        done = subprocess.run(command, env=environment, **where)
         assert done.returncode == 0, done.stderr
         assert f"Pushed to {there.url}/me/second" in done.stdout
         pushed = there["models/me/second"]

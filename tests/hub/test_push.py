@@ -110,7 +110,11 @@ def test_what_hinders_a_push_is_said_in_a_sentence(imgcap, trained, tmp_path):
         there.create("models", "me/other")
         assert "is no captioner of imgcap" in said(imgcap(there, *space, "me/other"))
         assert "--secret SOMETHING has no value" in said(imgcap(there, *space, "me/other", "--secret", "SOMETHING"))
+        assert "choose one of cpu-basic" in said(imgcap(there, *space, "me/other", "--hardware", "abacus"))
         assert not [path for path in there.requests if "commit" in path]
+        there.put("models", "me/captioner", trained)
+        there.create("spaces", "me/app", sdk="docker")
+        assert "is made with docker and not with Gradio" in said(imgcap(there, *space, "me/captioner"))
     assert "The Hub cannot be reached" in said(imgcap(there, *push, "me/captioner"))
 
 
@@ -137,9 +141,6 @@ def test_a_data_sets_card_keeps_what_a_person_wrote(imgcap, caption_folder, tmp_
         assert RepoCard(text).data.language == ["de"]
         assert text.index("Drawn by me.") < text.index("| train | 12 |") < text.index("The end.")
         assert "99" not in text
-        assert (
-            "no new commit" in imgcap(there, "push-dataset-card", "--repo", "me/edited", "--data", "me/shapes").stdout
-        )
 
 
 def test_a_space_gets_its_files_settings_and_hardware(imgcap, trained):

@@ -27,6 +27,7 @@ from running import BLURRED, PASSWORD, ROOT, SHARP, run_app, serve
 
 REAL = "IMGCAP_TEST_INSTALL" in os.environ
 PATH = "/spaces/imgcap"
+NOISE = r"Exception ignored in: <function BaseEventLoop\.__del__.*?Invalid file descriptor: -1\n"
 PRELOAD = "import sys, huggingface_hub as hub\nfor file in sys.argv[2:]: hub.hf_hub_download(sys.argv[1], file)"
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800 if REAL else 300)]
@@ -117,7 +118,8 @@ def test_a_space_answers_programs_and_people_behind_a_proxy_and_in_a_frame(space
         window.close()
         browser.close()
         # Gradio reloads code on a Space by the package `spaces`, which Hugging Face installs, and only REAL has here.
-        log = app.log.read_text()
+        # With Hugging Face's packages, Python also complains of event loops that were closed twice; that is noise.
+        log = re.sub(NOISE, "", app.log.read_text(), flags=re.DOTALL)
         assert log.count("Traceback") == log.count("`spaces` package is required to run hot-reloading") == int(not REAL)
 
 
