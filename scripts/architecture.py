@@ -57,11 +57,11 @@ ENCODER = Box(250, 160, 210, "ResNet50", ("without its 1000-way top", "7 x 7 gri
 ATTENTION = Box(20, 300, 250, "Attention LSTM", ("asks, with eight heads,", "where in the grid to look"))
 LANGUAGE = Box(330, 300, 250, "Language LSTM", ("reads the place looked at", "and the words so far"))
 WORDS = Box(640, 300, 240, "Softmax over words", ("the next word, until the end token",))
-CAPTION = Box(640, 400, 240, "Caption", (), "end")
+CAPTION = Box(490, 178, 110, "Caption", (), "end")
 NOTE = Box(640, 160, 240, "Beam search", ("five captions at a time;", "the best one is shown"))
 ARROWS = (
-    (180, 52, 250, 52, ""), (460, 52, 640, 52, "invalid"), (355, 94, 355, 160, "valid"), (355, 234, 200, 300, "grid"),
-    (270, 338, 330, 338, ""), (580, 338, 640, 338, ""), (760, 356, 760, 400, ""), (760, 300, 760, 234, ""),
+    (180, 52, 250, 52, ""), (460, 52, 640, 52, "invalid"), (355, 94, 355, 160, "valid"), (290, 234, 200, 300, "grid"),
+    (270, 338, 330, 338, ""), (580, 338, 640, 338, ""), (760, 300, 760, 234, ""), (640, 197, 600, 197, ""),
 )  # fmt: skip
 LOOP = "M 680 356 C 680 450, 145 460, 145 378"
 """From the softmax back to the attention LSTM: the word just written is read next."""

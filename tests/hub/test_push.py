@@ -178,3 +178,7 @@ def test_a_space_gets_its_files_settings_and_hardware(imgcap, trained):
 
         assert "no new commit" in imgcap(there, *push).stdout
         assert sum("/hardware" in line for line in there.requests) == 0  # it was asked for as the Space was made
+
+        there["models/me/captioner"].private = True  # what builds a Space has no token
+        imgcap(there, *push)
+        assert "preload_from_hub" not in space.text("README.md")
