@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Generator, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -101,10 +102,12 @@ class Captioner:
         length: Length,
         alternatives: int = NUM_ALTERNATIVES,
         user: Hashable = None,
+        gone: "Future[None] | None" = None,
     ) -> Generator[Reading, None, None]:
         """Yield what `complete` returns, first with the caption alone as soon as it is written.
 
-        Closing the iterator takes a picture that still waits out of the queue. Arguments and errors as of `complete`.
+        Closing the iterator takes a picture that still waits out of the queue. So does `gone` when it is done, while
+        this thread waits; CancelledError is raised then. Other arguments and errors as of `complete`.
         """
         if not reading.valid:
             yield reading
@@ -113,6 +116,8 @@ class Captioner:
         future = self._queue.submit(job, user)
         # A failed batch writes no captions, and whoever waits for one must learn of it.
         future.add_done_callback(lambda _: job.written.set())
+        if gone is not None:
+            gone.add_done_callback(lambda _: future.cancel())
         try:
             if alternatives:
                 job.written.wait()

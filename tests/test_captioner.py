@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,6 +202,28 @@ def test_a_caller_who_leaves_takes_the_picture_out_of_the_queue(captioner, sharp
     queue.close()
     assert left.is_set()
     assert batches == [1, 1]
+
+
+@pytest.mark.parametrize("alternatives", [0, 3])
+def test_a_picture_that_waits_is_taken_out_when_nobody_wants_it_any_more(captioner, sharp, alternatives):
+    gone = Future()
+    mine = Captioner(captioner.settings)
+    mine.load()
+    began, held = threading.Event(), threading.Event()
+    mine._queue = BatchQueue(lambda _: (began.set(), held.wait(30)))
+    mine._queue.submit("something else")
+    assert began.wait(30)
+    steps = mine.complete_in_steps(mine.check(sharp), sharp, "normal", alternatives, gone=gone)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, steps)
+        while mine._queue._count() == 0:
+            time.sleep(0.01)
+        gone.set_result(None)
+        with pytest.raises(CancelledError):
+            waiting.result(30)
+    assert mine._queue._count() == 0
+    held.set()
+    mine.close()
 
 
 def test_an_engine_that_fails_fails_every_picture_that_it_had(captioner, sharp, monkeypatch):

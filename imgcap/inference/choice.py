@@ -118,11 +118,15 @@ def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
     from imgcap.inference.onnx_engine import OnnxEngine
 
     try:
-        return OnnxEngine(
+        engine = OnnxEngine(
             folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
         )
+        is_finite = engine.is_finite()
     except Exception as error:  # onnxruntime's errors share no class of their own
         raise InputError(f"{folder / FOLDER} does not load in this version of ONNX Runtime") from error
+    if not is_finite:
+        raise InputError(f"{folder / FOLDER} holds a weight that is not a finite number")
+    return engine
 
 
 def _open_torch(description: Description) -> Engine[Any]:

@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from imgcap.captioner import NUM_ALTERNATIVES
+from imgcap.web.queueing import CLIENT_GONE
 from imgcap.web.work import Caller, Work
 
 
@@ -83,4 +84,4 @@ def check_count(alternatives: Any) -> int:
 
 def caller_of(request: gr.Request) -> Caller:
     """Return who sent a Gradio request; the guard lets only signed-in users through."""
-    return Caller(int(request.username), request.client.host if request.client else None)
+    return Caller(int(request.username), request.client.host if request.client else None, CLIENT_GONE.get())

@@ -11,7 +11,9 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from concurrent.futures import Future
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 import fastapi
@@ -29,6 +31,8 @@ FRESH_SECONDS = 5.0
 IDLE_SECONDS = 10.0
 """How long the messages of a session are kept after its last event was delivered."""
 SWEEP_SECONDS = 1.0
+CLIENT_GONE: ContextVar["Future[None] | None"] = ContextVar("CLIENT_GONE", default=None)
+"""Within an event's function: done once the client has left, so that nothing more needs to be computed for it."""
 
 
 @dataclass
@@ -38,6 +42,8 @@ class _Ticket:
     user: str
     session: str
     finished_at: float | None = None
+    gone: "Future[None]" = field(default_factory=Future)
+    """Done once the client has left while the event runs."""
 
 
 class FairQueue(queueing.Queue):
@@ -160,6 +166,14 @@ class FairQueue(queueing.Queue):
             self._wake.set()
         return success, event_id, state
 
+    async def clean_events(self, *, session_hash: str | None = None, event_id: str | None = None) -> None:
+        """Drop the events of a session, or one event, whose client has left, and tell those that run."""
+        await super().clean_events(session_hash=session_hash, event_id=event_id)
+        for event in [event for job in self.active_jobs for event in job or () if not event.alive]:
+            ticket = self._tickets.get(event._id)
+            if ticket is not None and not ticket.gone.done():
+                ticket.gone.set_result(None)
+
     def send_message(self, event: queueing.Event, event_message: Any) -> None:
         """Give a message to an event's session; an event whose session is gone has nobody left to tell."""
         if event.session_hash in self.pending_messages_per_session:
@@ -215,7 +229,9 @@ class FairQueue(queueing.Queue):
         event_queue.current_concurrency += 1
         event_queue.start_times_per_fn[fn].add(started)
         self._running[events[0].username or ""] += 1
-        task = asyncio.get_running_loop().create_task(self.process_events(events, batch, started, fn))
+        context, ticket = copy_context(), self._tickets.get(events[0]._id)
+        context.run(CLIENT_GONE.set, None if ticket is None else ticket.gone)
+        task = asyncio.get_running_loop().create_task(self.process_events(events, batch, started, fn), context=context)
         # /cancel finds the task by this name.
         queueing.set_task_name(task, events[0].session_hash, fn._id, events[0]._id, batch)
         self._asyncio_tasks.add(task)

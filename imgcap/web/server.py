@@ -155,13 +155,16 @@ def serve(settings: Settings, captioner: Captioner) -> None:
         raise SystemExit(str(error)) from None
     except OSError as error:
         raise SystemExit(f"The app cannot start: {error.strerror or error}.") from None
-    threading.Thread(target=server.services.work.warm_up, daemon=True).start()
+    warming = threading.Thread(target=server.services.work.warm_up, daemon=True)
+    warming.start()
     print(f"imgcap is at {server.url}", flush=True)
     while not stopping:
         time.sleep(0.2)
     if not server.drain():
         logger.warning("stopped with captions unfinished after %g s", settings.shutdown_seconds)
     server.close()
+    # The interpreter cannot end while ONNX Runtime loads a model in another thread: it would abort.
+    warming.join(settings.shutdown_seconds)
 
 
 async def _nobody(username: str, password: str) -> bool:  # noqa: ARG001  the signature is Gradio's

@@ -6,7 +6,8 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,14 @@ LEFT_TO_PEOPLE = 5
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the throttle, the history and the uploads know them."""
+    """Who asks, as the throttle, the history and the uploads know them.
+
+    `gone` is done once the client that waits for the answer has left, where that is noticed.
+    """
 
     user_id: int
     address: str | None
+    gone: "Future[None] | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,9 @@ class Work:
         latest = reading
         if reading.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
-            steps = chosen.load().complete_in_steps(reading, picture.pixels, wanted, alternatives, user=caller.user_id)
+            steps = chosen.load().complete_in_steps(
+                reading, picture.pixels, wanted, alternatives, user=caller.user_id, gone=caller.gone
+            )
             with contextlib.closing(steps):
                 for latest in steps:
                     yield Described(latest)
@@ -291,6 +298,8 @@ def explain(error: Exception) -> str:
     """Return a sentence on an error for the person whose request it ended; what is no mistake of theirs is logged."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, CancelledError):
+        return "The request was given up, because nobody waited for its answer any more."
     # Without its text, which may hold what a person gave.
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     logger.error("%s in a user's work\n%s", type(error).__name__, where)

@@ -1,12 +1,15 @@
 import shutil
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 
 from imgcap.errors import InputError
 from imgcap.inference import choice
 from imgcap.inference.files import describe
 from imgcap.inference.manifest import FOLDER
-from imgcap.inference.onnx_engine import OnnxEngine
+from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 from imgcap.inference.torch_engine import TorchEngine
 
 
@@ -69,6 +72,23 @@ def test_whole_files_that_onnxruntime_refuses_leave_it_to_pytorch(folder, monkey
     engine, why = open_engine(folder)
     assert isinstance(engine, TorchEngine)
     assert "does not load in this version of ONNX Runtime" in why
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_graph_with_a_weight_that_is_no_number_is_refused(folder, monkeypatch, graph, value):
+    monkeypatch.setattr(choice, "check_manifest", lambda *_: None)  # as if it had been exported so
+    path = folder / FOLDER / file_name(graph, quantized=True)
+    model = onnx.load(path)
+    floats = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT and sum(one.dims) > 1]
+    for weight in floats[:: max(1, len(floats) // 3)]:
+        values = onnx.numpy_helper.to_array(weight).copy()
+        kept, values.flat[-1] = weight.SerializeToString(), value
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+        onnx.save(model, path)
+        with pytest.raises(InputError, match="holds a weight that is not a finite number"):
+            open_engine(folder, "onnx")
+        weight.ParseFromString(kept)
 
 
 def test_a_gpu_is_for_pytorch(folder, monkeypatch):

@@ -14,7 +14,7 @@ from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from imgcap.web.queueing import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS, FairQueue
+from imgcap.web.queueing import ANSWER_SECONDS, CLIENT_GONE, FRESH_SECONDS, IDLE_SECONDS, FairQueue
 
 PER_USER = 10
 
@@ -26,6 +26,7 @@ class Bench:
     queue: FairQueue
     ran: list[str] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
+    began: threading.Event = field(default_factory=threading.Event)
 
     async def ask(self, user: str, name: str, session: str | None = None) -> str:
         scope = {
@@ -60,6 +61,9 @@ async def bench() -> AsyncIterator[Bench]:
     def note(name: str) -> str:
         if name == "wait":
             bench.go.wait(20)
+        if name == "leave":
+            bench.began.set()
+            CLIENT_GONE.get().result(20)
         bench.ran.append(name)
         return name
 
@@ -215,3 +219,12 @@ async def test_what_a_deleted_user_had_asked_for_is_dropped(bench):
     assert "never" not in bench.ran
     assert bench.queue.outstanding("ada") == 0
     assert "ada-wait" not in bench.queue.pending_messages_per_session
+
+
+async def test_a_function_learns_that_its_client_has_left(bench):
+    await bench.ask("ada", "leave", "tab")
+    await bench.until(bench.began.is_set)
+    await bench.queue.clean_events(session_hash="another tab")
+    assert bench.ran == []
+    await bench.queue.clean_events(session_hash="tab")
+    await bench.until(lambda: bench.ran == ["leave"])
