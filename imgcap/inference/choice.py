@@ -115,17 +115,19 @@ def is_installed(package: str) -> bool:
 
 
 def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
-    from imgcap.inference.onnx_engine import OnnxEngine
+    from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
+    from imgcap.inference.onnx_weights import has_broken_weight
 
+    files = [folder / FOLDER / file_name(graph, quantized=quantized) for graph in GRAPHS]
     try:
+        broken = next((path for path in files if has_broken_weight(path)), None)
         engine = OnnxEngine(
             folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
         )
-        is_finite = engine.is_finite()
     except Exception as error:  # onnxruntime's errors share no class of their own
         raise InputError(f"{folder / FOLDER} does not load in this version of ONNX Runtime") from error
-    if not is_finite:
-        raise InputError(f"{folder / FOLDER} holds a weight that is not a finite number")
+    if broken is not None:
+        raise InputError(f"{broken} holds a weight that is not a finite number")
     return engine
 
 

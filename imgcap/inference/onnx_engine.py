@@ -4,7 +4,6 @@ The three graphs are written by `imgcap.inference.export`: pixels -> grid; grid 
 one word -> log-probabilities. The names of the files are the Hub's.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
 GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)
-WORDS_AT_ONCE = 256
 
 
 def file_name(graph: str, *, quantized: bool) -> str:
@@ -67,20 +65,6 @@ class OnnxEngine:
         shapes = {value.name: value.shape for value in self._step.get_inputs()}
         self._layers, _, self._width = shapes["hidden"]
         self.description = f"ONNX Runtime, {'int8' if quantized else 'float32'}, {threads} threads"
-
-    def is_finite(self) -> bool:
-        """Return whether a picture of noise and every word give numbers: a weight that is NaN or infinite does not."""
-        _, channels, height, width = self._encoder.get_inputs()[0].shape
-        noise = np.random.default_rng(0).standard_normal((1, channels, height, width), np.float32)
-        grid = self.encode(noise)
-        first, _ = self.step(np.zeros(1, np.int64), self.start(grid, 1))
-        if not (np.isfinite(grid).all() and np.isfinite(first).all()):
-            return False
-        for words in np.array_split(np.arange(first.shape[1]), math.ceil(first.shape[1] / WORDS_AT_ONCE)):
-            log_probabilities, state = self.step(words, self.start(grid, len(words)))
-            if not (np.isfinite(log_probabilities).all() and np.isfinite(state.hidden).all()):
-                return False
-        return True
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
