@@ -16,6 +16,8 @@ import numpy as np
 from sqlalchemy import text
 
 MODES = ("WAL", "TRUNCATE", "DELETE")
+FIRST_ACCOUNT = 1
+"""The id of the one account that `measure` makes."""
 
 
 def _work(
@@ -34,9 +36,9 @@ def _work(
     while time.monotonic() < end:
         start = time.monotonic()
         if writing:
-            history.add("ann", reading, thumbnail)
+            history.add(FIRST_ACCOUNT, reading, thumbnail)
         else:
-            history.search("ann")
+            history.search(FIRST_ACCOUNT)
         times.append(1000 * (time.monotonic() - start))
     answers.put((writing, times))
 
