@@ -15,13 +15,13 @@ def edge(sigma: float) -> NDArray[np.float64]:
     """Return the brightness (0-255) of `PIXELS` pixels across an edge that a Gaussian of `sigma` pixels has blurred."""
     step = np.where(np.arange(PIXELS) < PIXELS // 2, DARK, BRIGHT)[None]
     blurred: NDArray[np.float64] = cv2.GaussianBlur(step, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return blurred[0]
+    return blurred.ravel()
 
 
 def laplacian(brightness: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much each pixel differs from what its two neighbours let expect: the second difference."""
     values: NDArray[np.float64] = cv2.Laplacian(brightness[None], cv2.CV_64F, borderType=cv2.BORDER_REPLICATE)
-    return values[0]
+    return values.ravel()
 
 
 def draw_edge(sigma: float, label: str) -> Markup:
