@@ -18,13 +18,22 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with the best, median and worst captions and the mistakes.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write scores and mistakes into the captioner's folder and its card.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a captioner: BLEU, METEOR, ROUGE-L and CIDEr-D, with 95% bootstrap intervals."""
     from imgcap.evaluation.run import evaluate as run
+    from imgcap.hub.card import write_card
     from imgcap.settings import get_settings
 
-    result = run(model or get_settings().model, data, split, limit, report)
+    name = model or get_settings().model
+    if card and (split != "validation" or limit or not (Path(name) / "README.md").is_file()):
+        raise InputError("--card needs a captioner's folder with a card, and the whole validation split.")
+    result = run(name, data, split, limit, report, Path(name) if card else None)
+    if card:
+        write_card(Path(name))
     if as_json:
         typer.echo(json.dumps(result))
         return

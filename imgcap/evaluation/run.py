@@ -1,6 +1,7 @@
 """Write captions for a whole split, and score them: what `imgcap evaluate` prints."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.metrics import score
+from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.report import check_place, write_report
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.checkpoint import load_captioner
@@ -88,8 +90,20 @@ def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, An
     return {"model": model, "split": split, "n": len(captioned.rows), **scores}
 
 
+def save_scores(folder: Path, captioned: CaptionedSplit, summary: Mapping[str, Any]) -> None:
+    """Write scores.json and mistakes.json, of which the model card is made, into a folder."""
+    mistakes = count_mistakes(captioned.captions, captioned.rows.captions)
+    for name, content in (("scores", summary), ("mistakes", mistakes)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
 def evaluate(
-    model: str, source: str, split: str, limit: int | None = None, report: Path | None = None
+    model: str,
+    source: str,
+    split: str,
+    limit: int | None = None,
+    report: Path | None = None,
+    record: Path | None = None,
 ) -> dict[str, Any]:
     """Caption a split and return what `summarize` says of it.
 
@@ -99,6 +113,7 @@ def evaluate(
         split: its split.
         limit: the most images.
         report: file for a page that shows the images, their captions and references; see `imgcap.evaluation.report`.
+        record: folder for what `save_scores` writes.
 
     Raises:
         InputError: model, data set or split cannot be read, or the report cannot be written.
@@ -109,4 +124,6 @@ def evaluate(
     summary = summarize(model, split, captioned)
     if report is not None:
         write_report(report, summary, captioned.rows, captioned.captions)
+    if record is not None:
+        save_scores(record, captioned, summary)
     return summary

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from imgcap.data import FLICKR8K
+from imgcap.inference.manifest import read_check
 
 MODEL, DATA = "<this model>", "<its data>"
 """What stands in a card and its script for the ids, until they are pushed."""
@@ -39,7 +40,8 @@ torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files
 
 ## Measured
 
-Validation split of {{ data.title }} ({{ scores.n }} images), beam {{ beams }}, raw references, PTB tokens,
+Validation split of {{ data.title }} ({{ scores.n }} images), captions as imgcap shows them (beam {{ beams }}, its rules of
+wording, and its choice among the captions found; `generate()` alone has the beam only), raw references, PTB tokens,
 CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over images.
 
 | metric | value | 95% interval |
@@ -52,7 +54,7 @@ CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over 
 uv run https://huggingface.co/<this model>/resolve/main/reproduce.py
 ```
 
-`python reproduce.py` does the same where the packages named at its head are installed.
+`python reproduce.py` does the same where the packages named at its head are installed.{{ exported }}
 
 ## How it was made
 
@@ -147,7 +149,7 @@ def write_card(folder: Path) -> None:
     """Write `README.md`, the card, into the folder of a finished captioner.
 
     It is made of the files that training left there: recipe.yaml, scores.json, mistakes.json, provenance.md, the
-    configuration, and confidence.json if the captioner is calibrated.
+    configuration, confidence.json if the captioner is calibrated, and what its exported files scored.
 
     Args:
         folder: of the captioner.
@@ -176,7 +178,7 @@ def write_card(folder: Path) -> None:
     )  # fmt: skip
     card = ModelCard.from_template(
         metadata, template_str=TEMPLATE, config=config, scores=scores, beams=beams, mistakes=mistakes, share=_share,
-        data=data, provenance=(folder / "provenance.md").read_text().rstrip(),
+        data=data, exported=_exported(read_check(folder)), provenance=(folder / "provenance.md").read_text().rstrip(),
         recipe=(folder / "recipe.yaml").read_text(), rows="\n".join(_row(name, scores) for name in metrics),
     )  # fmt: skip
     text, confidence = str(card), folder / "confidence.json"
@@ -210,6 +212,21 @@ class _TrainingData:
     @property
     def license_name(self) -> str:
         return "flickr8k-research-only" if self.flickr8k else "terms-of-the-training-data"
+
+
+def _exported(check: Mapping[str, Any] | None) -> str:
+    """Return the paragraph on the ONNX files, after an empty line; "" if none were checked."""
+    if check is None:
+        return ""
+    kinds = [f"{check[name]:.3f} {words}" for name, words in _ENGINES.items() if name in check]
+    same = f" The int8 files write {check['same']:.0%} of the captions to the letter." if "same" in check else ""
+    return (
+        f"\n\n`onnx/` holds the captioner for ONNX Runtime. With the same search, CIDEr-D of {check['n']} validation "
+        f"images is {', '.join(kinds[:-1])} and {kinds[-1]} (`imgcap export --check`).{same}"
+    )
+
+
+_ENGINES = {"torch": "in PyTorch", "float32": "from float32 files", "int8": "from int8 files"}
 
 
 def _row(name: str, scores: Mapping[str, Any]) -> str:

@@ -69,6 +69,22 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
             raise InputError(f"{path} is damaged")
 
 
+def keep_only(target: Path, names: Iterable[str]) -> None:
+    """Delete the exported files of other names, and their lines in `export.json`."""
+    path, kept = target / MANIFEST, set(names)
+    fields = json.loads(path.read_text())
+    for name in fields["files"].keys() - kept:
+        (target / name).unlink()
+    fields["files"] = {name: facts for name, facts in fields["files"].items() if name in kept}
+    path.write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def read_check(folder: Path) -> dict[str, Any] | None:
+    """Return what `add_check` noted of the exported files of the captioner in `folder`; None without any."""
+    path = folder / FOLDER / MANIFEST
+    return json.loads(path.read_text()).get("check") if path.is_file() else None
+
+
 def add_check(target: Path, result: dict[str, Any]) -> None:
     """Add what the exported files scored to `export.json` in their folder."""
     path = target / MANIFEST

@@ -18,8 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
 from imgcap.evaluation.confidence import MIN_IMAGES
-from imgcap.evaluation.mistakes import count_mistakes
-from imgcap.evaluation.run import caption_split, summarize
+from imgcap.evaluation.run import caption_split, save_scores, summarize
 from imgcap.inference.checkpoint import save_captioner
 from imgcap.inference.files import describe
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
@@ -92,10 +91,8 @@ def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation
     """Score the finished files by the code of `imgcap evaluate`, so that it gives everybody the same scores."""
     captioned = caption_split(recipe.output, validation)
     scores = summarize(recipe.output, "validation", captioned)
-    mistakes = count_mistakes(captioned.captions, validation.captions)
     (output / "captions.json").write_text(json.dumps(captioned.captions, indent=0) + "\n")
-    (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    (output / "mistakes.json").write_text(json.dumps(mistakes, indent=2) + "\n")
+    save_scores(output, captioned, scores)
     (output / "provenance.md").write_text(
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )

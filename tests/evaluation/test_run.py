@@ -1,3 +1,4 @@
+import json
 from html import unescape
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
 from imgcap.evaluation import metrics
+from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, write_captions
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import mean_log_probabilities
@@ -38,6 +40,14 @@ def test_a_report_shows_the_captions_and_changes_no_score(tiny_captioner, captio
     assert result == summarize(str(tiny_captioner), "test", captioned)
     page = unescape(place.read_text(encoding="utf-8"))
     assert all(f'<p class="caption">{caption}</p>' in page for caption in captioned.captions)
+
+
+@pytest.mark.usefixtures("without_meteor")
+def test_scores_and_mistakes_are_recorded_beside_a_captioner(tiny_captioner, caption_folder, tmp_path):
+    result = evaluate(str(tiny_captioner), str(caption_folder), "validation", record=tmp_path)
+    assert json.loads((tmp_path / "scores.json").read_text()) == result
+    captions = caption_split(str(tiny_captioner), rows := load_rows(str(caption_folder), "validation")).captions
+    assert json.loads((tmp_path / "mistakes.json").read_text()) == count_mistakes(captions, rows.captions)
 
 
 def test_a_place_for_no_report_is_refused_before_anything_is_loaded(tmp_path):

@@ -7,6 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from imgcap.hub.card import with_confidence, write_card
+from imgcap.inference.manifest import add_check
 from imgcap.settings import ROOT
 from imgcap.training.recipe import in_effect, load_recipe, save_recipe
 
@@ -61,3 +62,13 @@ def test_a_new_calibration_replaces_the_older_one(shipped):
     assert again.count("## Confidence\n") == card.count("## Confidence\n") == 1
     assert re.sub(r"expected calibration error \S+", "", again) == re.sub(r"expected calibration error \S+", "", card)
     assert "expected calibration error 0.123" in again
+
+
+def test_a_card_says_what_exported_files_scored(shipped):
+    (shipped / "onnx").mkdir(exist_ok=True)
+    (shipped / "onnx" / "export.json").write_text(json.dumps({"files": {}}))
+    add_check(shipped / "onnx", {"n": 9, "torch": 0.6, "int8": 0.5961, "same": 0.614})
+    write_card(shipped)
+    text = " ".join((shipped / "README.md").read_text().split())
+    assert "CIDEr-D of 9 validation images is 0.600 in PyTorch and 0.596 from int8 files" in text
+    assert "write 61% of the captions to the letter" in text

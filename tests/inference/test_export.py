@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
+from imgcap.inference.choice import choose_precision
 from imgcap.inference.export import export
 from imgcap.inference.files import describe
-from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
+from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest, keep_only
 from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 
 NAMES = [file_name(graph, quantized=quantized) for quantized in (False, True) for graph in GRAPHS]
@@ -48,6 +49,15 @@ def test_a_new_export_replaces_the_old_one_whole(folder):
     export(folder)
     assert {path.name for path in (folder / FOLDER).iterdir()} == {*NAMES[:3], MANIFEST}
     with pytest.raises(InputError, match=r"quantized\.onnx is missing"):
+        check_manifest(folder, NAMES)
+
+
+def test_files_that_are_not_kept_are_gone_from_the_folder_and_the_manifest(folder):
+    keep_only(folder / FOLDER, NAMES[3:])
+    assert {path.name for path in (folder / FOLDER).iterdir()} == {*NAMES[3:], MANIFEST}
+    check_manifest(folder, NAMES[3:])
+    assert choose_precision(folder)[0]
+    with pytest.raises(InputError, match=r"encoder_model\.onnx is missing"):
         check_manifest(folder, NAMES)
 
 
