@@ -12,7 +12,8 @@ def requirements() -> dict[str, str]:
     """Return what the two files must hold: the Space installs the first, the tests need the second too."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, groups = pyproject["project"], pyproject["dependency-groups"]
-    packages = project["dependencies"] + list(chain(*project["optional-dependencies"].values()))
+    extras = chain(*project["optional-dependencies"].values())
+    packages = project["dependencies"] + [package for package in extras if not package.startswith("imgcap[")]
     return {
         "requirements.txt": HEADER + _lines(packages),
         "requirements-dev.txt": HEADER + "-r requirements.txt\n" + _lines(groups["dev"]),

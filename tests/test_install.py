@@ -24,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DECLARED = [
     *PYPROJECT["build-system"]["requires"],
     *PYPROJECT["project"]["dependencies"],
-    *chain(*PYPROJECT["project"]["optional-dependencies"].values()),
+    *(line for line in chain(*PYPROJECT["project"]["optional-dependencies"].values()) if line != "imgcap[torch]"),
     *PYPROJECT["dependency-groups"]["dev"],
 ]
 

@@ -16,7 +16,17 @@ from imgcap.cli.serve import serve
 from imgcap.cli.tokens import token_app
 from imgcap.errors import InputError
 
-TRAINING_LIBRARIES = {"datasets", "evaluate", "matplotlib", "onnx", "pycocoevalcap", "sklearn", "torch", "transformers"}
+TRAINING_LIBRARIES = {
+    "datasets",
+    "evaluate",
+    "matplotlib",
+    "onnx",
+    "pycocoevalcap",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "transformers",
+}
 """Imported by commands that a plain `pip install imgcap` leaves incomplete."""
 
 app = typer.Typer(

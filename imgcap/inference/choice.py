@@ -12,7 +12,7 @@ from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
 from imgcap.inference.threads import multiplies_int8, usable_cores
 
 EngineName = Literal["auto", "onnx", "torch"]
-INSTALL_TORCH = "pip install torch torchvision transformers"
+INSTALL_TORCH = "pip install 'imgcap[torch]'"
 INSTALL_ONNX = "pip install onnxruntime"
 
 

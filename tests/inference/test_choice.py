@@ -105,7 +105,7 @@ def test_what_was_asked_for_is_taken_or_refused_in_a_sentence(folder, without):
     with pytest.raises(InputError, match=r"The ONNX engine cannot run: .* holds no exported model. Run `imgcap export"):
         open_engine(folder, "onnx")
     without("torch")
-    with pytest.raises(InputError, match=r"PyTorch is not installed; run `pip install torch"):
+    with pytest.raises(InputError, match=r"PyTorch is not installed; run `pip install .imgcap.torch."):
         open_engine(folder, "torch")
 
 
