@@ -173,7 +173,7 @@ class Captioner:
                 description = describe(find_served_folder(source, self.settings.engine), source)
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
-                self._writer = Writer(engine, description)
+                self._writer = Writer(engine, description, self.settings.name_sex)
             return self._writer
 
     def warm(self) -> None:

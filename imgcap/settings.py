@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         "warn with the caption, refuse to caption, or nothing (off)",
     )  # fmt: skip
 
+    name_sex: Literal["always", "sure", "never"] = Field(
+        "always",
+        description='whether captions say "a man" or "a woman": always, only where the model is sure, or never',
+    )
+
     # pictures
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")
     max_bytes: int = Field(

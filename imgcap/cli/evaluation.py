@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from imgcap.cli.options import FLICKR8K, AsJson, DataSource
+from imgcap.cli.options import AsJson, DataSource
+from imgcap.data import FLICKR8K
 from imgcap.errors import InputError
 
 

@@ -6,4 +6,3 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text, one object a line.")]
 DataSource = Annotated[str, typer.Option(help="Folder or Hub id of the data set.")]
-FLICKR8K = "jxie/flickr8k"

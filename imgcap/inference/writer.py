@@ -1,7 +1,7 @@
 """Pictures in, captions out: the steps that lie between, in the order in which they are needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
 from imgcap.inference.files import Description
+from imgcap.inference.neutral import SURE, Naming, SexWords, names_sex, without_sex
 from imgcap.inference.preprocessing import preprocess
 from imgcap.inference.scoring import attend, score
 from imgcap.inference.search import Hypothesis, SearchOptions, beam_search
@@ -38,11 +39,19 @@ class Draft:
 
 
 class Writer:
-    """Writes captions with one engine. Not for several threads at once: each call uses every core."""
+    """Writes captions with one engine. Not for several threads at once: each call uses every core.
 
-    def __init__(self, engine: Engine[Any], description: Description) -> None:
+    Args:
+        engine: of the captioner.
+        description: of the captioner.
+        name_sex: whether captions say "a man" always, where the model is sure enough (`neutral.SURE`), or never.
+    """
+
+    def __init__(self, engine: Engine[Any], description: Description, name_sex: Naming = "always") -> None:
         self.engine = engine
         self.description = description
+        self._sex = None if name_sex == "always" else SexWords(description.vocabulary)
+        self._surest = SURE if name_sex == "sure" else np.inf
 
     def warm(self) -> None:
         """Write one caption of a grey picture, so that the first real one does not wait for what is set up late."""
@@ -61,7 +70,9 @@ class Writer:
         """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
         options = self.description.search.for_length(length)
         found = self._finish(grid, beam_search(self.engine, grid, pictures, options))
-        return Draft(grid, [self._candidates(self._agree(beams)) for beams in found], options, length)
+        beams = [self._candidates(self._agree(beams)) for beams in found]
+        first = self._reword(grid, [candidates[:1] for candidates in beams])
+        return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length)
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each picture."""
@@ -94,7 +105,11 @@ class Writer:
         for beams, draws in zip(draft.beams, drawn, strict=True):
             ended = [one for one in draws if one.tokens[-1] == options.end]
             found.append(choose_different([*beams, *self._candidates(ended)], count, options.length_penalty))
-        return found
+        reworded = self._reword(draft.grid, found)
+        shown = [{beams[0].text} for beams in draft.beams]
+        return [
+            [one for one in others if _is_new(one.text, texts)] for others, texts in zip(reworded, shown, strict=True)
+        ]
 
     def attend(self, grid: Any, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
         """Return each word of a caption of one picture with where the decoder looked, (P,); [] without attention."""
@@ -131,12 +146,37 @@ class Writer:
         first = choose(scorer, tokens, log_probabilities, [one.score for one in beams])
         return [beams[first], *beams[:first], *beams[first + 1 :]]
 
+    def _reword(self, grid: Any, candidates: list[list[Candidate]]) -> list[list[Candidate]]:
+        """Return the candidates of each picture, without naming a sex where that is not wanted."""
+        if self._sex is None:
+            return candidates
+        named = [[one for one in own if names_sex(one.text)] for own in candidates]
+        if not any(named):
+            return candidates
+        tokens = [self.description.vocabulary.encode([one.text for one in own]) for own in named]
+        sureness = self._sex.sureness(self.engine, grid, tokens, self.description.search.start)
+        unsure = [
+            {one.text for one, sure in zip(own, row, strict=True) if sure < self._surest}
+            for own, row in zip(named, sureness, strict=True)
+        ]
+        return [
+            [replace(one, text=without_sex(one.text)) if one.text in texts else one for one in own]
+            for own, texts in zip(candidates, unsure, strict=True)
+        ]
+
     def _candidates(self, hypotheses: Sequence[Hypothesis]) -> list[Candidate]:
         texts = self.description.vocabulary.sentences([one.tokens for one in hypotheses])
         return [
             Candidate(with_articles(text), one.log_probability / len(one.tokens))
             for text, one in zip(texts, hypotheses, strict=True)
         ]  # fmt: skip
+
+
+def _is_new(text: str, seen: set[str]) -> bool:
+    """Return whether a text is not among those seen, and add it."""
+    new = text not in seen
+    seen.add(text)
+    return new
 
 
 def _ended(hypothesis: Hypothesis, tokens: tuple[int, ...], log_probability: float) -> Hypothesis:
