@@ -51,6 +51,7 @@ def main() -> None:
             without_sex(text) if sure < bound and names_sex(text) else text
             for text, sure in zip(captions, sureness, strict=True)
         ]
+        cider = cider_of_each(worded, rows.captions)
         for half, name in ((slice(0, None, 2), "even"), (slice(1, None, 2), "odd")):
             references = rows.captions[half]
             tally = count_mistakes(worded[half], references)["sex"]["captions"]
@@ -58,7 +59,7 @@ def main() -> None:
             cells = [
                 f"{bound:.2f}", name, f"{tally['named'] / len(references):.1%}", str(tally["contradicted"]),
                 f"{tally['contradicted'] / max(tally['named'], 1):.1%}", f"{low:.1%} to {high:.1%}",
-                f"{cider_of_each(worded[half], references).mean():.3f}",
+                f"{cider[half].mean():.3f}",
             ]  # fmt: skip
             print(f"| {' | '.join(cells)} |")
 

@@ -40,8 +40,8 @@ torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files
 
 ## Measured
 
-Validation split of {{ data.title }} ({{ scores.n }} images), captions as imgcap shows them (beam {{ beams }}, its rules of
-wording, and its choice among the captions found; `generate()` alone has the beam only), raw references, PTB tokens,
+Validation split of {{ data.title }} ({{ scores.n }} images), captions as imgcap shows them (beam {{ beams }}, its rules
+of wording, and its choice among the captions found; `generate()` alone has the beam only), raw references, PTB tokens,
 CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over images.
 
 | metric | value | 95% interval |
