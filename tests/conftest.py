@@ -11,13 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the processes th
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from postgresql import find_binaries, postgresql_server
-from shapes import save_caption_dataset
 from sqlalchemy import create_engine, make_url, text
-from tiny import save_tiny_captioner
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import Database, open_database
-from imgcap.evaluation import meteor
 from imgcap.settings import Settings
 
 
@@ -71,6 +68,7 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
 # `make check` leaves out the tests that use these servers, and the folders and files that train, start Java, install
 # the wheel, or run a command of the documentation each.
 SERVERS = {"server", "strict_server", "proxied_server", "launched", "postgresql"}
+TRAINING = {"test_calibration.py"}  # of blur/: ROC and intervals by scikit-learn and scipy
 SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py"}
 
 
@@ -87,6 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             used.add(item.callspec.params.get("db_settings"))  # this fixture asks for its server when it runs
         if used & SERVERS or item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
+        if "tiny_captioner" in used or item.path.name in TRAINING:
+            item.add_marker(pytest.mark.train)
 
 
 @pytest.fixture
@@ -98,12 +98,14 @@ def test_data() -> Path:
 @pytest.fixture
 def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
     """METEOR null, as where there is no Java, whose start takes most of the time of many a small test."""
-    monkeypatch.setattr(meteor, "available", lambda: False)
+    monkeypatch.setattr("imgcap.evaluation.meteor.available", lambda: False)
 
 
 @pytest.fixture(scope="session")
 def caption_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set in the layout of Flickr8k: squares and discs in three colours."""
+    from shapes import save_caption_dataset
+
     folder = tmp_path_factory.mktemp("captions")
     save_caption_dataset(folder)
     return folder
@@ -112,6 +114,8 @@ def caption_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a captioner of the real architecture with random weights."""
+    from tiny import save_tiny_captioner
+
     folder = tmp_path_factory.mktemp("captioner")
     save_tiny_captioner(folder)
     return folder

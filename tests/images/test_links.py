@@ -33,7 +33,8 @@ FIRST, SECOND, FORBIDDEN = map(ipaddress.ip_address, ("127.0.0.1", "127.0.0.2", 
 
 
 def loopback_but_one(address) -> bool:
-    return address.is_loopback and address != FORBIDDEN
+    inner = getattr(address, "ipv4_mapped", None) or address  # since Python 3.13 a mapped address has its IPv4's kind
+    return inner.is_loopback and inner != FORBIDDEN
 
 
 LIMITS = ImageLimits(max_bytes=100_000, url_timeout=20)
