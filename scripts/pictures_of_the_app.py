@@ -37,9 +37,9 @@ def main() -> None:
             httpx.post(f"{url}/login/register", data={"username": "ada", "password": PASSWORD})
             for scheme in ("light", "dark"):
                 page = open_result(browser, url, scheme)
-                take(page, f"product-{scheme}")
                 if scheme == "light":
                     page.screenshot(path=DOCS / "page.png")
+                take(page, f"product-{scheme}")
             draw_icons(browser)
         finally:
             browser.close()
@@ -75,7 +75,8 @@ def open_result(browser: Browser, url: str, scheme: str) -> Page:
 
 
 def take(page: Page, name: str) -> None:
-    """Save the photo and its reading, without the rest of the page, as WebP."""
+    """Save the photo and the head of its reading, without the rest of the page, as WebP."""
+    page.add_style_tag(content=".imgcap-look, .imgcap-look ~ * { visibility: hidden; }")
     stage, photo = (page.locator(place).bounding_box() for place in ("#imgcap-stage", "#imgcap-photo"))
     if stage is None or photo is None:
         raise SystemExit("The page shows no reading.")

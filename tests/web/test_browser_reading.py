@@ -9,6 +9,11 @@ from browsing import PATIENCE, PHONE, faults_of, give, keep_screenshot, reading,
 from playwright.sync_api import expect
 from running import SHARP
 
+from imgcap.reading import Reading
+from imgcap.web.rendering import render_reading
+from imgcap.web.texts import LANGUAGES
+
+ENGLISH = LANGUAGES["en"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 # A paste or drop of a file, or of a text, as the browser sends it.
@@ -89,6 +94,11 @@ def test_an_example_is_read_looked_into_edited_and_compared(server, open_page):
     assert share == f"{slider.input_value()}%" != "100%"
     assert faults_of(page) == []
     keep_screenshot(page, "map")
+
+    busy = Reading("photo.jpg", True, None, 30.0, 6.8)
+    for shown in (render_reading(ENGLISH, step="opening"), render_reading(ENGLISH, busy, step="writing")):
+        page.locator("#imgcap-reading .imgcap-reading").evaluate("(old, new) => { old.outerHTML = new; }", shown)
+        assert faults_of(page) == []
 
 
 def test_a_photo_is_pasted_and_dropped_anywhere_and_a_link_too(server, open_page, picture_site):
@@ -175,6 +185,12 @@ def test_on_a_phone_the_reading_follows_the_photo(server, open_page):
     places = ["#imgcap-photo", ".imgcap-badge", "#imgcap-caption", ".imgcap-others", "#imgcap-link"]
     tops = [page.locator(place).first.bounding_box()["y"] for place in places]
     assert tops == sorted(tops)
+    word = page.locator(".imgcap-words button").last
+    word.scroll_into_view_if_needed()
+    page.evaluate("scrollBy(0, 300)")
+    word.tap()
+    expect(page.locator(".imgcap-glance")).to_be_visible()  # the photo itself has scrolled away
+    keep_screenshot(page, "phone-attention")
 
 
 def test_nothing_comes_from_other_hosts_and_our_own_part_is_small(server, open_page):

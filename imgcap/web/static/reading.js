@@ -138,7 +138,7 @@
 
   // Where the model looked: the photo darkens where it did not.
   const DARKEST = 0.82;
-  const forget = () => document.querySelector(".imgcap-attention")?.remove();
+  const forget = () => document.querySelectorAll(".imgcap-attention, .imgcap-glance").forEach((canvas) => canvas.remove());
   const shownBox = (picture) => {  // of a picture that is contained in its element
     const box = picture.getBoundingClientRect();
     const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
@@ -165,6 +165,15 @@
     context.imageSmoothingQuality = "high";
     context.drawImage(small, 0, 0, cover.width, cover.height);
     frame.append(cover);
+    if (outer.bottom < 80) glance(button, picture, cover);
+  };
+  // On a phone the photo may have scrolled away: then a small copy is shown beneath the words.
+  const glance = (button, picture, cover) => {
+    const copy = Object.assign(document.createElement("canvas"), { className: "imgcap-glance", width: cover.width, height: cover.height });
+    copy.setAttribute("aria-hidden", "true");
+    const context = copy.getContext("2d");
+    for (const layer of [picture, cover]) context.drawImage(layer, 0, 0, copy.width, copy.height);
+    button.parentElement.after(copy);
   };
   const lookOf = (event) => event.target.closest?.("[data-imgcap-look]");
   const restore = () => {
