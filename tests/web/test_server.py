@@ -249,7 +249,10 @@ class TestOneAccountAlone:
     def test_an_unknown_parameter_is_named(self, signed_in):
         answer = signed_in.post("/gradio_api/call/v2/caption", json={"image": None, "lenght": "short"})
         assert answer.status_code == 422
-        assert answer.json()["detail"] == "/caption has no parameter 'lenght'; it takes image, url, length."
+        assert (
+            answer.json()["detail"]
+            == "/caption has no parameter 'lenght'; it takes image, url, length, alternatives, model."
+        )
 
 
 class TestPageEvents:
