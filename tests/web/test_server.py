@@ -108,7 +108,7 @@ class TestEndpoints:
         reading = call(signed_in, image={"path": upload(signed_in)}, length="endless")
         assert "short, normal or long" in reading["error"]
 
-    @pytest.mark.parametrize("data", [[None], [None, None, "normal", "more", "still more"]])
+    @pytest.mark.parametrize("data", [[None], [None, None, "normal", "more", "", "still more"]])
     def test_any_number_of_inputs_is_answered(self, signed_in, data):
         assert "exactly one" in call(signed_in, "caption", *data)["error"]
 
@@ -258,10 +258,11 @@ class TestOneAccountAlone:
 class TestPageEvents:
     def test_the_badge_comes_before_the_caption(self, server):
         client = server.newcomer()
-        first, later = ask_page(client, {"path": upload(client)}, "normal")
+        opening, first, *later = ask_page(client, {"path": upload(client)}, "normal")
+        assert "Opening the photo" in opening
         assert "✓</span> Valid" in first
         assert "Writing the caption" in first
-        assert 'id="imgcap-caption"' in later
+        assert 'id="imgcap-caption"' in "".join(later)
         assert 'id="imgcap-caption"' not in first
 
     def test_a_wrong_file_is_told_on_the_page(self, server):
@@ -271,7 +272,7 @@ class TestPageEvents:
 
 
 def ask_page(client, *data):
-    """What the page is sent first, and all that follows, when a photo is given."""
+    """What the page is sent, one thing after another, when a photo is given."""
     config = client.get("/config").json()
     describe = next(d for d in config["dependencies"] if d["targets"] and d["targets"][0][1] == "change")
     asked = {"data": list(data), "fn_index": describe["id"], "session_hash": os.urandom(6).hex()}
@@ -285,7 +286,7 @@ def ask_page(client, *data):
             if message.get("msg") == "process_completed":
                 assert message["success"], message
                 break
-    return outputs[0], "".join(outputs[1:])
+    return outputs
 
 
 class TestSessions:
