@@ -54,14 +54,15 @@ def test_an_example_is_read_looked_into_edited_and_compared(server, open_page):
     expect(words.nth(1)).to_be_focused()
     photo, cover = page.get_by_alt_text("The photo you gave").bounding_box(), shade.bounding_box()
     assert cover["height"] == pytest.approx(min(photo["height"], photo["width"]), abs=2)  # the photo is square
-    assert page.evaluate(
-        "() => [...document.querySelector('.imgcap-attention').getContext('2d').getImageData(0, 0, 99, 99).data]"
-        ".some((value) => value > 0)"
-    )
+    # It darkens what the model did not look at: all but the last square of the grid, here.
+    words.nth(2).evaluate("word => { word.dataset.imgcapLook = '00'.repeat(48) + 'ff'; }")
+    page.keyboard.press("ArrowRight")
+    darkness = "(x) => document.querySelector('.imgcap-attention').getContext('2d').getImageData(x, x, 1, 1).data[3]"
+    assert page.evaluate(darkness, 9) > 200 > 60 > page.evaluate(darkness, int(cover["width"]) - 9)
     keep_screenshot(page, "attention")
     page.keyboard.press("Escape")
     expect(shade).to_have_count(0)
-    words.nth(2).hover()
+    words.nth(3).hover()
     expect(shade).to_be_visible()
 
     whole.get_by_role("button", name="Edit the caption").click()
@@ -158,7 +159,7 @@ def test_the_page_speaks_the_browsers_language_or_the_chosen_one(server, open_pa
     page.goto(server.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("Eine Beschreibung für ein scharfes Foto")
     page.get_by_label("Passwort").fill("geheim")
-    page.get_by_role("button", name="Zeigen: Passwort").click()
+    page.get_by_role("button", name="Passwort zeigen").click()
     expect(page.get_by_label("Passwort")).to_have_attribute("type", "text")
     page.wait_for_function("document.querySelector('.pitch img').naturalWidth > 500")
     keep_screenshot(page, "sign-in-phone")
