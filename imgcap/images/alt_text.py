@@ -12,6 +12,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
+from unicodedata import category
 
 from imgcap.errors import InputError
 from imgcap.images import child
@@ -68,13 +69,13 @@ class AltTextWriter:
 
 
 def one_line(caption: str) -> str:
-    """Return a caption without line breaks, and without the characters that XML cannot hold."""
+    """Return a caption without line breaks, control characters, and what else XML cannot hold."""
     return " ".join("".join(filter(_is_writable, caption)).split())
 
 
 def _is_writable(character: str) -> bool:
-    code = ord(character)
-    return (character.isspace() or code >= 0x20) and not 0xD800 <= code <= 0xDFFF and code & 0xFFFE != 0xFFFE
+    # Exiv2 makes spaces of control characters; surrogates and the last two codes of each plane are no characters.
+    return character.isspace() or (category(character) not in {"Cc", "Cs"} and ord(character) & 0xFFFE != 0xFFFE)
 
 
 def _read(answer: dict[str, Any], output: IO[bytes], data: bytes) -> Described:

@@ -4,7 +4,7 @@ import exiv2
 import numpy as np
 import pytest
 from hostile import encode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin
 
@@ -71,6 +71,7 @@ def test_every_frame_of_an_animation_stays():
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@example("\x7f\x85\x01 a", "JPEG")
 @given(st.text(min_size=1, max_size=300).filter(one_line), st.sampled_from(KINDS))
 def test_whatever_the_caption_says_is_read_again(caption, kind):
     expected = one_line(caption)
