@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from imgcap.accounts.database import AccessToken, Database, HistoryEntry, User, UserSession
+from imgcap.accounts.database import AccessToken, Database, HistoryEntry, Identity, User, UserSession
 from imgcap.accounts.history import history_csv
 from imgcap.accounts.passwords import Argon2Hasher, check_password, generate_password, normalise_password
 from imgcap.accounts.sessions import end_sessions
@@ -183,8 +183,9 @@ class Accounts:
     def export(self, user: User) -> bytes:
         """Return everything that is kept about a user, as a ZIP archive.
 
-        It holds `account.json` (name, creation, sessions, access tokens), `history.csv` and `thumbnails/ID.jpg`. The
-        hashes of the password and of the tokens are left out: they are useless to the user and useful to a thief.
+        It holds `account.json` (name, creation, id elsewhere, sessions, access tokens), `history.csv` and
+        `thumbnails/ID.jpg`. The hashes of the password and of the tokens are left out: they are useless to the user and
+        useful to a thief.
         """
         archive = io.BytesIO()
         with (
@@ -192,9 +193,9 @@ class Accounts:
             zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z,
         ):
             sessions = session.scalars(select(UserSession).where(UserSession.user_id == user.id)).all()
-            z.writestr(
-                "account.json", json.dumps(_account_as_dict(user, sessions, tokens_of(session, user.id)), indent=2)
-            )
+            account = _account_as_dict(user, sessions, tokens_of(session, user.id))
+            account["identity"] = session.scalar(select(Identity.subject).where(Identity.user_id == user.id))
+            z.writestr("account.json", json.dumps(account, indent=2))
             z.writestr("history.csv", history_csv(session, user.id))
             thumbnails = select(HistoryEntry.id, HistoryEntry.thumbnail).where(HistoryEntry.user_id == user.id)
             for entry_id, thumbnail in session.execute(thumbnails.execution_options(yield_per=100)):

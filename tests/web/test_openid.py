@@ -1,5 +1,8 @@
 """Signing in with Hugging Face, against an OpenID provider on loopback."""
 
+import io
+import json
+import zipfile
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -111,6 +114,14 @@ def test_a_person_without_a_password_needs_none_for_a_while(visit, provider, mon
     assert client.post("/account/delete", data={"password": "wrong"}).status_code == 400
     assert client.post("/account/delete", data={"password": ""}).status_code == 200
     assert services.accounts.list() == []
+
+
+def test_what_is_kept_of_the_account_there_is_said_and_given_out(visit, provider):
+    client, _ = visit()
+    assert "Your id there" in client.get("/privacy").text
+    sign_in(client, provider)
+    with zipfile.ZipFile(io.BytesIO(client.get("/account/data").content)) as archive:
+        assert json.loads(archive.read("account.json"))["identity"] == f"{provider.url} 42"
 
 
 def test_a_person_with_a_password_needs_it(visit):
