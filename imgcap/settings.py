@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         "always",
         description='whether captions say "a man" or "a woman": always, only where the model is sure, or never',
     )
+    dataset: str = Field(
+        "", description="folder or Hub id of a data set in the layout of jxie/flickr8k, whose test split the page shows"
+    )
 
     # pictures
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")

@@ -37,8 +37,12 @@ class ImageLoader:
         self.limits = limits
         self._sandbox = Sandbox()
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, max_pixels: int | None = None) -> NDArray[np.uint8]:
         """Decode the picture in `data`.
+
+        Args:
+            data: a whole file.
+            max_pixels: a lower limit than `limits.max_pixels`, for pictures that must not take long.
 
         Returns:
             (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile; of a
@@ -52,7 +56,7 @@ class ImageLoader:
             raise InputError("The file is empty: choose a picture.")
         if len(data) > self.limits.max_bytes:
             raise InputError(f"The file is larger than {self.limits.max_bytes / 2**20:.3g} MB: send a smaller copy.")
-        return self._sandbox.decode(data, self.limits.max_pixels)
+        return self._sandbox.decode(data, min(max_pixels or self.limits.max_pixels, self.limits.max_pixels))
 
     def read_file(self, path: str | Path) -> NDArray[np.uint8]:
         """`decode` the regular file at `path`. Raises InputError also where there is none to read."""

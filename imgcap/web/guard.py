@@ -50,17 +50,17 @@ PUBLIC = {
 SIGNED_IN = {
     "GET": re.compile(
         r"/|/config/?|/preview|/account(/data)?|/history(\.csv|\.json|/\d+(\.jpg)?)?|/logout"
-        r"|/batch/state|/batch/\d+\.jpg|/batch\.(csv|jsonl|zip)"
+        r"|/dataset/(picture|list|\d+\.jpg)|/batch/state|/batch/\d+\.jpg|/batch\.(csv|jsonl|zip)"
         r"|/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|heartbeat/[^/]+|queue/data|queue/status"
         r"|upload_progress|file=.+)|" + ENDPOINT + r"/[^/]+"
     ),
     "POST": re.compile(
         r"/account/(password|delete|tokens(/revoke)?)|/history/(delete|edit)|/logout"
-        r"|/batch/(files|edit|cancel|resume|delete)"
+        r"|/batch/(files|edit|cancel|resume|delete)|/live/(frame|caption)"
         r"|/gradio_api/(upload|queue/join|cancel|reset/?)|" + ENDPOINT + "/?"
     ),
 }
-BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|/batch/files|" + ENDPOINT + "/?")
+BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|/batch/files|/live/(frame|caption)|" + ENDPOINT + "/?")
 STREAMED = {"/gradio_api/upload", "/batch/files"}
 """Routes that read their body while it comes."""
 STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
@@ -72,7 +72,7 @@ LAUNCH = re.compile(r"/|/gradio_api/startup-events")
 
 ASKER = "imgcap_asker"
 """Where a request's scope holds the User who asks, or None."""
-FORM_BYTES, JSON_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**16
+FORM_BYTES, JSON_BYTES, FRAME_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**19, 2**16
 GRADIO_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -257,6 +257,8 @@ class Guard:
             return self.services.settings.max_bytes + MULTIPART_OVERHEAD
         if path == "/batch/files":
             return self.services.settings.upload_bytes_per_account
+        if path.startswith("/live/"):
+            return FRAME_BYTES
         return JSON_BYTES if path.startswith("/gradio_api/") else FORM_BYTES
 
     def _with_headers(self, request: Request, send: Send) -> Send:

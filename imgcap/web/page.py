@@ -12,13 +12,19 @@ from imgcap.web.endpoints import Endpoints, describe_parameter, parameter_texts
 from imgcap.web.rendering import render_bar
 from imgcap.web.services import Services
 from imgcap.web.tabs.api import build_api_tab
+from imgcap.web.tabs.batch import build_batch_tab
 from imgcap.web.tabs.caption import build_caption_tab
+from imgcap.web.tabs.dataset import build_dataset_tab
 from imgcap.web.tabs.how import build_how_tab
+from imgcap.web.tabs.live import build_live_tab
 from imgcap.web.texts import ENGLISH, LANGUAGES, texts_of
 
 TITLE = "imgcap"
 TABS: dict[str, Callable[[Page, Services], None]] = {
     "caption": build_caption_tab,
+    "live": build_live_tab,
+    "batch": build_batch_tab,
+    "dataset": build_dataset_tab,
     "how": build_how_tab,
     "api": build_api_tab,
 }

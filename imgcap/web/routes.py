@@ -17,7 +17,9 @@ from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web import gauge
 from imgcap.web.batches.routes import batch_routes
+from imgcap.web.dataset.routes import dataset_routes
 from imgcap.web.guard import NOTHING_HERE
+from imgcap.web.live import live_routes
 from imgcap.web.manifest import build_manifest
 from imgcap.web.openid import CALLBACK
 from imgcap.web.refusals import Refusal, page_of, safe_place
@@ -74,6 +76,8 @@ def build_routes(services: Services) -> list[BaseRoute]:
         Route("/history/{entry}.jpg", pages.thumbnail),
         Route("/history/{entry}", pages.show_entry),
         *batch_routes(services),
+        *dataset_routes(services),
+        *live_routes(services),
     ]
 
 

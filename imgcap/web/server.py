@@ -80,6 +80,8 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     zero_gpu.register()
     services.uploads.start()
     services.batches.start()
+    if services.split is not None:
+        services.split.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
     demo = build_page(services)
     demo.queue(api_open=False)

@@ -18,6 +18,7 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.batches.engine import Batches, BatchLimits
 from imgcap.web.cookies import Cookies, read_server_id
+from imgcap.web.dataset.split import TestSplit
 from imgcap.web.models import Models
 from imgcap.web.openid import OpenID
 from imgcap.web.queueing import FairQueue
@@ -54,6 +55,8 @@ class Services:
     uploads: Uploads
     work: Work
     batches: Batches
+    split: TestSplit | None
+    """The test split of the data set in the settings; None if they name none."""
     cookies: Cookies
     lock: IO[bytes]
     """Held on the data folder until the server closes."""
@@ -95,6 +98,8 @@ class Services:
     def close(self) -> None:
         """Close the database and the data folder."""
         self.batches.close()
+        if self.split is not None:
+            self.split.close()
         self.uploads.close()
         self.accounts.close()
         self.database.close()
@@ -151,6 +156,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         uploads=uploads,
         work=work,
         batches=batches,
+        split=TestSplit(settings.dataset, work.models.default, settings.data_dir) if settings.dataset else None,
         cookies=Cookies(read_server_id(settings.data_dir), settings),
         lock=lock,
         storage_risk=storage_risk(settings),

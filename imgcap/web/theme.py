@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
-CSS = [STATIC / "nav.css", STATIC / "app.css", STATIC / "sheet.css"]
+CSS = [STATIC / name for name in ("nav.css", "app.css", "sheet.css", "tabs.css")]
 FAVICON = STATIC / "icon.png"
 HEAD = (STATIC / "head.html").read_text(encoding="utf-8")
 

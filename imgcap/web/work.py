@@ -28,6 +28,8 @@ from imgcap.web.uploads import Source, Uploads
 logger = logging.getLogger(__name__)
 
 MAX_URL = 2_048
+FRAME_PIXELS = 2_000_000
+"""The most pixels of a camera's frame: a picture that takes long is none."""
 LEFT_TO_PEOPLE = 5
 """Requests of each kind that work in the background leaves of a user's allowance."""
 
@@ -203,6 +205,36 @@ class Work:
         """Return a picture (h, w, 3) RGB of where a picture (H, W, 3) RGB is sharp, and the threshold it shows."""
         threshold = self._captioner.settings.blur_threshold
         return blur.sharpness_overlay(pixels, threshold), threshold
+
+    def check_frame(self, data: bytes, caller: Caller) -> Reading:
+        """Return how sharp a camera's frame is. Counted as a frame; nothing of it is kept.
+
+        Raises:
+            Throttled: the caller has used up the frames allowed.
+            InputError: the data are no picture, or have more than `FRAME_PIXELS`.
+        """
+        return self._captioner.check(self._open_frame(data, caller))
+
+    def describe_frame(self, data: bytes, caller: Caller) -> Reading:
+        """Return the Reading of a camera's frame, with its caption alone if it is sharp. Not kept in the history.
+
+        Counted as a frame, and as a caption if there is one to write.
+
+        Raises:
+            Throttled: the caller has used up the frames or the captions allowed.
+            InputError: as `check_frame`, or the model cannot be used.
+        """
+        pixels = self._open_frame(data, caller)
+        reading = self._captioner.check(pixels)
+        if not reading.valid:
+            return reading
+        self._throttle.hit("caption", account=caller.user_id, address=caller.address)
+        return self.models.default.load().complete(reading, pixels, "normal", alternatives=0, user=caller.user_id)
+
+    def _open_frame(self, data: bytes, caller: Caller) -> NDArray[np.uint8]:
+        self._throttle.hit("frame", account=caller.user_id, address=caller.address)
+        with self._decoders.turn(caller.user_id):
+            return self._images.decode(data, FRAME_PIXELS)
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:
         """Return the picture that a Gradio file payload names. Counted.

@@ -48,3 +48,8 @@ def faults_of(page: Page) -> list[str]:
 def keep_screenshot(page: Page, name: str) -> None:
     """Keep a picture of the whole page in build/screenshots, for people to look at."""
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def narrow(page: Page, width: int = 390) -> None:
+    """Make the page as narrow as a phone. Tabs are opened before: Gradio puts those that do not fit into a menu."""
+    page.set_viewport_size({"width": width, "height": 844})

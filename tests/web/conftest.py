@@ -73,11 +73,12 @@ def member(launched: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path) -> Iterator[Running]:
-    """The app with limits that no test reaches, links to this machine allowed, and a second model to choose."""
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_captioner: Path, caption_folder: Path) -> Iterator[Running]:
+    """The app with limits that no test reaches, links to this machine allowed, a second model, and a small data set."""
     folder = tmp_path_factory.mktemp("server")
     second = shutil.copytree(tiny_captioner, folder / "second")
-    with run_app(folder, tiny_captioner, more_models=second, allow_private_links=1, **NO_LIMITS) as running:
+    chosen = {"more_models": second, "allow_private_links": 1, "dataset": caption_folder}
+    with run_app(folder, tiny_captioner, **chosen, **NO_LIMITS) as running:
         yield running
     assert "Traceback" not in running.log.read_text()
 

@@ -24,7 +24,7 @@ PASSWORD = "correct horse battery staple"
 THRESHOLD = 5.0
 NO_LIMITS = {
     f"{kind}_per_{who}": "100000/second"
-    for kind in ("sign_in", "registrations", "pictures", "captions")
+    for kind in ("sign_in", "registrations", "pictures", "captions", "frames")
     for who in ("account", "address")
 }
 _names = count(1)

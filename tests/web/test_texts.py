@@ -22,7 +22,7 @@ OPENINGS = set(re.findall(r"""["'`]([a-z_]+(?:\.[a-z0-9_]+)*\.)["'{]""", SOURCES
 """Of keys that end in a value: f"reading.advice.{reason}", "batch." ~ verdict."""
 ENDINGS = set(re.findall(r"""f["']\{[a-z_]+\}(\.[a-z_]+)["']""", SOURCES))
 """Of keys that begin with a value: f"{name}.tab"."""
-SCRIPT = {f"script.{key}" for key in re.findall(r"""\btext\("([a-z0-9_]+)\"""", SOURCES)}
+SCRIPT = {f"script.{key}" for key in re.findall(r"""\b(?:text|fill)\("([a-z0-9_]+)\"""", SOURCES)}
 
 
 def placeholders(text: str) -> list[str]:

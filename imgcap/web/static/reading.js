@@ -28,6 +28,7 @@
     saying.voice = speechSynthesis.getVoices().find((voice) => voice.voiceURI === kept("voice", "")) ?? null;
     speechSynthesis.speak(saying);
   };
+  Object.assign(window.imgcap, { speak, kept, keep });
   const listVoices = () => {
     const list = document.getElementById("imgcap-voice");
     if (!list) return;

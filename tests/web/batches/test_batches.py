@@ -251,7 +251,7 @@ def test_the_next_process_goes_on_with_it(open_batches, tiny_captioner):
     ada.send("b.jpg", SHARP.read_bytes())
     batches = ada.services.batches
     batches.start()
-    wait_until(lambda: ada.state()["done"] >= 1)
+    wait_until(lambda: ada.state()["items"][0]["state"] == "done")
     ada.ask("POST", "/batch/edit", data={"number": "0", "caption": "Mine"})
     ada.ask("POST", "/batch/cancel")
     batches.close()

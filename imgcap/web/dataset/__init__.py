@@ -1,0 +1,1 @@
+"""The test split of a data set, captioned beside people's captions."""

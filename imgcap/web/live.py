@@ -1,0 +1,87 @@
+"""The routes of the live tab: a camera's frames are checked, and now and then one is described.
+
+A frame costs a few milliseconds of decoding and of the blur check, and has an allowance of its own; of one account, one
+is worked on at a time. Nothing of it is kept.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import anyio
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from imgcap.reading import Reading, format_confidence
+from imgcap.web.gauge import badge_html, gauge_html
+from imgcap.web.refusals import Refusal
+from imgcap.web.rendering import doubt_of
+from imgcap.web.requests import address_of, user_of
+from imgcap.web.services import Services
+from imgcap.web.texts import Texts, texts_of
+from imgcap.web.work import Caller, Work
+
+Look: TypeAlias = Callable[[bytes, Caller], Reading]
+
+AT_ONCE = 2
+"""Frames of all accounts that are worked on at once."""
+WAITING = 50
+"""Frames of all accounts that may wait for their turn."""
+ONE_BY_ONE = Refusal(429, "Send the next frame once the one before is answered.", 1)
+BUSY = Refusal(503, "Too many cameras are on at present; try again in a few seconds.", 5)
+
+
+def live_routes(services: Services) -> list[BaseRoute]:
+    """Return the routes. The guard lists them for signed-in users."""
+    routes = LiveRoutes(services.work)
+    return [
+        Route("/live/frame", routes.check, methods=["POST"]),
+        Route("/live/caption", routes.describe, methods=["POST"]),
+    ]
+
+
+class LiveRoutes:
+    """The handlers of the routes. A request's body is a frame as JPEG, or as another kind that is read here."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._limiter = anyio.CapacityLimiter(AT_ONCE)
+        self._users: set[tuple[int, str]] = set()
+
+    async def check(self, request: Request) -> Response:
+        """Send the verdict on a frame."""
+        return await self._answer(request, self._work.check_frame)
+
+    async def describe(self, request: Request) -> Response:
+        """Send the verdict on a frame, and its caption if it is sharp."""
+        return await self._answer(request, self._work.describe_frame)
+
+    async def _answer(self, request: Request, look: Look) -> Response:
+        key, texts = (user_of(request).id, request.url.path), texts_of(request)
+        if key in self._users:
+            return ONE_BY_ONE.respond(request)
+        if len(self._users) >= WAITING:
+            return BUSY.respond(request)
+        self._users.add(key)
+        try:
+            data = await request.body()
+            reading = await run_sync(look, data, Caller(key[0], address_of(request)), limiter=self._limiter)
+        finally:
+            self._users.discard(key)
+        return JSONResponse(_shown(reading, texts))
+
+
+def _shown(reading: Reading, texts: Texts) -> dict[str, object]:
+    """Return the reading, and what the tab shows of it as HTML made of numbers alone."""
+    shown: dict[str, object] = reading.as_dict()
+    if reading.valid is not None and reading.blur_variance is not None:
+        shown["html"] = badge_html(reading.valid, reading.reason, texts) + gauge_html(
+            reading.blur_variance, reading.threshold, texts
+        )
+    if reading.confidence is not None:
+        doubt = doubt_of(reading.confidence)
+        shown["sure"] = texts(f"reading.sure.{doubt}", percent=format_confidence(reading.confidence))
+    if reading.warning:
+        shown["warned"] = texts("reading.unfamiliar.captioned" if reading.caption else "reading.unfamiliar.refused")
+    return shown
