@@ -7,6 +7,7 @@ from typing import Any
 
 from imgcap.errors import InputError
 from imgcap.inference.files import find_folder
+from imgcap.inference.unfamiliar import FILE as BOUNDS
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Measurements:
     mistakes: by kind, "sex", "colour" and "count".
     attends: whether the decoder looks at parts of the photo.
     words: in the vocabulary.
+    knows_unfamiliar: whether it can tell pictures that do not look like the photos it learned from.
     """
 
     scores: dict[str, Any]
     mistakes: dict[str, Mistake]
     attends: bool | None = None
     words: int | None = None
+    knows_unfamiliar: bool = False
 
 
 def read_measurements(source: str) -> Measurements:
@@ -54,6 +57,7 @@ def read_measurements(source: str) -> Measurements:
         mistakes=mistakes,
         attends=None if decoder is None else decoder == "attention",
         words=config.get("vocab_size"),
+        knows_unfamiliar=(folder / BOUNDS).is_file(),
     )
 
 

@@ -30,6 +30,7 @@ def build_how_tab(page: Page, services: Services) -> None:
             "how.html",
             texts,
             model=model,
+            warns=model.knows_unfamiliar and settings.unfamiliar != "off",
             name=services.work.models.default.name,
             scores={name: model.scores[name] for name in SCORES if model.scores.get(name) is not None},
             threshold=format_variance(settings.blur_threshold),
