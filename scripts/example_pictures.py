@@ -15,6 +15,8 @@ def main() -> None:
     """Write each picture small enough to be fetched at a click."""
     EXAMPLES.mkdir(exist_ok=True)
     pictures = {Path(name).stem: load(name) for name in ("camera.png", "astronaut.jpg", "coffee.jpg")}
+    width, height = pictures["camera"].size
+    pictures["camera"] = pictures["camera"].crop((0, height // 10, width * 9 // 10, height * 4 // 5))
     shaken = linear_motion(length=16, degrees=12)(np.asarray(pictures["camera"]), np.random.default_rng(0))
     pictures["blurred"] = Image.fromarray(shaken)
     for name, picture in pictures.items():
