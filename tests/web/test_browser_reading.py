@@ -104,7 +104,7 @@ def test_an_example_is_read_looked_into_edited_and_compared(server, open_page):
 
     busy = Reading("photo.jpg", True, None, 30.0, 6.8)
     for shown in (render_reading(ENGLISH, step="opening"), render_reading(ENGLISH, busy, step="writing")):
-        page.locator("#imgcap-reading .imgcap-reading").evaluate("(old, new) => { old.outerHTML = new; }", shown)
+        page.locator("#imgcap-reading .imgcap-reading").evaluate("(old, html) => { old.outerHTML = html; }", shown)
         assert faults_of(page) == []
 
 
@@ -173,7 +173,7 @@ def test_the_page_speaks_the_browsers_language_or_the_chosen_one(server, open_pa
     page.get_by_label("Passwort").fill("correct horse battery staple")
     page.get_by_role("button", name="Anmelden", exact=True).click()
     expect(page.get_by_role("tab", name="Foto")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_label("Länge der Beschreibung")).to_be_visible()
+    expect(page.get_by_role("group", name="Länge der Beschreibung")).to_be_visible()
     give(page, SHARP)
     expect(reading(page).locator(".imgcap-badge")).to_have_text("✓ Gültig")
     assert faults_of(page) == []

@@ -64,6 +64,9 @@
     if (speech && button?.hidden) button.hidden = false;
     const settings = document.querySelector(".imgcap-voice[hidden]");
     if (speech && settings) showVoice(settings);
+    for (const title of document.querySelectorAll("fieldset:not([aria-label]) > [data-testid=block-info]")) {
+      title.parentElement.setAttribute("aria-label", title.textContent.trim());  // Gradio names no group of choices
+    }
     if (focused && document.activeElement === document.body) find(`[data-imgcap=${focused}]`)?.focus();
   };
   new MutationObserver(notice).observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-announce", "data-step", "hidden"] });
