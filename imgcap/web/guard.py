@@ -43,7 +43,7 @@ NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length", "alternatives", "model"), "check": ("image", "url")}
 PUBLIC = {
     "GET": re.compile(
-        STATIC.pattern + r"|/login/?|/login/(register|huggingface|callback)|/privacy|/language\.js|/gradio_api/healthz"
+        STATIC.pattern + r"|/login/?|/login/(register|huggingface|callback)|/privacy|/gradio_api/healthz"
     ),
     "POST": re.compile(r"/login/?|/login/form|/login/register|/language"),
 }

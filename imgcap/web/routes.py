@@ -31,7 +31,7 @@ from imgcap.web.requests import read_form as _read_form
 from imgcap.web.requests import read_number as _read_number
 from imgcap.web.requests import user_of
 from imgcap.web.services import Services
-from imgcap.web.texts import LANGUAGES, language_script, texts_of
+from imgcap.web.texts import LANGUAGES, texts_of
 from imgcap.web.work import Caller
 
 HISTORY_PAGE = 20
@@ -46,7 +46,6 @@ def build_routes(services: Services) -> list[BaseRoute]:
     return [
         Route("/pages/gauge.css", pages.gauge_style),
         Mount("/pages", StaticFiles(directory=HERE / "static")),
-        Route("/language.js", pages.language_script),
         Route("/language", pages.choose_language, methods=["POST"]),
         Route("/manifest.json", pages.manifest),
         Route("/gradio_api/healthz", pages.health),
@@ -95,10 +94,6 @@ class Pages:
     async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
         """Return the style sheet of the badge and the gauge."""
         return Response(gauge.CSS, media_type="text/css")
-
-    async def language_script(self, request: Request) -> Response:
-        """Return the script by which Gradio's page speaks the language of this request."""
-        return Response(language_script(texts_of(request)), media_type="text/javascript")
 
     async def manifest(self, request: Request) -> Response:
         """Tell a browser how to install the app."""

@@ -20,6 +20,7 @@ from imgcap.settings import Settings
 from imgcap.web import gauge, theme, zero_gpu
 from imgcap.web.connections import Connections, bound_connections
 from imgcap.web.guard import Guard, name_asker
+from imgcap.web.head import LanguageAtHead
 from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
 from imgcap.web.routes import build_routes
@@ -93,7 +94,10 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     )
     app, url, _ = demo.launch(
         auth=_nobody,
-        app_kwargs={"routes": build_routes(services), "middleware": [Middleware(Guard, services=services)]},
+        app_kwargs={
+            "routes": build_routes(services),
+            "middleware": [Middleware(Guard, services=services), Middleware(LanguageAtHead)],
+        },
         server_name=settings.host,
         server_port=settings.port or None,
         root_path=settings.root_path or None,

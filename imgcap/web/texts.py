@@ -99,10 +99,10 @@ class Labels:
 def language_script(texts: Texts) -> str:
     """Return a script that gives the browser side the same language as the server's, and the texts of our scripts.
 
-    Gradio's frontend takes its language from `navigator.language`; it must run before Gradio's.
+    Gradio's frontend takes its language from `navigator.language`; this must run before it.
     """
     scripts = {key: text for key, text in texts.messages.items() if key.startswith("script.")}
-    data = json.dumps({"language": texts.language, "texts": scripts}, ensure_ascii=True)
+    data = json.dumps({"language": texts.language, "texts": scripts}, ensure_ascii=True).replace("</", "<\\/")
     return (
         f"window.imgcap = {data};\n"
         'Object.defineProperty(navigator, "language", { get: () => window.imgcap.language });\n'

@@ -212,7 +212,7 @@ def test_nothing_comes_from_other_hosts_and_our_own_part_is_small(server, open_p
     reading(page)
     fetched = {url for url in sizes if not url.startswith(("data:", "blob:"))}
     assert {urlsplit(url).netloc for url in fetched} == {urlsplit(server.url).netloc}
-    assert sum(size for url, size in sizes.items() if "/pages/" in url or url.endswith("/language.js")) < 1_500_000
+    assert sum(size for url, size in sizes.items() if "/pages/" in url) < 1_500_000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,7 +10,6 @@ STRANGERS_MAY = {
     ("GET", "/favicon.ico"),
     ("GET", "/gradio_api/healthz"),
     ("GET", "/gradio_api/theme.css"),
-    ("GET", "/language.js"),
     ("GET", "/login"),
     ("GET", "/login/register"),
     ("GET", "/manifest.json"),

@@ -100,7 +100,6 @@ def test_every_kind_of_page_speaks_the_language_that_is_chosen(open_app):
     answer = client.post("/language", data={"language": "es", "next": "/login?next=%2Fhistory"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fhistory")
     assert '<html lang="es">' in client.get("/login", headers={"accept-language": "de"}).text
-    assert '"language": "es"' in client.get("/language.js").text
     client.post("/language", data={"language": "xx", "next": "https://elsewhere.test/"})
     assert '<html lang="es">' in client.get("/nowhere", headers={"accept": "text/html"}).text
 
@@ -123,3 +122,10 @@ def test_the_script_carries_the_texts_of_scripts_alone():
     assert '"language": "de"' in script
     assert "script.close" in script
     assert "reading.advice" not in script
+
+
+def test_gradios_page_has_the_language_before_any_script_of_gradios(member):
+    page = member.get("/", headers={"accept-language": "de"}).text
+    assert page.index('"language": "de"') < page.index('<script type="module"')
+    member.cookies.set("imgcap-language", "es")
+    assert '"language": "es"' in member.get("/", headers={"accept-language": "de"}).text

@@ -1,5 +1,5 @@
 // What every tab of Gradio's page needs: politely announced sentences, and refusals said as sentences.
-// language.js, before this, has set window.imgcap = { language, texts }.
+// The script at the head of the page (imgcap/web/head.py) has set window.imgcap = { language, texts }.
 (() => {
   const text = (key) => window.imgcap.texts[`script.${key}`];
   const live = document.createElement("div");
