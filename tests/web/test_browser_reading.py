@@ -177,7 +177,7 @@ def test_the_page_speaks_the_browsers_language_or_the_chosen_one(server, open_pa
     give(page, SHARP)
     expect(reading(page).locator(".imgcap-badge")).to_have_text("✓ Gültig")
     assert faults_of(page) == []
-    page.get_by_text("Deutsch").click()
+    page.get_by_text("Sprache: Deutsch").click()
     page.get_by_role("button", name="Español").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Una descripción para una foto nítida", timeout=PATIENCE)
     assert page.evaluate("[document.documentElement.lang, navigator.language]") == ["es", "es"]
