@@ -12,11 +12,10 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD, Gram, document_frequencies
+from imgcap.inference.fitted import read_fitted, write_fitted
 
 FILE = "document_frequencies.safetensors"
 SHARPNESS = 6.0
@@ -99,8 +98,7 @@ def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]]
         "lengths": lengths,
         "counts": np.array([*kept.values()], np.uint16),
     }
-    # Not save_file, whose files only their owner may read.
-    (folder / FILE).write_bytes(save(tensors, metadata={"documents": str(documents)}))
+    write_fitted(folder / FILE, tensors, {"documents": str(documents)})
 
 
 def load_scorer(folder: Path) -> CiderD | None:
@@ -109,16 +107,13 @@ def load_scorer(folder: Path) -> CiderD | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            documents = int(file.metadata()["documents"])
-            grams, lengths, counts = (file.get_tensor(name).tolist() for name in ("grams", "lengths", "counts"))
-            known: Mapping[Gram, int] = {
-                tuple(gram[:length]): count for gram, length, count in zip(grams, lengths, counts, strict=True)
-            }
-            return CiderD.from_frequencies(known, documents)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error
+    return read_fitted(folder / FILE, _read_scorer)
+
+
+def _read_scorer(file: Any) -> CiderD:
+    documents = int(file.metadata()["documents"])
+    grams, lengths, counts = (file.get_tensor(name).tolist() for name in ("grams", "lengths", "counts"))
+    known: Mapping[Gram, int] = {
+        tuple(gram[:length]): count for gram, length, count in zip(grams, lengths, counts, strict=True)
+    }
+    return CiderD.from_frequencies(known, documents)

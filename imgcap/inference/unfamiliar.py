@@ -8,13 +8,12 @@ image further away than nearly all validation images is unfamiliar. No second ne
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from imgcap.errors import InputError
+from imgcap.inference.fitted import read_fitted, write_fitted
 
 FILE = "familiar.safetensors"
 COMPONENTS = 256
@@ -80,12 +79,11 @@ def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], compon
 
 def save_bounds(folder: Path, bounds: Bounds) -> None:
     """Write the bounds into a captioner's folder: 1 MB for ResNet50."""
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "mean": bounds.mean, "components": bounds.components.astype(np.float16), "variances": bounds.variances,
         "scalars": np.array([bounds.rest, bounds.threshold]),
     }  # fmt: skip
-    # Not save_file, whose files only their owner may read.
-    (folder / FILE).write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+    write_fitted(folder / FILE, tensors)
 
 
 def load_bounds(folder: Path) -> Bounds | None:
@@ -94,18 +92,15 @@ def load_bounds(folder: Path) -> Bounds | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            mean, components, variances, scalars = (
-                file.get_tensor(name) for name in ("mean", "components", "variances", "scalars")
-            )
-            rest, threshold = scalars.tolist()
-            return Bounds(mean, components.astype(np.float32), variances, rest, threshold)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error
+    return read_fitted(folder / FILE, _read_bounds)
+
+
+def _read_bounds(file: Any) -> Bounds:
+    mean, components, variances, scalars = (
+        file.get_tensor(name) for name in ("mean", "components", "variances", "scalars")
+    )
+    rest, threshold = scalars.tolist()
+    return Bounds(mean, components.astype(np.float32), variances, rest, threshold)
 
 
 def _halve(directions: NDArray[np.float32]) -> NDArray[np.float32]:
