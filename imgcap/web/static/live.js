@@ -85,7 +85,9 @@
     at("switch").hidden = !several;
     if (focused === at("start") && on) at("stop").focus();
     if (focused === at("stop") && !on) at("start").focus();
-    if (!on) at("verdict").hidden = true;
+    if (on) return;
+    at("verdict").hidden = true;
+    date(true);
   };
 
   const look = async (own) => {
@@ -110,6 +112,7 @@
     else stillSince ||= now;
     const changed = described === null || difference(view, described) > CHANGED;
     if (changed) movedAt = now;
+    date(described !== null && changed);
     const answer = await fetch("live/frame", { method: "POST", body: await jpeg(video, FRAME) });
     if (own !== run) return EVERY;
     if (!answer.ok) return refused(answer);
@@ -121,6 +124,11 @@
     if (reading.valid && changed && settled && !describing && now >= pausedUntil && now - describedAt >= APART) describe(own, view);
     else if (!describing) say(!reading.valid ? "live_blurred" : changed && !settled ? "live_moving" : changed ? "live_ready" : "live_same");
     return EVERY;
+  };
+  // A caption belongs to the view it was written for: of any other it would say what is not there.
+  const date = (past) => {
+    at("described").classList.toggle("imgcap-past", past);
+    at("which").textContent = text(past ? "live_before" : "live_now");
   };
   const refused = async (answer) => {
     if (answer.status === 401) stop("signed_out");
@@ -156,6 +164,7 @@
     }
     at("caption").textContent = reading.caption;
     at("sure").textContent = [reading.sure, reading.warned].filter(Boolean).join(" ");
+    date(false);
     at("described").hidden = false;
     if (old === reading.caption) return;
     if (at("speak").checked && "speechSynthesis" in window) speak(reading.caption);
