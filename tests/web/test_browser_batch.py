@@ -96,7 +96,7 @@ def test_photos_are_captioned_while_away_sorted_edited_and_downloaded(server, op
 def test_it_is_accessible_and_fits(server, open_page, scheme, width):
     page = open_page(color_scheme=scheme)
     sign_in_in_german(page, server)
-    page.get_by_role("tab", name="Stapel").click()
+    page.locator("#imgcap-tab-batch-button").click()
     tool = page.locator("#imgcap-batch")
     expect(tool).to_be_visible(timeout=PATIENCE)
     narrow(page, width)
@@ -121,8 +121,7 @@ def sign_in_in_german(page: Page, server) -> None:
 def test_the_keyboard_alone_is_enough_and_a_refused_file_is_said(server, open_page):
     page = open_page()
     sign_in(page, server)
-    page.get_by_role("tab", name="Photo").focus()
-    page.keyboard.press("ArrowRight")
+    page.get_by_role("tab", name="Batch").focus()
     page.keyboard.press("Enter")
     tool = page.locator("#imgcap-batch")
     expect(tool).to_be_visible(timeout=PATIENCE)
