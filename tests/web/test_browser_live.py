@@ -77,9 +77,9 @@ def test_sharp_new_and_still_views_are_described_and_spoken(server, filming, wid
 
     narrow(page, 1280)
     page.get_by_role("tab", name="Photo").click()
+    page.wait_for_function("!document.querySelector('#imgcap-live video')?.srcObject", timeout=PATIENCE)
     page.get_by_role("tab", name="Live camera").click()
     expect(tool.get_by_role("button", name="Start the camera")).to_be_visible(timeout=PATIENCE)
-    assert page.evaluate("document.querySelector('#imgcap-live video')?.srcObject ?? null") is None
     tool.get_by_role("button", name="Start the camera").click()
     expect(tool.locator(".imgcap-badge")).to_be_visible(timeout=PATIENCE)
     page.evaluate("const now = performance.now.bind(performance); performance.now = () => now() + 200000")
