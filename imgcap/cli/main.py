@@ -22,7 +22,7 @@ TRAINING_LIBRARIES = {
     "matplotlib",
     "onnx",
     "pycocoevalcap",
-    "sklearn",
+    "scipy", "sklearn",
     "torch",
     "torchvision",
     "transformers",
