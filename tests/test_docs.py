@@ -39,7 +39,13 @@ def data_dir(tmp_path_factory):
 
 
 def test_every_command_is_run_here_or_by_ci():
-    known = ("make app", "make test", "make setup-dev", ".venv/bin/python -m imgcap ", ".venv/bin/python train.py configs/")
+    known = (
+        "make app",
+        "make test",
+        "make setup-dev",
+        ".venv/bin/python -m imgcap ",
+        ".venv/bin/python train.py configs/",
+    )
     assert [line for line in COMMANDS if not line.startswith(known)] == []
     run_by_ci = (ROOT / ".ci" / "run").read_text()
     assert "make test" in run_by_ci
