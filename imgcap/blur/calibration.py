@@ -47,7 +47,7 @@ def auc(sharp: Scores, blurred: Scores) -> float:
 
 
 def auc_interval(sharp: Scores, blurred: Scores, paired: bool, seed: int = 0) -> tuple[float, float]:
-    """Return a 95% bootstrap interval of `auc`.
+    """Return a 95% bootstrap interval of `auc`; 0 to 1 of fewer than two photographs of a kind, which say nothing.
 
     Args:
         sharp: (n,) scores.
@@ -61,6 +61,8 @@ def auc_interval(sharp: Scores, blurred: Scores, paired: bool, seed: int = 0) ->
     def area(first: NDArray[np.int64], second: NDArray[np.int64] | None = None) -> float:
         return auc(sharp[first], blurred[first if second is None else second].ravel())
 
+    if min(len(sharp), len(blurred)) < 2:
+        return 0.0, 1.0
     rows = (np.arange(len(sharp)),) if paired else (np.arange(len(sharp)), np.arange(len(blurred)))
     found = bootstrap(
         rows, area, n_resamples=RESAMPLES, vectorized=False, method="percentile", rng=np.random.default_rng(seed)

@@ -98,7 +98,7 @@ def test_the_card_holds_the_measured_numbers_and_the_terms(first_stage):
     reported = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert reported["CIDEr"] == scores["CIDEr"]
     assert all(result.dataset_split == "validation" for result in card.data.eval_results)
-    assert "research and education only" in card.text
+    assert "The terms of its training data hold for this checkpoint too" in card.text
     assert "random weights" in card.text
 
 

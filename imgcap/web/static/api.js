@@ -16,7 +16,7 @@
     const label = button.textContent;
     try {
       await navigator.clipboard.writeText(code.textContent);
-      button.textContent = text("copied");
+      button.textContent = text("copied_short");
     } catch {
       getSelection().selectAllChildren(code);
       button.textContent = text("selected");
