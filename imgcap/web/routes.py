@@ -24,12 +24,7 @@ from imgcap.web.manifest import build_manifest
 from imgcap.web.openid import CALLBACK
 from imgcap.web.refusals import Refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
-from imgcap.web.requests import Form as _Form
-from imgcap.web.requests import address_of as _address
-from imgcap.web.requests import download as _download
-from imgcap.web.requests import read_form as _read_form
-from imgcap.web.requests import read_number as _read_number
-from imgcap.web.requests import user_of
+from imgcap.web.requests import Form, address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, texts_of
 from imgcap.web.work import Caller
@@ -101,7 +96,7 @@ class Pages:
 
     async def choose_language(self, request: Request) -> Response:
         """Remember the language chosen in the menu, and show the page it was chosen on again."""
-        form = await _read_form(request)
+        form = await read_form(request)
         place = safe_place(form["next"], PLACES)
         response = RedirectResponse(_root(request) + place, 303)
         if form["language"] in LANGUAGES:
@@ -110,13 +105,13 @@ class Pages:
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the sign-in page."""
-        return self._sign_in_page(request, _Form(request.query_params))
+        return self._sign_in_page(request, Form(request.query_params))
 
     async def sign_in(self, request: Request) -> Response:
         """Sign in from the page's own form; programs use `POST /login`."""
-        form = await _read_form(request)
+        form = await read_form(request)
         try:
-            user = await self.services.sign_in(form["username"], form["password"], _address(request))
+            user = await self.services.sign_in(form["username"], form["password"], address_of(request))
         except Throttled as error:
             return self._sign_in_page(request, form, error)
         if user is None:
@@ -130,9 +125,9 @@ class Pages:
         Gradio has a route of the same form. It writes the session on the event loop, where a locked database would hold
         up every other request.
         """
-        form = await _read_form(request)
+        form = await read_form(request)
         try:
-            user = await self.services.sign_in(form["username"], form["password"], _address(request))
+            user = await self.services.sign_in(form["username"], form["password"], address_of(request))
         except Throttled as error:
             return Refusal(429, str(error), error.retry_after).respond(request)
         if user is None:
@@ -143,13 +138,13 @@ class Pages:
 
     async def leave_for_provider(self, request: Request) -> Response:
         """Send a person to Hugging Face, where they sign in."""
-        form, services = _Form(request.query_params), self.services
+        form, services = Form(request.query_params), self.services
         if not services.openid.offered:
             return NOTHING_HERE.respond(request)
         host = services.settings.public_host
         start = f"https://{host}" if host else f"{request.url.scheme}://{request.url.netloc}"
         try:
-            services.throttle.hit("sign_in", account=None, address=_address(request))
+            services.throttle.hit("sign_in", account=None, address=address_of(request))
             link, visit = await services.openid.begin(f"{start}{_root(request)}{CALLBACK}", safe_place(form["next"]))
         except InputError as error:
             return self._sign_in_page(request, form, error)
@@ -159,29 +154,29 @@ class Pages:
 
     async def come_back_from_provider(self, request: Request) -> Response:
         """Sign in somebody whom Hugging Face sends back."""
-        form, services = _Form(request.query_params), self.services
+        form, services = Form(request.query_params), self.services
         if not services.openid.offered:
             return NOTHING_HERE.respond(request)
         remembered = request.cookies.get(services.cookies.visit_name)
         try:
-            services.throttle.hit("sign_in", account=None, address=_address(request))
+            services.throttle.hit("sign_in", account=None, address=address_of(request))
             person, place = await services.openid.finish(form["state"], remembered, form["code"])
             user = await run_in_threadpool(services.identities.sign_in, person.subject, person.name)
         except InputError as error:
-            return self._sign_in_page(request, _Form(), error)
+            return self._sign_in_page(request, Form(), error)
         response = await self._begin_session(request, user.name, place)
         services.cookies.clear_visit(response, _is_secure(request))
         return response
 
     async def show_registration(self, request: Request) -> Response:
         """Show the registration page."""
-        return self._registration_page(request, _Form(request.query_params))
+        return self._registration_page(request, Form(request.query_params))
 
     async def register(self, request: Request) -> Response:
         """Create an account and sign in."""
-        form = await _read_form(request)
+        form = await read_form(request)
         try:
-            self.services.throttle.hit("registration", account=form["username"], address=_address(request))
+            self.services.throttle.hit("registration", account=form["username"], address=address_of(request))
             user = await self.services.accounts.aregister(form["username"], form["password"])
         except InputError as error:
             return self._registration_page(request, form, error)
@@ -193,7 +188,7 @@ class Pages:
 
     async def sign_out(self, request: Request) -> Response:
         """End this session, or all of the user's."""
-        form = await _read_form(request)
+        form = await read_form(request)
         if form["everywhere"]:
             await run_in_threadpool(self.services.sessions.end_all, self._user(request).id)
         else:
@@ -209,7 +204,7 @@ class Pages:
         user, path = self._user(request), request.query_params.get("path", "")
         try:
             picture = await run_in_threadpool(
-                self.services.work.open_upload, {"path": path}, Caller(user.id, _address(request))
+                self.services.work.open_upload, {"path": path}, Caller(user.id, address_of(request))
             )
         except Throttled as error:
             return Refusal(429, str(error), error.retry_after).respond(request)
@@ -223,7 +218,7 @@ class Pages:
 
     async def change_password(self, request: Request) -> Response:
         """Change the password; every other session of the user ends."""
-        form, user = await _read_form(request), self._user(request)
+        form, user = await read_form(request), self._user(request)
         try:
             await self._prove(request, form["current"], "The current password is not right; type it again.")
             await self.services.accounts.aset_password(user, form["new"], self._token(request))
@@ -233,8 +228,8 @@ class Pages:
 
     async def add_token(self, request: Request) -> Response:
         """Make an access token, if the password is right, and show it this once."""
-        form, user = await _read_form(request), self._user(request)
-        days = None if form["days"] == "never" else _read_number(form["days"], 0)
+        form, user = await read_form(request), self._user(request)
+        days = None if form["days"] == "never" else read_number(form["days"], 0)
         try:
             await self._prove(request, form["password"], texts_of(request)("account.wrong_password_token"))
             token = await run_in_threadpool(self.services.tokens.add, user.id, form["name"], days)
@@ -245,7 +240,7 @@ class Pages:
 
     async def revoke_token(self, request: Request) -> Response:
         """Revoke an access token."""
-        form = await _read_form(request)
+        form = await read_form(request)
         try:
             await run_in_threadpool(self.services.tokens.revoke, self._user(request).id, form["name"])
         except InputError as error:
@@ -255,7 +250,7 @@ class Pages:
 
     async def delete_account(self, request: Request) -> Response:
         """Delete the account and everything that is kept about it, if the password is right."""
-        form, user = await _read_form(request), self._user(request)
+        form, user = await read_form(request), self._user(request)
         try:
             await self._prove(request, form["password"], texts_of(request)("account.wrong_password"))
             await self.services.delete_account(user.id)
@@ -266,7 +261,7 @@ class Pages:
     async def download_data(self, request: Request) -> Response:
         """Send everything that is kept about the user as a ZIP archive."""
         archive = await run_in_threadpool(self.services.accounts.export, self._user(request))
-        return _download(archive, "imgcap-data.zip", "application/zip")
+        return download(archive, "imgcap-data.zip", "application/zip")
 
     async def show_history(self, request: Request) -> Response:
         """Show the user's readings, searched and in pages."""
@@ -274,13 +269,13 @@ class Pages:
 
     async def delete_history(self, request: Request) -> Response:
         """Delete one reading, or all."""
-        form, user, texts = await _read_form(request), self._user(request), texts_of(request)
+        form, user, texts = await read_form(request), self._user(request), texts_of(request)
         history = self.services.history
         try:
             if form["all"]:
                 deleted = await run_in_threadpool(history.delete_all, user.id)
                 return await self._history_page(request, done=texts.count("history.deleted_all", deleted))
-            await run_in_threadpool(history.delete, user.id, _read_number(form["entry"], -1))
+            await run_in_threadpool(history.delete, user.id, read_number(form["entry"], -1))
         except InputError as error:
             return await self._history_page(request, error)
         return await self._history_page(request, done=texts("history.deleted"))
@@ -289,7 +284,7 @@ class Pages:
         """Open one of the user's readings again."""
         user = self._user(request)
         try:
-            number = _read_number(request.path_params["entry"], -1)
+            number = read_number(request.path_params["entry"], -1)
             entry = await run_in_threadpool(self.services.history.get, user.id, number)
         except InputError as error:
             return Refusal(404, str(error)).respond(request)
@@ -297,8 +292,8 @@ class Pages:
 
     async def edit_caption(self, request: Request) -> Response:
         """Save the user's own caption of a reading, or restore the model's."""
-        form, user, texts = await _read_form(request), self._user(request), texts_of(request)
-        history, number = self.services.history, _read_number(form["entry"], -1)
+        form, user, texts = await read_form(request), self._user(request), texts_of(request)
+        history, number = self.services.history, read_number(form["entry"], -1)
         caption = None if form["restore"] else form["caption"]
         try:
             entry = await run_in_threadpool(history.get, user.id, number)
@@ -319,16 +314,16 @@ class Pages:
     async def download_csv(self, request: Request) -> Response:
         """Send the user's readings as a CSV table."""
         table = await run_in_threadpool(self.services.history.to_csv, self._user(request).id)
-        return _download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
+        return download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
 
     async def download_json(self, request: Request) -> Response:
         """Send the user's readings as JSON."""
         readings = await run_in_threadpool(self.services.history.to_json, self._user(request).id)
-        return _download(readings.encode(), "imgcap-history.json", "application/json")
+        return download(readings.encode(), "imgcap-history.json", "application/json")
 
     async def thumbnail(self, request: Request) -> Response:
         """Send the thumbnail of one of the user's readings."""
-        user, entry = self._user(request), _read_number(request.path_params["entry"], -1)
+        user, entry = self._user(request), read_number(request.path_params["entry"], -1)
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
@@ -359,7 +354,7 @@ class Pages:
             if not await run_in_threadpool(identities.is_fresh, user.id, self._token(request)):
                 raise InputError("Sign out and sign in with Hugging Face again, and do this within ten minutes.")
             return
-        verified = await self.services.sign_in(user.name, password, _address(request))
+        verified = await self.services.sign_in(user.name, password, address_of(request))
         if verified is None or verified.id != user.id:
             raise InputError(otherwise)
 
@@ -431,7 +426,7 @@ class Pages:
 
     async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
         user, history = self._user(request), self.services.history
-        text, page = request.query_params.get("q", "")[:200], _read_number(request.query_params.get("page"), 1)
+        text, page = request.query_params.get("q", "")[:200], read_number(request.query_params.get("page"), 1)
         found = await run_in_threadpool(history.count, user.id, text)
         pages = max(1, -(-found // HISTORY_PAGE))
         page = min(max(1, page), pages)
