@@ -48,7 +48,7 @@ CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over 
 |---|---|---|
 {{ rows }}
 
-`reproduce.py` beside the weights measures them again with the code in `code/`, and compares:
+On the Hub, `reproduce.py` beside the weights measures them again with the code in `code/`, and compares:
 
 ```bash
 uv run https://huggingface.co/<this model>/resolve/main/reproduce.py

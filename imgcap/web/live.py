@@ -1,7 +1,7 @@
 """The routes of the live tab: a camera's frames are checked, and now and then one is described.
 
-A frame costs a few milliseconds of decoding and of the blur check, and has an allowance of its own; of one account, one
-is worked on at a time. Nothing of it is kept.
+A frame costs its decoding and the blur check, and has an allowance of its own; of one account, one is worked on at a
+time. Nothing of it is kept.
 """
 
 from collections.abc import Callable

@@ -89,4 +89,4 @@ def test_the_writer_names_a_sex_as_often_as_it_may(tiny_captioner, grid, name_se
     texts = [[beams[0].text, *(one.text for one in found)] for beams, found in zip(draft.beams, others, strict=True)]
     assert all(len(set(row)) == len(row) for row in texts)
     named = np.array([names_sex(text) for row in texts for text in row])
-    assert named.any() if name_sex == "always" else not (named.any() and name_sex == "never")
+    assert named.any() == (name_sex == "always")  # with random weights the model is sure of no sex
