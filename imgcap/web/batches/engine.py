@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from imgcap.accounts.history import make_thumbnail
+from imgcap.accounts.history import MAX_CAPTION, make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.images.alt_text import AltTextWriter, one_line
@@ -29,8 +29,6 @@ from imgcap.web.work import Caller, Work, explain
 WORKERS = 4
 """Pictures of batches, of all users together, that are worked on at once: few, so that a person waits for few."""
 SAVE_SECONDS = 2.0
-MOST_CAPTION = 1_000
-"""Characters of a caption that a user writes."""
 NO_BATCH = "You have no batch; it may have been deleted."
 
 logger = logging.getLogger(__name__)
@@ -136,8 +134,8 @@ class Batches:
             InputError: there is no such picture, it is not done, or the caption is too long.
         """
         text = one_line(caption)
-        if len(text) > MOST_CAPTION:
-            raise InputError(f"A caption has at most {MOST_CAPTION:,} characters; write a shorter one.")
+        if len(text) > MAX_CAPTION:
+            raise InputError(f"A caption has at most {MAX_CAPTION:,} characters; write a shorter one.")
         with self._changed:
             batch = self._find(user_id)
             item = batch.find(number)
