@@ -153,6 +153,7 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
 
 def _explain(error: Exception, data: bytes) -> str:
     """The sentence for `data`, which made a decoder raise `error`."""
+    Image.init()  # opening a JPEG registers the usual formats alone
     known = [name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(data[:16])]
     if isinstance(error, UnidentifiedImageError) and not known:
         return refusal(data)

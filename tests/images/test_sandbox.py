@@ -14,6 +14,7 @@ from PIL import Image
 from imgcap.errors import InputError
 from imgcap.images import sandbox
 from imgcap.images.sandbox import Sandbox, memory_limit
+from imgcap.settings import ROOT
 
 GOOD = encode(Image.new("RGB", (40, 35), "red"), "PNG")
 PIXELS = 50_000_000
@@ -187,3 +188,15 @@ def test_children_end_with_their_parent():
     child = child_of(box)
     child.stdin.close()
     assert child.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("length", [400, 25, 3])
+def test_a_truncated_jpeg_is_the_first_file_of_a_decoder(length):
+    code = (
+        "import sys; from imgcap.images.pixels import to_rgb; from imgcap.errors import InputError\n"
+        "try: to_rgb(sys.stdin.buffer.read(), 10**6)\nexcept InputError as error: print(error)"
+    )
+    data = (ROOT / "tests" / "samples" / "coffee.jpg").read_bytes()[:length]
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") == 1
