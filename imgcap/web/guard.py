@@ -195,7 +195,7 @@ class Guard:
         if "\0" in path or b"%00" in request.scope["query_string"]:
             return Refusal(400, "The address holds a character that no page has; check it.").respond(request)
         access = find_access(request.method, path)
-        if access == "none":
+        if access == "none" or _names_a_page(request):
             return NOTHING_HERE.respond(request)
         if access == "signed-in" and user is None:
             return _ask_to_sign_in(request)
@@ -356,6 +356,11 @@ def is_cross_site(request: Request) -> bool:
         return False
     arrives = request.method in {"GET", "HEAD"} and request.headers.get("sec-fetch-mode") == "navigate"
     return not (arrives and PAGES.fullmatch(request.scope["path"]))
+
+
+def _names_a_page(request: Request) -> bool:
+    """Return whether Gradio is asked for another page than its first: the app has no other, and Gradio fails on it."""
+    return not OWN_PAGES.fullmatch(str(request.scope["path"])) and bool(request.query_params.get("page"))
 
 
 def _ask_to_sign_in(request: Request) -> Response:

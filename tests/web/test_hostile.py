@@ -89,6 +89,7 @@ REPORTED = [
     ("POST", "/gradio_api/queue/join", {}, b'{"data": [], "session_hash": "s", "fn_index": 99}'),
     ("GET", "/history/" + "9" * 4301 + ".jpg", {}, None),
     ("GET", "/?page=%00", {}, None),
+    ("GET", "/?page=%ED%A0%80", {}, None),
     ("GET", "/", {"Origin": "http://["}, None),
     ("GET", "/pages/icon.svg", {"Range": "bytes=0-1,3-4"}, None),
 ]
@@ -131,6 +132,7 @@ def quiet(caplog, capfd):
 @example(request=REPORTED[7])
 @example(request=REPORTED[8])
 @example(request=REPORTED[9])
+@example(request=REPORTED[10])
 def test_whatever_is_sent_is_answered(member, quiet, request):
     answered = ask(member, request)
     if answered is None:

@@ -70,6 +70,9 @@ def test_a_program_gets_json_with_the_same_sentence(open_app):
     [
         (None, "GET", "/nowhere", 404),
         (None, "GET", "/?page=%00", 400),
+        (None, "GET", "/?page=history", 404),
+        (None, "GET", "/config?page=%ED%A0%80", 404),
+        (None, "GET", "/gradio_api/info?page=2", 404),
         ("draining", "POST", "/gradio_api/upload", 503),
         ("starting", "GET", "/history", 503),
         (None, "GET", "/gradio_api/file=/etc/passwd", 403),
