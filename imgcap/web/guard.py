@@ -22,10 +22,11 @@ from imgcap.accounts.database import DatabaseUnavailable, User
 from imgcap.accounts.throttling import Kind, Throttled
 from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError
+from imgcap.web.answers import hold_back
 from imgcap.web.bodies import BodyLimit, parse_object, replay
 from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, place_of, sign_in_link
 from imgcap.web.services import Services
-from imgcap.web.uploads import Reservation, StorageFull
+from imgcap.web.uploads import StorageFull
 
 logger = logging.getLogger(__name__)
 
@@ -287,29 +288,16 @@ class Guard:
         length, limit = request.headers.get("content-length", ""), self._body_limit(str(request.scope["path"]))
         size = min(int(length), limit) if length.isascii() and length.isdigit() and len(length) < 20 else limit
         with self.services.uploads.receiving(user_id, size) as reservation:
-            await self.app(request.scope, receive, self._recording_uploads(user_id, reservation, send))
 
-    def _recording_uploads(self, user_id: int, reservation: Reservation, send: Send) -> Send:
-        """Record the owner of the uploads before anybody learns their paths."""
-        start: Message = {}
-        body = b""
+            async def record(status: int, answer: bytes) -> bytes:
+                """Record the owner of the uploads before anybody learns their paths."""
+                if status == 200:
+                    for path in json.loads(answer):
+                        await run_in_threadpool(self.services.uploads.add, path, user_id)
+                    reservation.kept = True
+                return answer
 
-        async def send_and_record(message: Message) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if message.get("more_body", False):
-                return
-            if start["status"] == 200:
-                for path in json.loads(body):
-                    await run_in_threadpool(self.services.uploads.add, path, user_id)
-                reservation.kept = True
-            await send(start)
-            await send({"type": "http.response.body", "body": body})
-
-        return send_and_record
+            await self.app(request.scope, receive, hold_back(send, record))
 
 
 def access_token(request: Request) -> str | None:

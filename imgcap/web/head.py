@@ -4,10 +4,10 @@ Gradio's frontend asks the browser for its language as soon as it runs, and inse
 later. So the script that tells it the language of the request has to be in the page when it is sent.
 """
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from imgcap.web.answers import hold_back
 from imgcap.web.texts import language_script, texts_of
 
 
@@ -20,26 +20,10 @@ class LanguageAtHead:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["path"] == "/":
-            script = f"<script>{language_script(texts_of(Request(scope)))}</script>"
-            send = _inserting(script.encode(), send)
+            script = f"<head><script>{language_script(texts_of(Request(scope)))}</script>".encode()
+
+            async def with_script(_: int, page: bytes) -> bytes:
+                return page.replace(b"<head>", script, 1)
+
+            send = hold_back(send, with_script)
         await self.app(scope, receive, send)
-
-
-def _inserting(script: bytes, send: Send) -> Send:
-    start: Message = {}
-    body = b""
-
-    async def send_with_script(message: Message) -> None:
-        nonlocal start, body
-        if message["type"] == "http.response.start":
-            start = message
-            return
-        body += message.get("body", b"")
-        if message.get("more_body", False):
-            return
-        body = body.replace(b"<head>", b"<head>" + script, 1)
-        MutableHeaders(scope=start)["Content-Length"] = str(len(body))
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
-
-    return send_with_script
