@@ -6,11 +6,9 @@ some reference names, and none this one; `imgcap/evaluation/mistakes.py`), with 
 
 import argparse
 
-import numpy as np
-
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
-from imgcap.evaluation.engines import rgb
+from imgcap.evaluation.engines import prepare_batches
 from imgcap.evaluation.metrics import cider_of_each
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.inference.choice import open_engine
@@ -20,7 +18,6 @@ from imgcap.inference.writer import Writer
 from imgcap.settings import Settings
 
 BOUNDS = (0.0, 0.7, 0.8, 0.9, 0.95, 0.98, 1.01)
-BATCH = 16
 
 
 def main() -> None:
@@ -36,8 +33,7 @@ def main() -> None:
     rows = load_rows(options.data, "validation", options.limit)
     captions: list[str] = []
     sureness: list[float] = []
-    for start in range(0, len(rows), BATCH):
-        pixels = np.stack([writer.prepare(rgb(image)) for image in rows.images[start : start + BATCH]])
+    for pixels in prepare_batches(writer, rows, "validation images"):
         draft = writer.write(pixels, "normal")
         texts = [beams[0].text for beams in draft.beams]
         tokens = [description.vocabulary.encode([text]) for text in texts]

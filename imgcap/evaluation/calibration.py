@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from imgcap.data.loading import CaptionedImages
 from imgcap.data.vocabulary import UNK
 from imgcap.errors import InputError
 from imgcap.evaluation.confidence import GOOD, MIN_IMAGES, calibrate, save_calibration
-from imgcap.evaluation.engines import rgb
+from imgcap.evaluation.engines import prepare_batches
 from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.choice import open_engine
@@ -29,9 +28,8 @@ from imgcap.inference.unfamiliar import fit_bounds, pool, save_bounds
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
-BATCH = 16
 ALTERNATIVES = 3
-EVERY = 4  # alternatives are drawn for every so-manieth image: there are several an image, and drawing costs the most
+EVERY = 4  # alternatives are drawn for one image in four: each gives several, and drawing them costs the most
 FAMILIAR_IMAGES = 1000  # of the training split
 
 
@@ -118,10 +116,8 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
 
 
 def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:
-    """Yield the engine's grids (B, P, C) of the images in order, and show how far they are."""
-    for start in tqdm(range(0, len(rows), BATCH), desc=what, mininterval=5):
-        images = [rgb(image) for image in rows.images[start : start + BATCH]]
-        yield writer.engine.encode(np.stack([writer.prepare(image) for image in images]))
+    """Yield the engine's grids (B, P, C) of the images in order."""
+    return map(writer.engine.encode, prepare_batches(writer, rows, what))
 
 
 def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:

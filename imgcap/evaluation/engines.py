@@ -1,5 +1,6 @@
 """Compare what engines write: the exported model against the PyTorch model that it was made from."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ def rgb(image: Any) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
+def prepare_batches(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[NDArray[Any]]:
+    """Yield a split's images as the writer's engine takes them, `BATCH` at a time, and show how far they are."""
+    for start in tqdm(range(0, len(rows), BATCH), desc=what, mininterval=5):
+        yield np.stack([writer.prepare(rgb(image)) for image in rows.images[start : start + BATCH]])
+
+
 def write_all(writer: Writer, rows: CaptionedImages) -> list[str]:
     """Return a caption, as shown, for each row."""
     captions: list[str] = []
-    for start in tqdm(range(0, len(rows), BATCH), desc=writer.engine.description, mininterval=5):
-        pixels = np.stack([writer.prepare(rgb(image)) for image in rows.images[start : start + BATCH]])
+    for pixels in prepare_batches(writer, rows, writer.engine.description):
         captions += [caption.caption for caption in writer.captions(writer.write(pixels, "normal"))]
     return captions
 
