@@ -119,7 +119,7 @@ class Batch:
         return None if self.cancelled else next((item for item in self.items if item.state == "waiting"), None)
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the time until all is done by the pace of late; None while that is unknown."""
+        """Estimate the time until all is done from the pace of the last pictures; None while that is unknown."""
         left = self.count("waiting", "working")
         if len(self.finished) < 2 or not left or self.cancelled:
             return None
@@ -143,9 +143,9 @@ class Batch:
             "items": [_shown(item) for item in self.items if item.version > since],
         }
 
-    def save(self) -> None:
-        """Write the state beside the files, in one step."""
-        content = {
+    def state(self) -> Json:
+        """Return what `save` writes."""
+        return {
             "id": self.id,
             "length": self.length,
             "cancelled": self.cancelled,
@@ -153,10 +153,13 @@ class Batch:
             "version": self.version,
             "items": [asdict(item) for item in self.items],
         }
+
+    def save(self, state: Json) -> None:
+        """Write a state beside the files, in one step. This needs no lock: `state` is a copy."""
         new = self.folder / "state.new"
-        new.write_text(json.dumps(content), encoding="utf-8")
+        new.write_text(json.dumps(state), encoding="utf-8")
         new.replace(self.folder / "state.json")
-        self.saved_version = self.version
+        self.saved_version = state["version"]
 
 
 def load(folder: Path) -> Batch:

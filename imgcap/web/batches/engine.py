@@ -66,6 +66,7 @@ class Batches:
         self._served: dict[int, int] = {}
         self._turn = 0
         self._changed = threading.Condition()
+        self._saving = threading.Lock()
         self._closed = False
         self._threads: list[threading.Thread] = []
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,15 +77,13 @@ class Batches:
     def new_path(self, user_id: int) -> Path:
         """Return where a file of the user's may be received."""
         with self._changed:
-            batch = self._get_or_begin(user_id)
-            self._turn += 1
-            return batch.folder / f"incoming-{self._turn}"
+            return self._new_path(self._get_or_begin(user_id))
 
     def add(self, path: Path, name: str, caller: Caller, length: str = "normal") -> None:
         """Add a received file, a picture or a ZIP archive of pictures, to the user's batch, and begin with it.
 
         Raises:
-            InputError: there is no room for it, or the archive cannot be read. What was read of it before that stays.
+            InputError: there is no room for it, or the archive cannot be read. The pictures read before the error stay in the batch.
         """
         with self._changed:
             batch = self._get_or_begin(caller.user_id)
@@ -123,9 +122,9 @@ class Batches:
         """Delete the user's batch with its pictures, if there is one."""
         with self._changed:
             batch = self._batches.pop(user_id, None)
-            if batch is not None:
-                shutil.rmtree(batch.folder, ignore_errors=True)
             self._uploads.hold(user_id, 0)
+        if batch is not None:
+            shutil.rmtree(batch.folder, ignore_errors=True)
 
     def edit(self, user_id: int, number: int, caption: str) -> None:
         """Put a user's caption in the place of the model's; an empty one restores the model's.
@@ -192,8 +191,7 @@ class Batches:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(timeout=5)
-        with self._changed:
-            self._save()
+        self._save()
 
     def sweep(self) -> None:
         """Delete batches that are too old or whose account is gone."""
@@ -204,10 +202,9 @@ class Batches:
             if age > self.limits.max_age or not self._exists(user_id):
                 self.delete(user_id)
         with self._changed:
-            known = {batch.folder for batch in self._batches.values()}
-            for folder in self.folder.iterdir():
-                if folder not in known:
-                    shutil.rmtree(folder, ignore_errors=True)
+            unknown = set(self.folder.iterdir()) - {batch.folder for batch in self._batches.values()}
+        for folder in unknown:
+            shutil.rmtree(folder, ignore_errors=True)
 
     # Pictures come in.
 
@@ -219,6 +216,10 @@ class Batches:
             batch.folder.mkdir(mode=0o700)
             self._batches[user_id] = batch
         return batch
+
+    def _new_path(self, batch: Batch) -> Path:
+        self._turn += 1
+        return batch.folder / f"incoming-{self._turn}"
 
     def _find(self, user_id: int) -> Batch:
         batch = self._batches.get(user_id)
@@ -241,6 +242,18 @@ class Batches:
     def _store(self, batch: Batch, member: Member) -> None:
         """Add a picture to the batch. Raises InputError where there is no room, or the batch was deleted meanwhile."""
         with self._changed:
+            incoming = self._new_path(batch)
+        try:
+            if not member.error:
+                incoming.write_bytes(member.data)
+            self._append(batch, member, incoming)
+        except FileNotFoundError:  # its folder was deleted
+            raise InputError(NO_BATCH) from None
+        finally:
+            incoming.unlink(missing_ok=True)
+
+    def _append(self, batch: Batch, member: Member, incoming: Path) -> None:
+        with self._changed:
             if self._batches.get(batch.user_id) is not batch:
                 raise InputError(NO_BATCH)
             if len(batch.items) >= self.limits.max_files:
@@ -254,7 +267,7 @@ class Batches:
             if member.error:
                 item.fail(member.error)
             else:
-                batch.path(item).write_bytes(member.data)
+                incoming.rename(batch.path(item))
             batch.items.append(item)
             batch.touch(item)
             self._uploads.hold(batch.user_id, batch.bytes)
@@ -288,12 +301,14 @@ class Batches:
         return None
 
     def _describe(self, batch: Batch, item: Item) -> None:
-        wait, thumbnail, reading, problem = 0, b"", None, ""
+        wait, thumbnail_bytes, reading, problem = 0, 0, None, ""
         try:
             data = batch.path(item).read_bytes()
             caller = Caller(batch.user_id, batch.address)
             reading, pixels = self._work.describe_file(data, item.name, batch.length, caller)
             thumbnail = make_thumbnail(pixels)
+            with suppress(OSError):  # without its thumbnail it is no worse
+                thumbnail_bytes = batch.thumbnail_path(item).write_bytes(thumbnail)
         except (Throttled, BusyError) as error:
             wait = error.retry_after
         except Exception as error:  # noqa: BLE001  one bad picture must not end the others
@@ -307,9 +322,7 @@ class Batches:
             elif reading is None:
                 item.fail(problem)
             else:
-                with suppress(OSError):  # without its thumbnail it is no worse
-                    batch.thumbnail_path(item).write_bytes(thumbnail)
-                    item.size += len(thumbnail)
+                item.size += thumbnail_bytes
                 item.keep(reading)
                 batch.finished.append(time.monotonic())
             batch.touch(item)
@@ -321,8 +334,7 @@ class Batches:
         swept_at = time.monotonic()
         while not self._closed:
             try:
-                with self._changed:
-                    self._save()
+                self._save()
                 if time.monotonic() - swept_at > SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     self.sweep()
@@ -332,9 +344,13 @@ class Batches:
                 self._changed.wait_for(lambda: self._closed, SAVE_SECONDS)
 
     def _save(self) -> None:
-        for batch in self._batches.values():
-            if batch.saved_version != batch.version:
-                batch.save()
+        with self._saving:
+            with self._changed:
+                changed = [batch for batch in self._batches.values() if batch.saved_version != batch.version]
+                states = [batch.state() for batch in changed]
+            for batch, state in zip(changed, states, strict=True):
+                with suppress(FileNotFoundError):  # its folder was deleted
+                    batch.save(state)
 
     def _load(self) -> None:
         for folder in self.folder.iterdir():
