@@ -160,7 +160,7 @@
     if (item.state !== "done") return parts;
     const field = document.createElement("textarea");
     field.rows = 2;
-    field.maxLength = 500;  // MAX_CAPTION of imgcap/accounts/history.py
+    field.maxLength = Number(at("rows").dataset.maxCaption);
     field.value = item.text ?? "";
     field.lang = item.edited === null ? "en" : "";
     field.setAttribute("aria-label", fill("batch_caption_of", { name: item.name }));

@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from imgcap.accounts.history import MAX_CAPTION
 from imgcap.images.alt_text import AltTextWriter
 from imgcap.reading import LENGTHS
 from imgcap.web.blocks import PRIVATE, Page
@@ -20,6 +21,7 @@ def build_batch_tab(page: Page, services: Services) -> None:
     shown: dict[str, Any] = {
         "lengths": LENGTHS,
         "verdicts": VERDICTS,
+        "max_caption": MAX_CAPTION,
         "hours": settings.batch_hours,
         "files": settings.batch_files,
         "megabytes": settings.upload_bytes_per_account // 2**20,
