@@ -124,7 +124,7 @@ class Accounts:
         """
         verified = self.verify(user.name, old)
         if verified is None or verified.id != user.id:
-            raise InputError("The current password is not right; type it again.")
+            raise InputError("The current password is wrong; type it again.")
         self.set_password(verified, new, keep_session)
 
     def set_password(self, user: User, new: str, keep_session: str | None) -> None:

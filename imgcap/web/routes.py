@@ -131,7 +131,7 @@ class Pages:
         except Throttled as error:
             return Refusal(429, str(error), error.retry_after).respond(request)
         if user is None:
-            return Refusal(400, "Name and password do not go together.").respond(request)
+            return Refusal(400, "The name or the password is wrong.").respond(request)
         response = JSONResponse({"success": True})
         await self._set_session(request, response, user.name)
         return response
@@ -220,7 +220,7 @@ class Pages:
         """Change the password; every other session of the user ends."""
         form, user = await read_form(request), self._user(request)
         try:
-            await self._prove(request, form["current"], "The current password is not right; type it again.")
+            await self._prove(request, form["current"], "The current password is wrong; type it again.")
             await self.services.accounts.aset_password(user, form["new"], self._token(request))
         except InputError as error:
             return await self._account_page(request, error)

@@ -225,7 +225,7 @@ def test_changing_a_password(accounts):
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
-    [("wrong", "five green geese hum", "current password is not right"), (PASSWORD, "short", "at least 15 characters")],
+    [("wrong", "five green geese hum", "current password is wrong"), (PASSWORD, "short", "at least 15 characters")],
 )
 def test_a_password_change_that_is_refused_changes_nothing(accounts, old, new, sentence):
     accounts.register("ann", PASSWORD)

@@ -50,7 +50,7 @@ class TestSigningIn:
         client.cookies.clear()
         wrong, unknown = sign_in(client, password="wrong"), sign_in(client, name="eve")
         assert wrong.status_code == unknown.status_code == 400
-        assert errors(wrong) == errors(unknown) == ["Name and password do not go together; type both again."]
+        assert errors(wrong) == errors(unknown) == ["The name or the password is wrong; type both again."]
         assert wrong.text.replace("ada", "eve") == unknown.text
 
     @pytest.mark.parametrize(
