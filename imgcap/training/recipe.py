@@ -198,7 +198,8 @@ def check_output(recipe: Recipe) -> None:
         return
     if not checkpoints:
         raise InputError(
-            f"There is no checkpoint in {str(output / 'checkpoints')!r} to resume from: leave resume out to start from the beginning."
+            f"There is no checkpoint in {str(output / 'checkpoints')!r} to resume from: leave resume out to start "
+            "from the beginning."
         )
     saved = output / "recipe.yaml"
     if not saved.is_file():

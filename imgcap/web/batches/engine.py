@@ -83,7 +83,8 @@ class Batches:
         """Add a received file, a picture or a ZIP archive of pictures, to the user's batch, and begin with it.
 
         Raises:
-            InputError: there is no room for it, or the archive cannot be read. The pictures read before the error stay in the batch.
+            InputError: there is no room for it, or the archive cannot be read. The pictures read before the
+                error stay in the batch.
         """
         with self._changed:
             batch = self._get_or_begin(caller.user_id)
