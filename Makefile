@@ -12,11 +12,11 @@ app: $(VENV)/app.done
 
 test: $(VENV)/dev.done
 	sh tests/system-packages.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # Lint, types and the fast tests.
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q -m "not slow and not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not slow and not browser" $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 """Each benchmark starts as its documentation says; what they measure is for people to read, not for tests to judge."""
 
 import json
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from processes import run_python
 
 from benchmarks import ablations
 from imgcap.errors import InputError
@@ -19,16 +20,13 @@ BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if 
 def test_it_says_how_it_is_used(name):
     source = (ROOT / "benchmarks" / f"{name}.py").read_text()
     assert f"python -m benchmarks.{name}" in source
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=100
-    )
+    done = run_python(["-m", f"benchmarks.{name}", "--help"], ROOT)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
 
 
 def test_the_blur_check_is_timed_beside_the_decode():
-    command = [sys.executable, "-m", "benchmarks.blur_speed", "tests/samples/coffee.jpg", "--repeats", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = run_python(["-m", "benchmarks.blur_speed", "tests/samples/coffee.jpg", "--repeats", "1"], ROOT)
     assert done.returncode == 0, done.stderr
     assert "blur.measure" in done.stdout
 
@@ -51,7 +49,13 @@ def plan_of(folder, rows):
 def test_rows_are_trained_or_read_and_a_failing_one_does_not_stop_the_rest(
     tmp_path, caption_folder, monkeypatch, capfd
 ):
+    def run_command(command, **_):
+        done = run_python(command[1:], ROOT)
+        print(done.stderr, file=sys.stderr)
+        return done
+
     monkeypatch.setenv("PATH", "")  # no Java
+    monkeypatch.setattr(ablations, "subprocess", SimpleNamespace(run=run_command, DEVNULL=None))
     run, results = tmp_path / "runs" / "base", tmp_path / "results"
     plan = plan_of(tmp_path, [
         {"name": "wrong", "what": "wrong", "config": "configs/smoke.yaml", "overrides": ["decoder=none"]},

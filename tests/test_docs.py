@@ -15,10 +15,14 @@ import httpx
 import pytest
 from huggingface_hub import RepoCard
 from loopback_hub import WRITER, hub
+from processes import run_python
 from running import free_port
 
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import open_database
+from imgcap.accounts.tokens import Tokens
 from imgcap.model import torchvision_ops
-from imgcap.settings import ROOT
+from imgcap.settings import ROOT, Settings
 from imgcap.training.recipe import load_recipe
 from imgcap.training.run import train
 from scripts.architecture import TARGET, picture
@@ -32,10 +36,19 @@ COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitli
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """One for all commands, since some show what those before them made."""
-    return tmp_path_factory.mktemp("accounts")
+@pytest.fixture
+def data_dir(command, tmp_path):
+    """A data folder with the account and the token that the commands before this one in the documentation make."""
+    settings = Settings(data_dir=tmp_path / "accounts", database_url="")
+    database = open_database(settings)
+    if " user add ada " not in command:
+        accounts = Accounts(database, settings)
+        accounts.create("ada", "a long enough password")
+        if " token add ada " not in command:
+            Tokens(database).add(accounts.get("ada").id, "my-agent")
+        accounts.close()
+    database.close()
+    return settings.data_dir
 
 
 def test_every_command_is_run_here_or_by_ci():
@@ -59,7 +72,7 @@ def loopback_hub(exported_captioner, caption_folder):
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " -m imgcap " in c])
-def test_a_command_of_imgcap(command, caption_folder, data_dir, loopback_hub, tmp_path):
+def test_a_command_of_imgcap(command, caption_folder, data_dir, loopback_hub, tmp_path, monkeypatch):
     shutil.copy(SAMPLES / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred.jpg")
     for name in ("sharp", "blurred"):
@@ -68,16 +81,14 @@ def test_a_command_of_imgcap(command, caption_folder, data_dir, loopback_hub, tm
         shutil.copy(SAMPLES / sample, tmp_path / "sharp")
     shutil.copy(SAMPLES / "clock_motion.png", tmp_path / "blurred")
     words = shlex.split(command)
-    words[0] = sys.executable
     if "evaluate" in words:
         words += ["--data", str(caption_folder), "--limit", "2"]
+        monkeypatch.setenv("PATH", "")  # no Java, whose METEOR takes longer than all the rest
     environment = os.environ | {"PYTHONPATH": str(ROOT), "IMGCAP_DATA_DIR": str(data_dir)}
     if any(word.startswith("push-") for word in words):
         environment |= loopback_hub.environment(tmp_path / "hf", WRITER) | {"IMGCAP_DATABASE_URL": "postgresql://x"}
     words = [str(ROOT / word) if word.startswith("models/") else word for word in words]
-    done = subprocess.run(
-        words, cwd=tmp_path, env=environment, input="a long enough password\n", capture_output=True, text=True
-    )
+    done = run_python(words[1:], tmp_path, environment, "a long enough password\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import run_python
 
 from imgcap.settings import ROOT
 
@@ -15,10 +16,7 @@ SAMPLES = ROOT / "tests" / "samples"
 def imgcap(tiny_captioner):
     def run(*arguments):
         environment = os.environ | {"IMGCAP_MODEL": str(tiny_captioner)}
-        return subprocess.run(
-            [sys.executable, "-m", "imgcap", *map(str, arguments)],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+        return run_python(["-m", "imgcap", *arguments], ROOT, environment)
 
     return run
 

@@ -2,21 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
 
 from huggingface_hub import ModelCard
 from loopback_hub import WRITER, Blob, hub
+from processes import run_python
 
 from imgcap.evaluation.run import evaluate
 from imgcap.settings import ROOT
 
 
 def run(there, home, *arguments):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT, env=os.environ | there.environment(home), capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+    return run_python(arguments, ROOT, os.environ | there.environment(home))
 
 
 def test_data_set_and_captioner_load_by_their_ids(tiny_captioner, caption_folder, tmp_path, monkeypatch):
@@ -40,8 +36,7 @@ def test_a_revision_is_served_from_what_its_engine_needs_and_without_a_network_a
 
     def caption(there, model):
         environment = os.environ | there.environment(tmp_path / "hf") | {"IMGCAP_MODEL": model}
-        command = [sys.executable, "-m", "imgcap", "caption", str(photo), "--json"]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+        return run_python(["-m", "imgcap", "caption", photo, "--json"], ROOT, environment)
 
     with hub(models={"me/captioner": exported_captioner}, datasets={"me/shapes": tmp_path}) as there:
         repository = there["models/me/captioner"]
@@ -69,12 +64,11 @@ def test_training_goes_on_from_a_pushed_captioner_and_pushes_what_comes_of_it(ti
             f"cache={tmp_path}/cache", "feature_views=1", "batch_size=4", "num_beams=2", "validation_pictures=2",
         ]  # fmt: skip
         environment = os.environ | there.environment(tmp_path / "hf", WRITER) | {"JAVA_HOME": "", "PATH": ""}
-        command = [sys.executable, "train.py", "configs/own.yaml", *chosen]
-        where = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 250}
-        early = subprocess.run(command, env=environment | {"HF_TOKEN": ""}, **where)
+        command = ["train.py", "configs/own.yaml", *chosen]
+        early = run_python(command, ROOT, environment | {"HF_TOKEN": ""})
         assert early.stderr.startswith("There is no token for the Hub")
         assert not (tmp_path / "run").exists()
-        done = subprocess.run(command, env=environment, **where)
+        done = run_python(command, ROOT, environment)
         assert done.returncode == 0, done.stderr
         assert f"Pushed to {there.url}/me/second" in done.stdout
         pushed = there["models/me/second"]

@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, RepoCard
 from loopback_hub import READER, STRANGER, WRITER, hub
+from processes import run_python
 
 from imgcap.settings import ROOT
 
@@ -33,10 +32,7 @@ def imgcap(tmp_path):
 
     def run(there, *arguments, token=WRITER, **variables):
         environment = os.environ | there.environment(tmp_path / "hf", token) | variables
-        done = subprocess.run(
-            [sys.executable, "-m", "imgcap", *map(str, arguments)],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+        done = run_python(["-m", "imgcap", *arguments], ROOT, environment)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from loopback_hub import WRITER, Blob, hub
+from processes import run_python
 
 from imgcap.data.loading import load_rows
 from imgcap.evaluation import meteor
@@ -74,16 +75,22 @@ def there(exported_captioner, caption_folder, tmp_path_factory):
     write_card(folder)
     with hub(datasets={"me/shapes": caption_folder}) as running:
         home = tmp_path_factory.mktemp("home")
-        done = python(running, home, "-m", "imgcap", "push-model", "--repo", "me/captioner", "--model", folder)
+        done = python(
+            run_python, running, home, "-m", "imgcap", "push-model", "--repo", "me/captioner", "--model", folder
+        )
         assert done.returncode == 0, done.stderr
         yield running
 
 
-def python(there, home, *arguments, folder=ROOT):
+def python(run, there, home, *arguments, folder=ROOT):
     environment = os.environ | there.environment(home, WRITER) | {"PYTHONPATH": str(folder), "PATH": ""}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, timeout=250
-    )
+    return run(arguments, folder, environment)
+
+
+def fresh_python(arguments, folder, environment):
+    """As `run_python`, in a process that has imported nothing."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
 
 
 def test_a_pushed_captioner_loads_where_there_is_no_imgcap(there, tmp_path):
@@ -91,7 +98,7 @@ def test_a_pushed_captioner_loads_where_there_is_no_imgcap(there, tmp_path):
     (tmp_path / "load.py").write_text(LOAD + snippet)
     shutil.copy(ROOT / "tests" / "samples" / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(torchvision_ops.__file__, tmp_path)
-    done = python(there, tmp_path / "hf", "load.py", "me/captioner", tmp_path / "saved", folder=tmp_path)
+    done = python(fresh_python, there, tmp_path / "hf", "load.py", "me/captioner", tmp_path / "saved", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("loaded\n[{")
 
@@ -105,7 +112,7 @@ def test_a_pushed_captioners_numbers_are_measured_again_from_ids_alone(there, tm
     pushed.commit("altered", pushed.files | {path: Blob(text.encode(), lfs=False) for path, text in altered.items()})
     (tmp_path / "reproduce.py").write_text(pushed.text("reproduce.py"))
     before = len(there.requests)
-    done = python(there, tmp_path / "hf", "reproduce.py", folder=tmp_path)
+    done = python(run_python, there, tmp_path / "hf", "reproduce.py", folder=tmp_path)
     first, title, *rows = done.stdout.splitlines()
     assert first == "this is the code on the Hub", done.stderr
     assert title == "me/captioner, validation split of me/shapes, 6 images"

@@ -1,39 +1,38 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from recipes import small
+from processes import run_python
+from recipes import small, without_chance
 
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.settings import ROOT
 from imgcap.training import trainer
+from imgcap.training.run import train
 
 HERE = Path(__file__).parent
 
 
-def launch(processes, source, folder):
-    """Train in so many processes, which talk by gloo without GPUs, and return the captioner's weights."""
-    kind = "--multi_gpu" if processes > 1 else "--cpu"  # accelerate's name for several processes, also without GPUs
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", kind, "--num_processes", str(processes), "--num_machines",
-        "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-        str(HERE / "distributed.py"), str(source), str(folder),
+def launch_two(source, folder):
+    """Train in two processes, which talk by gloo without GPUs."""
+    command = [  # --multi_gpu is accelerate's name for several processes, also without GPUs
+        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+        HERE / "distributed.py", source, folder,
     ]  # fmt: skip
     places = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = run_python(command, ROOT, os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("scored") == 1
-    assert done.stdout.count("waited") == processes - 1
-    return load_captioner(str(folder / "run"))[0].state_dict()
+    assert (done.stdout.count("scored"), done.stdout.count("waited")) == (1, 1)
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_two_processes_train_what_one_does(tmp_path, caption_folder):
-    one, two = (launch(n, caption_folder, tmp_path / str(n)) for n in (1, 2))
+    launch_two(caption_folder, tmp_path / "two")
+    train(without_chance(tmp_path / "one", caption_folder))
+    one, two = (load_captioner(str(tmp_path / name / "run"))[0].state_dict() for name in ("one", "two"))
     # The captions of shapes are of like length, so that the mean of the halves' losses is the batch's loss, and only
     # rounding differs: to float16 in the file, and in the sums. A step moves a weight by about 1e-3. The bias of the
     # attention's keys is left out, since no gradient but rounding reaches it.

@@ -1,8 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from processes import run_python
 from recipes import small
 from shapes import caption_split, captioned_images
 
@@ -187,10 +186,8 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(options, message, tmp_path
 def test_the_command_trains_and_prints_its_scores(tmp_path, caption_folder):
     places = [f"data={caption_folder}", f"output={tmp_path}/run", f"cache={tmp_path}/cache"]
     small = ["encoder=resnet18", "encoder_weights=none", "epochs=1", "min_count=1"]
-    command = [sys.executable, "train.py", "configs/smoke.yaml", *places, *small]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    )
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = run_python(["train.py", "configs/smoke.yaml", *places, *small], ROOT, environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout[done.stdout.rindex('{\n  "model"') :])["n"] == 6
     assert "it/s" in done.stderr or "s/it" in done.stderr  # a progress bar

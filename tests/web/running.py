@@ -6,15 +6,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
+from processes import PythonProcess, start_python
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "samples"
@@ -41,7 +42,7 @@ class Running:
     """The app in a process of its own, as `python app.py` starts it."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | PythonProcess
     log: Path
     clients: list[httpx.Client] = field(default_factory=list)
 
@@ -68,10 +69,11 @@ class Running:
 def run_app(
     data_dir: Path,
     model: Path,
-    command: Sequence[str | Path] = (sys.executable, "app.py"),
+    command: Sequence[str | Path] = (),
     folder: Path = ROOT,
     **settings: object,
 ) -> Iterator[Running]:
+    """Run the app: by `command` in `folder`, or else by `python app.py` in a process with the libraries imported."""
     data_dir.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data_dir / "log"
     chosen = {
@@ -83,7 +85,8 @@ def run_app(
     }
     environment = {f"IMGCAP_{name.upper()}": str(value) for name, value in chosen.items()}
     with log.open("ab") as out:
-        process = subprocess.Popen(list(command), cwd=folder, env=os.environ | environment, stdout=out, stderr=out)
+        where: Any = {"cwd": folder, "env": os.environ | environment, "stdout": out, "stderr": out}
+        process = subprocess.Popen(list(command), **where) if command else start_python(["app.py"], **where)
     running = Running(f"http://127.0.0.1:{port}", process, log)
     try:
         deadline = time.monotonic() + 240

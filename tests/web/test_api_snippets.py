@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
+from processes import run_python
 from running import PASSWORD, ROOT, SHARP
 
 PAGES = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/using.md"))
@@ -25,23 +25,20 @@ def block(language, word):
     return found
 
 
-def run(server, command, folder):
-    shutil.copy(SHARP, folder / "photo.jpg")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_gradio_client(server, ada, tmp_path):
     code = block("python", "gradio_client").replace("http://127.0.0.1:7860", server.url)
-    output = run(server, [sys.executable, "-c", code], tmp_path)
-    assert re.search(r"^[A-Z].*\.$", output, re.MULTILINE)
-    assert "'caption': None" in output
+    shutil.copy(SHARP, tmp_path / "photo.jpg")
+    done = run_python(["-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^[A-Z].*\.$", done.stdout, re.MULTILINE)
+    assert "'caption': None" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None and os.environ.get("CI") != "true", reason="curl is not installed")
 def test_curl(server, ada, tmp_path):
     code = block("sh", "curl").replace("http://127.0.0.1:7860", server.url)
-    output = run(server, ["sh", "-ec", code], tmp_path)
-    assert '"valid": true' in output
-    assert '"caption": "' in output
+    shutil.copy(SHARP, tmp_path / "photo.jpg")
+    done = subprocess.run(["sh", "-ec", code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert '"valid": true' in done.stdout
+    assert '"caption": "' in done.stdout

@@ -9,6 +9,7 @@ import sys
 import pytest
 from browsing import PATIENCE, PHONE, faults_of, sign_in
 from playwright.sync_api import expect
+from processes import run_python
 from running import PASSWORD, SHARP
 
 from imgcap.web.tabs.api import TOKEN
@@ -40,7 +41,10 @@ def test_each_snippet_is_shown_for_this_server_copied_and_runs_as_it_is(server, 
         code = page.evaluate("navigator.clipboard.readText()")
         assert server.url in code
         assert TOKEN not in code
-        done = subprocess.run(command, input=code, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+        if language == "python":
+            done = run_python(["-"], tmp_path, input=code)
+        else:
+            done = subprocess.run(command, input=code, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, (language, done.stderr)
         assert re.search(r"[A-Z][a-z ]+\.", done.stdout), (language, done.stdout)
     assert faults_of(page) == []
