@@ -1,3 +1,3 @@
-"""imgcap: a sentence for a photograph, and an honest refusal for a blurred one."""
+"""imgcap: a caption for a sharp photograph, and a plain refusal for a blurred one."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""A picture becomes a Reading. The page, the API and the command line all call this."""
+"""Turn a picture into a Reading. The page, the API and the command line all call this."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Job:
-    """One picture to be captioned: what the queue is given, and what it fills in."""
+    """One picture to be captioned, with the fields that the queue fills in."""
 
     pixels: NDArray[np.float32]
     length: Length

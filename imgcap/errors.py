@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake becomes."""
+"""Define the one exception that a user's mistake raises."""
 
 
 class InputError(ValueError):

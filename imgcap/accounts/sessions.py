@@ -37,7 +37,7 @@ class SessionStore(MutableMapping[str, str]):
     """A mapping of tokens to users in the database, which replaces `gradio.routes.App.tokens`.
 
     Gradio sets a token to the name that was typed. Reading it gives the account's id, as text, so that everything that
-    Gradio keeps under a "username" belongs to an account, and not to whoever registers its name next.
+    Gradio keeps under a "username" belongs to an account, and not to the next person who registers its name.
 
     A session ends `settings.session_days` after the sign-in, or after `settings.session_idle_days` without use; reading
     a session counts as use. Setting a token creates a session; iterating yields hashes of tokens, which are also keys.

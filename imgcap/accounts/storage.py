@@ -1,4 +1,4 @@
-"""Find out what kind of disk the accounts are kept on, and how long it lasts."""
+"""Find out on what kind of disk the accounts are kept, and how long it lasts."""
 
 import re
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""An RGB array is judged: how sharp it is, and whether that is enough to describe it."""
+"""Measure how sharp an RGB array is, and decide whether that is enough to describe it."""

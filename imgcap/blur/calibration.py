@@ -1,4 +1,4 @@
-"""Finds the blur threshold from pictures, for `imgcap calibrate-blur`.
+"""Find the blur threshold from pictures, for `imgcap calibrate-blur`.
 
 A picture's score is `blur.measure(...).variance`; sharp ones should score higher. The area under the ROC curve is the
 chance that a sharp picture scores above a blurred one (Hanley and McNeil, Radiology 1982), its interval a bootstrap

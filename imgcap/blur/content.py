@@ -1,4 +1,4 @@
-"""What of a picture is a photograph: margins, gaps, transparent parts and drawn colours are not.
+"""Find the parts of a picture that are photograph: not margins, gaps, transparent parts or drawn colours.
 
 The blur check must judge a photograph and not its frame, the page it was scanned on or the lines drawn over it. Here a
 picture becomes one or more `Content`s: rectangles of photograph in grey at the working scale, with a mask of the pixels

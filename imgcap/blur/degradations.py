@@ -1,4 +1,4 @@
-"""Synthetic blur and its company (noise, JPEG, low light), for calibrating and testing the blur check.
+"""Synthetic blur and what comes with it (noise, JPEG, low light), for calibrating and testing the blur check.
 
 Strengths are in pixels of the picture given; `calibration` gives pictures whose longer side is at most 500. Every
 function takes an (H, W, 3) uint8 RGB picture and a random generator, and returns a picture of the same kind.

@@ -1,4 +1,4 @@
-"""How sharp a photograph is: one variance of its Laplacian, compared with one threshold.
+"""Measure how sharp a photograph is: one variance of its Laplacian, compared with one threshold.
 
 The variance of the Laplacian as a focus measure is from Pech-Pacheco et al., "Diatom autofocusing in brightfield
 microscopy: a comparative study", ICPR 2000. What is done here before and after it, and why (docs/blur.md has the
@@ -10,8 +10,8 @@ measurements):
    line, takes each of them away.
 3. The variance of the Laplacian in tiles of 6 pixels, the smallest of the four directions, so that detail must be there
    in all of them; then the median of each tile and the 24 about it, so that detail must be spread.
-4. What every part of the picture has is noise, grain or the blocks of JPEG, and it grows with light: half as much again
-   as two fifths of the tiles of the same brightness (one of eight classes of equal size) stay below is subtracted.
+4. What every part of the picture has is noise, grain or the blocks of JPEG, and it grows with light: 1.5 times what two
+   fifths of the tiles of the same brightness (one of eight classes of equal size) stay below is subtracted.
 5. Where light or haze leave less than 150 grey levels between dark and light, the variance is that of the picture with
    its levels stretched to 150, fivefold at most.
 6. The 98th percentile of those tiles that show something is the number: a sharp subject before a soft background is

@@ -1,4 +1,4 @@
-"""Connections within limits: how many from one address, how many in all, and how long a request's head may take.
+"""Limit connections: how many from one address, how many in all, and how long a request's head may take.
 
 uvicorn 0.54 waits for the first byte of a request, and for the rest of its head, without a limit; and asyncio, when
 the process has no descriptor left, logs 2,000 errors a second. It makes a protocol of `Config.http_protocol_class` for

@@ -1,4 +1,4 @@
-"""Draw why the variance of the Laplacian tells a sharp edge from a blurred one."""
+"""Draw figures that show how the variance of the Laplacian distinguishes a sharp edge from a blurred one."""
 
 import cv2
 import numpy as np

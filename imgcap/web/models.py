@@ -68,7 +68,7 @@ class Model:
 
 
 class Models:
-    """The captioners on offer, by name; the first is the configured one, which answers where nobody chose.
+    """The captioners on offer, by name; the first is the configured one, which answers unless another is chosen.
 
     Args:
         captioner: the configured one.

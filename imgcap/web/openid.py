@@ -32,7 +32,7 @@ class Visit:
     """Somebody who was sent to the provider and is expected back.
 
     state: what the provider gives back.
-    verifier: proves to the provider that whoever asks for the tokens is who sent the person.
+    verifier: proves to the provider that the server which asks for the tokens is the one that sent the person.
     callback: the address to come back to.
     place: the page they wanted to see.
     began: monotonic seconds.
@@ -56,7 +56,7 @@ class Person:
 class OpenID:
     """The provider that the settings name.
 
-    Who is expected back is kept in memory: after a restart they begin again.
+    People who are expected back are kept in memory: after a restart they have to begin again.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -31,7 +31,7 @@ class Lifecycle:
     """The server's state between its start and its end."""
 
     ready: bool = False
-    """Sessions are in place: before, nobody but the launch itself is answered."""
+    """Whether sessions are in place. Until then, only the launch itself is answered."""
     draining: bool = False
     """The process is about to stop: running requests may finish, and no new work begins."""
     open_streams: int = 0

@@ -51,7 +51,7 @@ LANGUAGES = load()
 
 
 class Asker(Protocol):
-    """What tells a language: a request of Starlette's or of Gradio's."""
+    """A request of Starlette's or of Gradio's, from which the language is read."""
 
     headers: Mapping[str, str]
     cookies: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What a signed-in user does with pictures. The page, the API and every other interface of the server call this."""
+"""Do what a signed-in user asks for with pictures. Every interface of the server calls this."""
 
 import contextlib
 import logging
@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Described:
-    """A step of `Work.describe`: what is known of a picture so far.
+    """A step of `Work.describe`, with what is known of the picture so far.
 
     `whole` says that nothing will be added to the reading; `entry` is then its id in the caller's history, if it could
     be kept there.
@@ -75,7 +75,7 @@ class Work:
     """Pictures in, readings out. Every method may be called from several threads at once.
 
     What takes long is done in turns: links and decoding each have places of their own, and of each kind one user has
-    few, so that others wait for a user's links no longer than for anybody's. Captions have a queue in the captioner.
+    few, so that no user's links keep the others waiting. Captions have a queue in the captioner.
 
     Args:
         models: measure and describe.

@@ -1,6 +1,6 @@
 """Caption the pictures of each user's batch in the background, and keep them until they are too old or deleted.
 
-A user has one batch. It goes on while nobody looks, and after a restart; it lies in a folder of its own below the data
+A user has one batch. The work goes on when the page is closed, and after a restart; it lies in a folder below the data
 folder, counts towards the room of the user's uploads, and goes with the account.
 """
 
