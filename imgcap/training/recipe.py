@@ -51,6 +51,7 @@ class Recipe:
     objective: str = "cross_entropy"  # or self_critical, which rewards captions drawn from the model by their CIDEr-D
     samples: int = 5  # captions drawn of an image; only for self_critical
     temperature: float = 1.0  # of drawing, less than 1 after label smoothing; only for self_critical
+    bleu_weight: float = 0.0  # factor of BLEU-4 that is added to the CIDEr-D of the reward; only for self_critical
     epochs: float = 10.0
     batch_size: int = 64  # images in all processes together; each comes with five captions
     learning_rate: float = 1e-3  # of the decoder
@@ -98,7 +99,7 @@ class Recipe:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
         for name in (
             "epochs", "learning_rate", "encoder_learning_rate", "encoder_stages", "weight_decay", "average_last",
-            "train_pictures", "validation_pictures", "workers", "warmup_steps",
+            "train_pictures", "validation_pictures", "workers", "warmup_steps", "bleu_weight",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
@@ -155,7 +156,7 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
         unused |= {*_SHAPE, "encoder_weights", "min_count"}
     elif recipe.decoder != "attention":
         unused.add("num_attention_heads")
-    unused |= {"label_smoothing"} if recipe.self_critical else {"samples", "temperature"}
+    unused |= {"label_smoothing"} if recipe.self_critical else {"samples", "temperature", "bleu_weight"}
     unused |= {"workers"} if recipe.cached else {"cache", "feature_views"}
     unused |= {"encoder_stages"} if not recipe.stages else set()
     if recipe.cached and recipe.feature_views == 1:

@@ -228,7 +228,12 @@ def make_trainer(
             shared.requires_grad_(requires_grad=False)
     self_critical = (
         SelfCriticalLoss(
-            training.captions, processor.tokenizer, recipe.samples, recipe.max_length - 1, recipe.temperature
+            training.captions,
+            processor.tokenizer,
+            recipe.samples,
+            recipe.max_length - 1,
+            recipe.temperature,
+            recipe.bleu_weight,
         )
         if recipe.self_critical
         else None

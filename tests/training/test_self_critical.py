@@ -14,7 +14,7 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
 from imgcap.training.run import train
 from imgcap.training.sampling import Samples
-from imgcap.training.self_critical import SelfCriticalLoss, others_mean
+from imgcap.training.self_critical import SelfCriticalLoss, others_mean, smoothed_bleu
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,28 @@ def test_a_caption_that_stops_halfway_earns_less(tokenizer, training_captions):
     samples = drawn_captions(tokenizer, ["a red disc"] * 2, [True, False])
     whole, halfway = loss.rewards(samples, [["A red disc ."] * 5])[0]
     assert whole > halfway
+
+
+def test_bleu_of_a_single_caption_is_smoothed_by_one():
+    reference = ["a", "dog", "runs", "over", "the", "grass"]
+    same, close, other = smoothed_bleu([reference, ["a", "dog", "runs", "on", "grass"], ["boats"]], [reference])
+    assert same == pytest.approx(1)
+    # 4 of 5 words, 2 of 4 pairs, 1 of 3 triples and none of 2 fours, one added to all but the first; 5 words against 6.
+    assert close == pytest.approx((4 / 5 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25 * np.exp(1 - 6 / 5))
+    assert other == 0
+
+
+def test_bleu_takes_its_weight_in_the_reward(tokenizer, training_captions):
+    texts, references = ["a red disc", "a blue square"], [training_captions[0]]
+    samples = drawn_captions(tokenizer, texts, [True, True])
+    plain, mixed = (
+        SelfCriticalLoss(training_captions, tokenizer, num_captions=2, bleu_weight=weight).rewards(samples, references)
+        for weight in (0.0, 0.5)
+    )
+    words = [[*clean_caption(text).split(), END] for text in training_captions[0]]
+    bleu = smoothed_bleu([[*text.split(), END] for text in texts], words)
+    assert np.allclose(mixed - plain, 0.5 * bleu, atol=1e-6)
+    assert bleu.max() > 0
 
 
 def test_the_loss_is_the_mean_over_tokens_of_advantage_times_log_probability(
