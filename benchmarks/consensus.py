@@ -7,8 +7,6 @@ same pictures, with a 95% interval of the paired difference; "even" and "odd" ro
 """
 
 import argparse
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.data.loading import load_rows
-from imgcap.data.vocabulary import clean_caption
 from imgcap.evaluation.ptb import tokenize
 from imgcap.evaluation.run import encode
+from imgcap.evaluation.variety import variety
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
 from imgcap.inference.consensus import choose
@@ -26,27 +24,10 @@ from imgcap.inference.device import device
 from imgcap.inference.files import describe
 from imgcap.inference.search import beam_search
 from imgcap.inference.torch_engine import TorchEngine
-from imgcap.inference.wording import FUNCTION_WORDS, well_formed
+from imgcap.inference.wording import well_formed
 from imgcap.settings import get_settings
 
 CHOICES = {"consensus": (6.0, 0.0), "consensus and score": (6.0, 8.0), "consensus, all alike": (0.0, 0.0)}
-
-
-def template(caption: str) -> str:
-    """Return a caption with its content words struck out: "a - in a - - is -"."""
-    return " ".join(word if word in FUNCTION_WORDS else "-" for word in clean_caption(caption).split())
-
-
-def variety(name: str, captions: Sequence[str]) -> str:
-    """Return a row on how varied captions are: one a picture, so that people and model are compared alike."""
-    words = [clean_caption(caption).split() for caption in captions]
-    templates = Counter(map(template, captions))
-    common = sum(count for _, count in templates.most_common(5)) / len(captions)
-    distinct = len({tuple(row) for row in words}) / len(captions)
-    return (
-        f"| {name} | {distinct:.2f} | {len({word for row in words for word in row})} | "
-        f"{np.mean([len(row) for row in words]):.1f} | {common:.2f} |"
-    )
 
 
 def main(folder: Path, source: str, pictures: int | None) -> None:
@@ -87,9 +68,12 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
         )
     print("\n| one caption a picture | distinct | words | length | in the 5 commonest templates |")
     print("|---|---|---|---|---|")
-    for name, written in captions.items():
-        print(variety(name, written))
-    print(variety("people", [texts[0] for texts in rows.captions]))
+    for name, written in (captions | {"people": [texts[0] for texts in rows.captions]}).items():
+        one = variety(written)
+        print(
+            f"| {name} | {one['distinct']:.2f} | {one['words']:.0f} | {one['length']:.1f} | "
+            f"{one['in_commonest_templates']:.2f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.report import check_place, write_report
+from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.device import device
@@ -85,9 +86,16 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
 
 
 def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, Any]:
-    """Return "model", "split", "n" and the scores of `imgcap.evaluation.metrics.score` against the raw references."""
-    scores = score(captioned.captions, captioned.rows.captions)
-    return {"model": model, "split": split, "n": len(captioned.rows), **scores}
+    """Return a split's numbers.
+
+    Returns:
+        "model", "split", "n", the scores of `imgcap.evaluation.metrics.score` against the raw references, and under
+        "variety" what `imgcap.evaluation.variety.compare_variety` says.
+    """
+    captions, references = captioned.captions, captioned.rows.captions
+    scores = score(captions, references)
+    variety = compare_variety(captions, references)
+    return {"model": model, "split": split, "n": len(captioned.rows), **scores, "variety": variety}
 
 
 def save_scores(folder: Path, captioned: CaptionedSplit, summary: Mapping[str, Any]) -> None:

@@ -48,7 +48,9 @@ CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over 
 |---|---|---|
 {{ rows }}
 
-On the Hub, `reproduce.py` beside the weights measures them again with the code in `code/`, and compares:
+{% if variety %}{{ variety }}
+
+{% endif %}On the Hub, `reproduce.py` beside the weights measures them again with the code in `code/`, and compares:
 
 ```bash
 uv run https://huggingface.co/<this model>/resolve/main/reproduce.py
@@ -178,7 +180,8 @@ def write_card(folder: Path) -> None:
     )  # fmt: skip
     card = ModelCard.from_template(
         metadata, template_str=TEMPLATE, config=config, scores=scores, beams=beams, mistakes=mistakes, share=_share,
-        data=data, exported=_exported(read_check(folder)), provenance=(folder / "provenance.md").read_text().rstrip(),
+        variety=_variety(scores), data=data, exported=_exported(read_check(folder)),
+        provenance=(folder / "provenance.md").read_text().rstrip(),
         recipe=(folder / "recipe.yaml").read_text(), rows="\n".join(_row(name, scores) for name in metrics),
     )  # fmt: skip
     text, confidence = str(card), folder / "confidence.json"
@@ -227,6 +230,21 @@ def _exported(check: Mapping[str, Any] | None) -> str:
 
 
 _ENGINES = {"torch": "in PyTorch", "float32": "from float32 files", "int8": "from int8 files"}
+
+
+def _variety(scores: Mapping[str, Any]) -> str:
+    """Return the sentence on variety; empty for scores that were written before it was measured."""
+    if "variety" not in scores:
+        return ""
+    captions, people = scores["variety"]["captions"], scores["variety"]["people"]
+    return (
+        "How varied the captions are, with people's own of the same images in brackets: "
+        f"{captions['distinct']:.0%} ({people['distinct']:.0%}) are different ones; "
+        f"they use {captions['words']:.0f} ({people['words']:.0f}) words, "
+        f"{captions['length']:.1f} ({people['length']:.1f}) in each; "
+        f"{captions['in_commonest_templates']:.0%} ({people['in_commonest_templates']:.0%}) follow the five\n"
+        "commonest templates, which are captions without their nouns, verbs and other content words."
+    )
 
 
 def _row(name: str, scores: Mapping[str, Any]) -> str:

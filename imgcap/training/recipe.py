@@ -161,7 +161,10 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
     unused |= {"encoder_stages"} if not recipe.stages else set()
     if recipe.cached and recipe.feature_views == 1:
         unused.add("augmentation")
-    optional = ("data_id", "init_from", "encoder_from", "new_decoder", "mix", "join", "image_column", "caption_columns")
+    optional = (
+        "bleu_weight", "data_id", "init_from", "encoder_from", "new_decoder", "mix", "join", "image_column",
+        "caption_columns",
+    )  # fmt: skip
     unused |= {name for name in optional if not getattr(recipe, name)}
     fields = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(recipe)))
     return {name: value for name, value in fields.items() if name not in unused}

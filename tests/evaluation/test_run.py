@@ -10,6 +10,7 @@ from imgcap.errors import InputError
 from imgcap.evaluation import metrics
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, write_captions
+from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.files import describe
@@ -22,13 +23,14 @@ NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 @pytest.mark.usefixtures("without_meteor")
 def test_the_scores_are_those_of_the_captions_as_shown(tiny_captioner, caption_folder):
     result = evaluate(str(tiny_captioner), str(caption_folder), "test")
-    assert list(result) == ["model", "split", "n", *NAMES, "intervals"]
+    assert list(result) == ["model", "split", "n", *NAMES, "intervals", "variety"]
     assert (result["model"], result["split"], result["n"]) == (str(tiny_captioner), "test", 6)
     rows = load_rows(str(caption_folder), "test")
     captions = caption_split(str(tiny_captioner), rows).captions
     assert {name: result[name] for name in NAMES} == {
         name: value for name, value in metrics.score(captions, rows.captions).items() if name in NAMES
     }
+    assert result["variety"] == compare_variety(captions, rows.captions)
 
 
 @pytest.mark.usefixtures("without_meteor")

@@ -49,6 +49,18 @@ def test_numbers_are_rounded_once(shipped):
     assert all(f"| {name} | {scores[name]:.3f} | " in card.text for name in scores["intervals"])
 
 
+def test_a_card_says_how_varied_the_captions_are_beside_peoples(shipped):
+    scores = json.loads((shipped / "scores.json").read_text())
+    scores["variety"] = {
+        "captions": {"distinct": 0.614, "words": 310.0, "length": 9.96, "in_commonest_templates": 0.2},
+        "people": {"distinct": 0.995, "words": 1812.4, "length": 10.8, "in_commonest_templates": 0.031},
+    }
+    (shipped / "scores.json").write_text(json.dumps(scores))
+    write_card(shipped)
+    said = " ".join((shipped / "README.md").read_text().split())
+    assert "61% (100%) are different ones; they use 310 (1812) words, 10.0 (10.8) in each; 20% (3%) follow" in said
+
+
 def test_a_card_says_what_loads_the_model(shipped):
     text = (shipped / "README.md").read_text()
     assert "needs transformers 5 or newer" in text
