@@ -9,7 +9,7 @@ caption_0..caption_4) with references for PHOTOS, and adds what the gate does to
 
 import argparse
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from imgcap.blur import content, sharpness
 from imgcap.blur.additions import ADDITIONS
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, score, threshold_for
-from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion
+from imgcap.blur.degradations import BLURS, HARMLESS, Degradation, gaussian, linear_motion, low_light
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
+from imgcap.reading import REASONS
 from imgcap.settings import get_settings
 
 read_file = ImageLoader(ImageLimits()).read_file
@@ -238,6 +239,29 @@ def print_ablations(photos: list[Path], jobs: int) -> None:
     print()
 
 
+def haze(share: float) -> Degradation:
+    """All levels drawn towards white, of which only `share` of the contrast is left: fog, a veil of light."""
+    return lambda image, _: np.asarray(np.rint(255 - (255.0 - image) * share), np.uint8)
+
+
+def print_reasons(photos: list[Path]) -> None:
+    """The reasons given for the copies that are refused: what a person is told to do better."""
+    changes = (
+        BLURS
+        | {f"light {exposure}": low_light(exposure) for exposure in (0.05, 0.1, 0.2, 0.4)}
+        | {f"haze {share}": haze(share) for share in (0.05, 0.1, 0.2)}
+    )
+    print("| kind | refused | " + " | ".join(REASONS) + " |")
+    print("|---" * (2 + len(REASONS)) + "|")
+    threshold = get_settings().blur_threshold
+    for name, change in changes.items():
+        rng = np.random.default_rng(0)
+        found = [sharpness.measure(change(at_working_size(read_file(path)), rng), threshold) for path in photos]
+        reasons = Counter(one.reason for one in found if not one.valid)
+        print(f"| {name} | {reasons.total()} | " + " | ".join(str(reasons[reason] or "") for reason in REASONS) + " |")
+    print()
+
+
 def print_labelled(folder: Path, thresholds: dict[str, float]) -> None:
     """The real pictures by kind: AUC with its interval, and both error rates."""
     with (folder / "labels.csv").open(newline="") as file:
@@ -313,6 +337,7 @@ def main() -> None:
     photos = sorted(path for path in options.photos.iterdir() if path.is_file())
     thresholds = thresholds_of(score_photographs(photos[::2], {}))
     print_table(score_photographs(photos[1::2], HARMLESS | BLURS), thresholds)
+    print_reasons(photos[1::2])
     print_additions(photos[1::4], thresholds, options.jobs)
     if options.ablate:
         print_ablations(photos[::8], options.jobs)

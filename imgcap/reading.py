@@ -8,6 +8,10 @@ from imgcap.errors import InputError
 Length = Literal["short", "normal", "long"]
 LENGTHS: tuple[Length, ...] = get_args(Length)
 
+Reason = Literal["blurred", "shaken", "low_detail", "noisy", "dark", "bright"]
+"""Why a picture is invalid, see `imgcap.blur.sharpness`."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -23,7 +27,7 @@ class Reading:
 
     source: the file or link as given.
     valid: exactly `blur_variance >= threshold`; None if there was no picture to measure.
-    reason: why the picture is invalid, "blurred", "low_detail" or "noisy"; None if it is valid.
+    reason: why the picture is invalid, one of `REASONS`; None if it is valid.
     blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
     threshold: the least variance of a valid picture.
     caption: a sentence; None if the picture is invalid or was only checked.
@@ -35,7 +39,7 @@ class Reading:
 
     source: str | None
     valid: bool | None
-    reason: Literal["blurred", "low_detail", "noisy"] | None
+    reason: Reason | None
     blur_variance: float | None
     threshold: float
     caption: str | None = None

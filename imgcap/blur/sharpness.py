@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from functools import cache
 from math import ceil, floor, log10
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.blur.content import Box, Content, Grey, Pixels, photographs, whole_grey
+from imgcap.reading import Reason
 
 DENOISE_SIGMA = 0.4  # pixels at working scale, across the line
 LINE_SIGMA = 3.0  # pixels at working scale, along the line
@@ -43,10 +43,10 @@ MOST_STRETCH = 5.0  # times
 LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
 LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
 LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
+DARK, BRIGHT = 50.0, 200.0  # grey levels: hardly a tile is lighter, hardly a tile is darker
+SHAKEN = 3.0  # times as much variance along one line as across it
 MAP_SIGMA = 3.0  # pixels at working scale, by which the map is smoothed
 OCTAVES = 4  # below and above the threshold, which the map's colours span
-
-Reason = Literal["blurred", "low_detail", "noisy"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,11 @@ class Sharpness:
 class _Tiles:
     """A photograph's tiles, (rows, columns); variances are of the Laplacian, in stretched grey levels."""
 
-    noisy: NDArray[np.float32]  # variances with their noise; 0 where too little is the photograph's own
-    variances: NDArray[np.float32]  # without the noise
+    directions: NDArray[np.float32]  # (4, rows, columns), each direction's variances with their noise
+    noisy: NDArray[np.float32]  # the smallest of the four; 0 where too little is the photograph's own
+    variances: NDArray[np.float32]  # the same without the noise
     showing: NDArray[np.bool_]  # the tiles that have something to show
+    levels: tuple[float, float]  # grey levels of 0-255: the 2nd and the 98th percentile of the tiles' means
 
 
 def measure(image: Pixels, threshold: float) -> Sharpness:
@@ -87,9 +89,27 @@ def measure(image: Pixels, threshold: float) -> Sharpness:
     detail = max(_coarse_detail(content.grey) for content in contents)
     if variance >= threshold:
         return Sharpness(variance, threshold, detail, valid=True, reason=None)
-    with_noise = _percentile([one.noisy for one in tiles], showing)
-    reason: Reason = "noisy" if with_noise >= threshold else "low_detail" if detail < LOW_DETAIL else "blurred"
-    return Sharpness(variance, threshold, detail, valid=False, reason=reason)
+    return Sharpness(variance, threshold, detail, valid=False, reason=_reason(tiles, threshold, detail))
+
+
+def _reason(tiles: list[_Tiles], threshold: float, detail: float) -> Reason:
+    """What most helps a person to take a better picture than this invalid one."""
+    if max(one.levels[1] for one in tiles) < DARK:
+        return "dark"
+    if min(one.levels[0] for one in tiles) > BRIGHT:
+        return "bright"
+    showing = [one.showing for one in tiles]
+    if _percentile([one.noisy for one in tiles], showing) >= threshold:
+        return "noisy"
+    if detail < LOW_DETAIL:
+        return "low_detail"
+    # Motion leaves what changes across its path; out of focus, one direction loses as much as the one across it. Only
+    # such pairs are compared: the blocks of JPEG and noise are stronger along the sides than along the diagonals.
+    along_x, along_y, falling, rising = (
+        _percentile([one.directions[i] for one in tiles], showing) for i in range(len(_lines()))
+    )
+    pairs = ((along_x, along_y), (falling, rising))
+    return "shaken" if any(max(pair) >= SHAKEN * max(min(pair), 1e-6) for pair in pairs) else "blurred"
 
 
 def format_variance(value: float) -> str:
@@ -155,17 +175,19 @@ def _tiles(content: Content) -> _Tiles:
     count = _sums(own, rows, columns)
     judged = count >= 0.4 * area
     if not judged.any():
-        nothing = np.zeros(area.shape, np.float32)
-        return _Tiles(nothing, nothing, judged)
+        nothing = np.zeros((len(_lines()), *area.shape), np.float32)
+        return _Tiles(nothing, nothing[0], nothing[0], judged, (0.0, 255.0))
     count = np.maximum(count, 1)
     means = (_sums(grey * own, rows, columns) / count).astype(np.float32)
     dark, light = np.percentile(means[judged], (2, 98))
     stretch = float(np.clip(FULL_RANGE / max(light - dark, 1), 1, MOST_STRETCH))
-    variances = np.where(judged, _variances(grey, own, rows, columns, count), 0).astype(np.float32) * stretch**2
+    directions = np.where(judged, _variances(grey, own, rows, columns, count), 0).astype(np.float32) * stretch**2
+    variances = directions.min(axis=0)
     if min(variances.shape) >= SPREAD:
         variances = np.asarray(cv2.medianBlur(variances, SPREAD), np.float32)
     showing = judged & (_deviation(means, judged) * stretch >= LEAST_CONTRAST)
-    return _Tiles(variances, np.maximum(variances - _noise(variances, means, judged), 0), showing)
+    without = np.maximum(variances - _noise(variances, means, judged), 0)
+    return _Tiles(directions, variances, without, showing, (float(dark), float(light)))
 
 
 def _noise(
@@ -185,9 +207,9 @@ def _variances(
     grey: NDArray[np.float32], own: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp],
     count: NDArray[np.float64],
 ) -> NDArray[np.float64]:  # fmt: skip
-    """The variance of the Laplacian in each tile, of the direction in which it is smallest."""
+    """The variance of the Laplacian in each tile, in each of the four directions, (4, rows, columns)."""
     soft = cv2.GaussianBlur(grey, (0, 0), DENOISE_SIGMA)
-    smallest = np.full(count.shape, np.inf)
+    variances = []
     masked = not own.all()
     for kernels in _lines():
         smooth = soft
@@ -197,8 +219,8 @@ def _variances(
         if masked:
             laplacian *= own
         sums, squares = (_table_sums(table, rows, columns) for table in cv2.integral2(laplacian, sqdepth=cv2.CV_64F))
-        smallest = np.minimum(smallest, squares / count - (sums / count) ** 2)
-    return np.asarray(np.maximum(smallest, 0), np.float64)
+        variances.append(squares / count - (sums / count) ** 2)
+    return np.maximum(np.stack(variances), 0)
 
 
 @cache

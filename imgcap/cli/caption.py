@@ -10,8 +10,11 @@ from imgcap.reading import Reading, check_length, format_confidence, format_warn
 
 _VERDICTS = {
     "blurred": "too blurred to describe",
+    "shaken": "too shaken to describe",
     "low_detail": "too little detail to judge",
     "noisy": "too much noise to judge",
+    "dark": "too dark to judge",
+    "bright": "too bright to judge",
 }
 
 

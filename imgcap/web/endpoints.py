@@ -40,8 +40,8 @@ class Endpoints:
             model: Which captioner writes; by default the configured one, "attention".
 
         Returns:
-            source, valid, reason (null, "blurred", "low_detail" or "noisy"), blur_variance, threshold, caption,
-            confidence, alternatives, error and warning, in this order. `valid` is exactly
+            source, valid, reason (null, "blurred", "shaken", "low_detail", "noisy", "dark" or "bright"), blur_variance,
+            threshold, caption, confidence, alternatives, error and warning, in this order. `valid` is exactly
             `blur_variance >= threshold`; an invalid picture has no caption. `warning` is null, or "unfamiliar" if the
             picture does not look like the photographs that the model learned from, so that its caption is likely wrong.
         """

@@ -10,7 +10,8 @@ from html import escape
 from math import isfinite, log10
 from typing import Literal
 
-from imgcap.blur.sharpness import Reason, format_variance
+from imgcap.blur.sharpness import format_variance
+from imgcap.reading import Reason
 from imgcap.web.texts import ENGLISH, LANGUAGES, Texts
 
 CSS = """

@@ -34,7 +34,7 @@ def test_one_json_object_a_line_and_a_bad_input_does_not_stop_the_rest(imgcap, t
     assert sharp["valid"] is True
     assert sharp["caption"]
     assert 0 < sharp["confidence"] < 1
-    assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["error"]) == (False, "blurred", None, None)
+    assert (blurred["valid"], blurred["reason"], blurred["caption"], blurred["error"]) == (False, "shaken", None, None)
     assert text["error"]
     assert link["error"]
     assert "Traceback" not in done.stderr
@@ -44,7 +44,7 @@ def test_an_invalid_picture_is_no_error(imgcap):
     done = imgcap("caption", SAMPLES / "clock_motion.png", SAMPLES / "coffee.jpg")
     assert done.returncode == 0
     assert re.search(r"coffee.jpg: [A-Z].+\. \(\d\d?% sure, variance", done.stdout)
-    assert "too blurred to describe" in done.stdout
+    assert "too shaken to describe" in done.stdout
 
 
 def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_folder, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from imgcap.reading import Length, Reading
+from imgcap.reading import Length, Reading, Reason
 
 State = Literal["waiting", "working", "done", "failed"]
 Json: TypeAlias = dict[str, Any]
@@ -26,7 +26,7 @@ class Item:
     """Bytes of the file and of its thumbnail on the disk."""
     state: State = "waiting"
     valid: bool | None = None
-    reason: Literal["blurred", "low_detail", "noisy"] | None = None
+    reason: Reason | None = None
     blur_variance: float | None = None
     threshold: float | None = None
     caption: str | None = None

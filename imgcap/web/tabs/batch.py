@@ -6,13 +6,13 @@ import gradio as gr
 
 from imgcap.accounts.history import MAX_CAPTION
 from imgcap.images.alt_text import AltTextWriter
-from imgcap.reading import LENGTHS
+from imgcap.reading import LENGTHS, REASONS
 from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.rendering import render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 
-VERDICTS = ((True, None), (False, "blurred"), (False, "low_detail"), (False, "noisy"))
+VERDICTS = ((True, None), *((False, reason) for reason in REASONS))
 
 
 def build_batch_tab(page: Page, services: Services) -> None:
