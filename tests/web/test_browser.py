@@ -51,7 +51,7 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
     give(page, BLURRED)
     blurred = reading(page)
     expect(blurred.locator(".imgcap-badge")).to_contain_text("✗ Invalid")
-    expect(blurred).to_contain_text("hold the camera still")
+    expect(blurred).to_contain_text("rest the camera on something")
     expect(blurred.locator("#imgcap-caption")).to_have_count(0)
 
     page.get_by_role("link", name="History").click()

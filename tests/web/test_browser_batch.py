@@ -56,7 +56,7 @@ def test_photos_are_captioned_while_away_sorted_edited_and_downloaded(server, op
     expect(page.locator("[role=status]", has_text="Finished: 3 described")).to_have_count(1)
     expect(rows.locator("th")).to_have_text(["coffee.jpg", "b.png", "notes.txt", "c.jpg"])
     expect(rows.nth(0).locator(".imgcap-badge")).to_have_text("✓ Valid")
-    expect(rows.nth(1).locator(".imgcap-badge")).to_have_text("✗ Invalid: blurred")
+    expect(rows.nth(1).locator(".imgcap-badge")).to_have_text("✗ Invalid: shaken")
     expect(rows.nth(2)).to_contain_text("not a picture")
     page.wait_for_function("document.querySelector('#imgcap-batch tbody img').naturalWidth > 200", timeout=PATIENCE)
 

@@ -26,7 +26,7 @@ def test_frames_are_judged_and_sharp_ones_described_and_nothing_is_kept(open_liv
     assert (sharp["valid"], sharp["caption"]) == (True, None)
     assert "Gültig" in sharp["html"]
     blurred = client.post("/live/frame", content=BLURRED.read_bytes()).json()
-    assert (blurred["valid"], blurred["reason"]) == (False, "blurred")
+    assert (blurred["valid"], blurred["reason"]) == (False, "shaken")
     assert client.post("/live/caption", content=SHARP.read_bytes()).json()["caption"].endswith(".")
     assert client.post("/live/caption", content=BLURRED.read_bytes()).json()["caption"] is None
     assert services.history.count(services.accounts.get("ada").id) == 0

@@ -62,7 +62,7 @@ class TestEndpoints:
         client = server.newcomer()
         reading = call(client, image={"path": upload(client, BLURRED.read_bytes(), "clock.png")})
         assert (reading["valid"], reading["caption"], reading["alternatives"]) == (False, None, [])
-        assert reading["reason"] in {"blurred", "low_detail"}
+        assert reading["reason"] == "shaken"
         assert reading["blur_variance"] < reading["threshold"]
 
     def test_a_check_writes_no_caption_and_keeps_nothing(self, server):

@@ -94,7 +94,7 @@ def test_files_and_archives_are_described_and_a_bad_one_stops_nothing(ada):
     assert sharp["valid"]
     assert sharp["caption"].endswith(".")
     assert sharp["caption"] == again["caption"]
-    assert (blurred["valid"], blurred["reason"], blurred["caption"]) == (False, "blurred", None)
+    assert (blurred["valid"], blurred["reason"], blurred["caption"]) == (False, "shaken", None)
     assert "not a picture" in notes["error"]
     assert max(Image.open(io.BytesIO(ada.ask("GET", "/batch/0.jpg").content)).size) == 512
     assert ada.ask("GET", "/batch/2.jpg").status_code == 400
