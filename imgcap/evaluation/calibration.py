@@ -4,7 +4,7 @@ One pass over the validation images: each is encoded once, and captions and alte
 from that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,55 @@ def check_size(validation: CaptionedImages) -> None:
         raise InputError(f"Calibration needs at least {MIN_IMAGES} validation images, not {len(validation)}.")
 
 
-def calibrate_captioner(folder: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
+@dataclass
+class Observations:
+    """What a captioner writes of the validation images, and how it sees them.
+
+    written: captions by the name of their curve.
+    features: pooled grids, (images, C).
+    """
+
+    written: dict[str, Written]
+    features: NDArray[np.float32]
+
+
+def observe(writer: Writer, grids: Iterable[Any]) -> Observations:
+    """Write captions and alternatives of every length.
+
+    Args:
+        writer: of the captioner.
+        grids: (B, P, C) of its engine, for batches of images.
+    """
+    written = {name: Written() for length in LENGTHS for name in (length, alternatives_curve(length))}
+    features: list[NDArray[np.float32]] = []
+    row = 0
+    for grid in grids:
+        features.append(pool(writer.engine.as_array(grid)))
+        for length in LENGTHS:
+            draft = writer.search(grid, len(grid), length)
+            chosen = [place for place in range(len(grid)) if (row + place) % EVERY == 0]
+            others = writer.find_alternatives(writer.select(draft, chosen), ALTERNATIVES)
+            for place, beams in enumerate(draft.beams):
+                written[length].add(row + place, beams[:1])
+            for place, found in zip(chosen, others, strict=True):
+                written[alternatives_curve(length)].add(row + place, found)
+        row += len(grid)
+    return Observations(written, np.concatenate(features))
+
+
+def fit_all(
+    folder: Path, observed: Observations, validation: CaptionedImages, learned: Iterable[NDArray[np.float32]]
+) -> dict[str, Any]:
     """Fit what the captioner in a folder keeps beside its weights, from which its confidences and warnings come.
 
-    Writes confidence.json, two fields of config.json, and the bounds of familiar images. Document frequencies must be
-    there already, since they change the captions.
+    Writes confidence.json, two fields of config.json, and the bounds of familiar images.
 
     Args:
         folder: of a finished captioner.
-        training: images for the bounds; the first FAMILIAR_IMAGES are used.
-        validation: images for bounds and confidence, with references.
+        observed: what it writes of the validation images. Document frequencies must have been there already, since they
+            change the captions.
+        validation: the images, with references.
+        learned: grids of the first FAMILIAR_IMAGES training images, in batches.
 
     Returns:
         What `confidence.calibrate` returns for captions of normal length, and under "curves" the same for captions of
@@ -83,36 +122,39 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
-    description = describe(folder, str(folder))
-    engine, _ = open_engine(description, "auto", str(folder))  # the one that would serve here
-    writer = Writer(engine, description)
-    seen = _encode(writer, training.head(FAMILIAR_IMAGES), "training images")
-    learned = np.concatenate([pool(writer.engine.as_array(grid)) for grid in seen])
-    unseen: list[NDArray[np.float32]] = []
-    written: dict[str, Written] = {}
-    row = 0
-    for grid in _encode(writer, validation, "validation images"):
-        unseen.append(pool(writer.engine.as_array(grid)))
-        for length in LENGTHS:
-            draft = writer.search(grid, len(grid), length)
-            chosen = [place for place in range(len(grid)) if (row + place) % EVERY == 0]
-            others = writer.find_alternatives(writer.select(draft, chosen), ALTERNATIVES)
-            kind = written.setdefault(length, Written())
-            for place, beams in enumerate(draft.beams):
-                kind.add(row + place, beams[:1])
-            kind = written.setdefault(alternatives_curve(length), Written())
-            for place, found in zip(chosen, others, strict=True):
-                kind.add(row + place, found)
-        row += len(grid)
-    pooled = np.concatenate(unseen)
+    known = np.concatenate([pool(grid) for grid in learned])
     # Half of the validation images make the estimate better; the threshold is of the half that it has not seen.
-    save_bounds(folder, fit_bounds(np.concatenate([learned, pooled[::2]]), pooled[1::2]))
+    seen, unseen = observed.features[::2], observed.features[1::2]
+    save_bounds(folder, fit_bounds(np.concatenate([known, seen]), unseen))
     # A curve fitted on too few captions would be too uncertain to show anybody.
-    enough = {name: kind for name, kind in written.items() if len(kind.candidates) >= MIN_IMAGES}
+    enough = {name: kind for name, kind in observed.written.items() if len(kind.candidates) >= MIN_IMAGES}
     curves = {name: _judge(kind, validation) for name, kind in enough.items()}
     report = {**curves["normal"], "curves": curves}
     save_calibration(folder, report)
     return report
+
+
+def calibrate_captioner(folder: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
+    """Do what `fit_all` does, with the engine that would serve the captioner here.
+
+    Args:
+        folder: of a finished captioner, with its document frequencies.
+        training: images for the bounds; the first FAMILIAR_IMAGES are used.
+        validation: images for bounds and confidence, with references.
+
+    Returns:
+        What `fit_all` returns.
+
+    Raises:
+        InputError: there are fewer than MIN_IMAGES validation images.
+    """
+    check_size(validation)
+    description = describe(folder, str(folder))
+    engine, _ = open_engine(description, "auto", str(folder))
+    writer = Writer(engine, description)
+    observed = observe(writer, _encode(writer, validation, "validation images"))
+    learned = _encode(writer, training.head(FAMILIAR_IMAGES), "training images")
+    return fit_all(folder, observed, validation, map(engine.as_array, learned))
 
 
 def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:

@@ -1,8 +1,9 @@
 """Write captions for a whole split, and score them: what `imgcap evaluate` prints."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def encode(
         rows: the images.
         batch_size: images encoded together.
     """
-    for start in tqdm(range(0, len(rows), batch_size), desc="captions", mininterval=5):
+    for start in tqdm(range(0, len(rows), batch_size), desc="images", mininterval=5):
         images = [image.convert("RGB") for image in rows.images[start : start + batch_size]]
         pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.device)
         yield model.encoder(pixels).last_hidden_state
@@ -78,11 +79,29 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
     Raises:
         InputError: the captioner cannot be loaded.
     """
+    writer, encode_rows = open_reference(model)
+    return collect(rows, write_captions(writer, encode_rows(rows)))
+
+
+def open_reference(model: str) -> tuple[Writer, Callable[[CaptionedImages], Iterator[Tensor]]]:
+    """Open a captioner as it is scored: in PyTorch and float32, with its own image processor.
+
+    Returns:
+        The writer, and a function that encodes images for it as `encode` does.
+
+    Raises:
+        InputError: the captioner cannot be loaded.
+    """
     folder = find_folder(model)
     captioner, processor = load_captioner(str(folder))
     writer = Writer(TorchEngine(captioner, device()), describe(folder, model))
-    written = write_captions(writer, encode(captioner, processor, rows))
-    return CaptionedSplit(rows, [one.text for one in written], np.array([one.log_probability for one in written]))
+    return writer, partial(encode, captioner, processor)
+
+
+def collect(rows: CaptionedImages, written: Iterable[Candidate]) -> CaptionedSplit:
+    """Return a split with the caption that was written of each of its images."""
+    captions = list(written)
+    return CaptionedSplit(rows, [one.text for one in captions], np.array([one.log_probability for one in captions]))
 
 
 def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap.data.loading import CaptionedImages, load_rows
-from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
+from imgcap.evaluation.calibration import FAMILIAR_IMAGES, fit_all, fit_document_frequencies, observe
 from imgcap.evaluation.confidence import MIN_IMAGES
-from imgcap.evaluation.run import caption_split, save_scores, summarize
+from imgcap.evaluation.run import collect, open_reference, save_scores, summarize
 from imgcap.inference.checkpoint import save_captioner
 from imgcap.inference.files import describe
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
@@ -88,8 +88,13 @@ def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
 
 
 def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
-    """Score the finished files by the code of `imgcap evaluate`, so that it gives everybody the same scores."""
-    captioned = caption_split(recipe.output, validation)
+    """Score and calibrate the finished files, as `imgcap evaluate` runs them, so that it gives everybody these scores.
+
+    The validation images are encoded once for both.
+    """
+    writer, encode = open_reference(recipe.output)
+    observed = observe(writer, encode(validation))
+    captioned = collect(validation, observed.written["normal"].candidates)
     scores = summarize(recipe.output, "validation", captioned)
     (output / "captions.json").write_text(json.dumps(captioned.captions, indent=0) + "\n")
     save_scores(output, captioned, scores)
@@ -97,5 +102,6 @@ def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )
     if len(validation) >= MIN_IMAGES:
-        calibrate_captioner(output, training, validation)
+        learned = map(writer.engine.as_array, encode(training.head(FAMILIAR_IMAGES)))
+        fit_all(output, observed, validation, learned)
     return scores

@@ -15,11 +15,15 @@ from shapes import caption_split, captioned_images
 from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
+from imgcap.evaluation import calibration, confidence
+from imgcap.evaluation import run as evaluation
 from imgcap.evaluation.mistakes import count_mistakes
-from imgcap.evaluation.run import CaptionedSplit, summarize
+from imgcap.evaluation.run import CaptionedSplit, encode, summarize
 from imgcap.hub.card import write_card
+from imgcap.inference import unfamiliar
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.settings import ROOT
+from imgcap.training import run
 from imgcap.training.averaging import average, last_checkpoints
 from imgcap.training.build import build
 from imgcap.training.recipe import in_effect, load_recipe
@@ -49,6 +53,28 @@ def test_a_stage_leaves_a_captioner_its_log_its_scores_and_its_card(first_stage)
     log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert any("eval_CIDEr" in row for row in log)
     assert in_effect(load_recipe(str(output / "recipe.yaml"))) == in_effect(recipe)
+
+
+@pytest.mark.usefixtures("without_meteor")
+def test_a_finished_stage_is_scored_and_calibrated_on_grids_that_are_computed_once(
+    tmp_path, caption_folder, monkeypatch
+):
+    encoded = []
+
+    def counted(model, processor, rows, batch_size=32):
+        encoded.append(len(rows))
+        return encode(model, processor, rows, batch_size)
+
+    monkeypatch.setattr(evaluation, "encode", counted)
+    for module in (run, calibration, confidence):
+        monkeypatch.setattr(module, "MIN_IMAGES", 6)
+    recipe = small(tmp_path, caption_folder, epochs=1)
+    scores = train(recipe)
+    assert encoded == [6, 12]  # validation images, and the training images that bound what is familiar
+    assert evaluation.evaluate(recipe.output, str(caption_folder), "validation") == scores
+    report = json.loads((Path(recipe.output) / "confidence.json").read_text())
+    assert report["n"] + report["fitted_on"] == 6
+    assert (Path(recipe.output) / unfamiliar.FILE).is_file()
 
 
 def test_the_model_has_learned(first_stage, caption_folder):
