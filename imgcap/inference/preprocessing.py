@@ -15,10 +15,11 @@ from imgcap.inference.files import Preprocessing
 def preprocess(images: list[NDArray[np.uint8]], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return normalised pixels (B, 3, S, S) of pictures (H, W, 3), uint8 RGB, squashed to a square."""
     side = preprocessing.side
-    pixels = np.empty((len(images), side, side, 3), np.float32)
+    pixels = np.empty((len(images), 3, side, side), np.float32)
     for place, image in enumerate(images):
-        pixels[place] = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
-    mean, std = (np.array(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
+        small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+        pixels[place] = np.asarray(small).transpose(2, 0, 1)
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     pixels *= 1 / (255 * std)
     pixels -= mean / std
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    return pixels

@@ -158,9 +158,15 @@ def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the places of each row's `count` largest values, the largest first; of all where there are fewer."""
-    if count >= values.shape[1]:
-        return np.argsort(-values, 1, kind="stable")
-    places = np.argpartition(-values, count - 1, 1)[:, :count]
-    places.sort(1)  # so that equals keep their order
-    order = np.argsort(-np.take_along_axis(values, places, 1), 1, kind="stable")
-    return np.take_along_axis(places, order, 1)
+    rows, width = values.shape
+    blocks = 2 * count
+    if width < 2 * blocks:
+        return np.argsort(-values, 1, kind="stable")[:, :count]
+    # The count-th largest of the blocks' own largest values is one that few values reach, and only those are sorted.
+    most = values[:, : width - width % blocks].reshape(rows, blocks, -1).max(-1)
+    bound = np.partition(most, blocks - count, 1)[:, blocks - count, None]
+    places = np.flatnonzero(values >= bound)
+    row = places // width
+    order = np.lexsort((-values.ravel()[places], row))  # stable: equals keep their order
+    first = np.searchsorted(row, np.arange(rows))[:, None]
+    return np.asarray(places[order][first + np.arange(count)] % width)

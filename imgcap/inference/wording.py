@@ -127,16 +127,20 @@ class WordingRules:
         return np.array([word in DANGLING for word in self.vocabulary])
 
     @cached_property
-    def _count(self) -> int:
-        return int(self._stems.max(initial=0)) + 1
+    def _forms(self) -> NDArray[np.int64]:
+        """(stems, most): the ids of the words with each stem, filled up with -1; none for stem 0."""
+        counts = np.bincount(self._stems)
+        forms = np.full((len(counts), max(counts[1:], default=0)), -1)
+        for number in range(1, len(counts)):
+            forms[number, : counts[number]] = np.flatnonzero(self._stems == number)
+        return forms
 
     def ban(self, logarithms: NDArray[np.float32], sequences: NDArray[np.int64]) -> None:
         """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), start tokens included."""
         rows, length = sequences.shape
-        used = np.zeros((rows, self._count), bool)
-        used[np.arange(rows)[:, None], self._stems[sequences]] = True
-        used[:, 0] = False
-        logarithms[used[:, self._stems]] = -np.inf
+        forms = self._forms[self._stems[sequences]].reshape(rows, -1)
+        row, place = np.nonzero(forms >= 0)
+        logarithms[row, forms[row, place]] = -np.inf
         last = sequences[:, -1]
         logarithms[np.arange(rows), last] = -np.inf
         logarithms[self._dangling[last], self.end] = -np.inf
