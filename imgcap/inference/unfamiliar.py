@@ -45,7 +45,8 @@ class Bounds:
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the distance of each image, (B,), from its pooled features (B, C)."""
         centred = features - self.mean
-        along = centred @ self.components.T
+        # Not `@`, whose library spreads so small a product over all cores and lets them spin: 8 ms in place of 0.2.
+        along = np.einsum("bc,kc->bk", centred, self.components)
         across = np.maximum((centred**2).sum(1) - (along**2).sum(1), 0)
         return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + across / self.rest))
 
