@@ -48,7 +48,7 @@ class Captioner:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.images = ImageLoader(settings.image_limits)
-        self._loading, self._writing = threading.Lock(), threading.Lock()
+        self._loading = threading.Lock()
         self._writer: Writer | None = None
         self._queue: BatchQueue[_Job] = BatchQueue(self._caption_batch)
 
@@ -153,9 +153,7 @@ class Captioner:
             InputError: the configured model cannot be loaded.
         """
         writer = self.load()
-        pixels = writer.prepare(image)
-        with self._writing:
-            return writer.attend(writer.engine.encode(pixels[None]), caption)
+        return writer.attend(writer.engine.encode(writer.prepare(image)[None], alone=not self._queue.running), caption)
 
     def load(self) -> "Writer":
         """Load the model, unless it is loaded.
@@ -174,13 +172,12 @@ class Captioner:
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
                 self._writer = Writer(engine, description, self.settings.name_sex)
+                self._queue.workers = engine.lanes
             return self._writer
 
     def warm(self) -> None:
         """Load the model and write a caption, so that the first picture waits for nothing that is set up late."""
-        writer = self.load()
-        with self._writing:
-            writer.warm()
+        self.load().warm()
 
     def close(self) -> None:
         """Finish what runs and give up what waits."""
@@ -199,20 +196,21 @@ class Captioner:
     def _caption_batch(self, jobs: Sequence[_Job]) -> None:
         """Caption pictures together; those of one length share a search."""
         writer = self.load()
-        with self._writing:
-            drafts = []
-            for length in dict.fromkeys(job.length for job in jobs):
-                group = [job for job in jobs if job.length == length]
-                draft = writer.write(np.stack([job.pixels for job in group]), length)
-                unfamiliar = writer.are_unfamiliar(draft)
-                for job, caption, strange in zip(group, writer.captions(draft), unfamiliar, strict=True):
-                    job.caption = caption
-                    job.unfamiliar = strange
-                    job.written.set()
-                drafts.append((group, draft))
-            for group, draft in drafts:
-                chosen = [place for place, job in enumerate(group) if job.alternatives]
-                most = max(job.alternatives for job in group)
-                found = writer.add_alternatives(writer.select(draft, chosen), most) if chosen else []
-                for place, others in zip(chosen, found, strict=True):
-                    group[place].others = others[: group[place].alternatives]
+        grid = writer.engine.encode(np.stack([job.pixels for job in jobs]), alone=self._queue.running == 1)
+        drafts = []
+        for length in dict.fromkeys(job.length for job in jobs):
+            places = [place for place, job in enumerate(jobs) if job.length == length]
+            group = [jobs[place] for place in places]
+            draft = writer.search(grid if len(group) == len(jobs) else grid[places], len(group), length)
+            unfamiliar = writer.are_unfamiliar(draft)
+            for job, caption, strange in zip(group, writer.captions(draft), unfamiliar, strict=True):
+                job.caption = caption
+                job.unfamiliar = strange
+                job.written.set()
+            drafts.append((group, draft))
+        for group, draft in drafts:
+            chosen = [place for place, job in enumerate(group) if job.alternatives]
+            most = max(job.alternatives for job in group)
+            found = writer.add_alternatives(writer.select(draft, chosen), most) if chosen else []
+            for place, others in zip(chosen, found, strict=True):
+                group[place].others = others[: group[place].alternatives]

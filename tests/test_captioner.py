@@ -8,6 +8,7 @@ import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -161,11 +162,17 @@ def test_pictures_that_wait_together_are_captioned_together_and_as_they_would_be
     pictures = [np.ascontiguousarray(sharp[place * 20 :]) for place in range(6)]
     wanted = list(zip(pictures, [*LENGTHS, *LENGTHS], [3, 0, 1, 2, 3, 0], strict=True))
     alone = [captioner.caption(picture, length, None, count) for picture, length, count in wanted]
-    batches = []
-    run = captioner._queue._run
-    monkeypatch.setattr(captioner._queue, "_run", lambda jobs: (batches.append(len(jobs)), run(jobs)))
+    batches, held, run = [], threading.Lock(), captioner._queue._run
+
+    def wait(jobs):
+        batches.append(len(jobs))
+        with held:
+            pass
+        run(jobs)
+
+    monkeypatch.setattr(captioner._queue, "_run", wait)
     with ThreadPoolExecutor(6) as pool:
-        with captioner._writing:  # while this is held, no batch goes on
+        with held:  # no batch goes on
             futures = [
                 pool.submit(captioner.caption, picture, length, None, count) for picture, length, count in wanted
             ]
@@ -228,7 +235,7 @@ def test_a_picture_that_waits_is_taken_out_when_nobody_wants_it_any_more(caption
 
 def test_an_engine_that_fails_fails_every_picture_that_it_had(captioner, sharp, monkeypatch):
     mine = Captioner(captioner.settings)
-    monkeypatch.setattr(mine.load().engine, "encode", lambda _: (_ for _ in ()).throw(MemoryError("full")))
+    monkeypatch.setattr(mine.load().engine, "encode", Mock(side_effect=MemoryError("full")))
     for count in (0, 3):
         with pytest.raises(MemoryError, match="full"):
             mine.caption(sharp, alternatives=count)

@@ -1,7 +1,7 @@
-"""One queue in front of the writer: what waits together is written together.
+"""One queue in front of the writer: what waits together is written together, and several batches side by side.
 
-A batch begins as soon as the one before it ends, with whatever waits then; nothing waits for more to come. So a caption
-waits at most for the batch that runs and for `capacity / MAX_BATCH` batches before its own.
+A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. So a caption waits
+at most for the batches that run and for `capacity / MAX_BATCH` batches before its own.
 """
 
 import threading
@@ -28,7 +28,7 @@ class BusyError(InputError):
 
 
 class BatchQueue(Generic[Work]):
-    """Hands work to one function in batches, from a thread of its own. Any thread may call.
+    """Hands work to one function in batches, from threads of its own. Any thread may call.
 
     Users take turns: of each that has work waiting, in the order in which they came, one piece at a time.
 
@@ -36,6 +36,10 @@ class BatchQueue(Generic[Work]):
         run: does a batch; it calls nothing of this queue. An exception from it fails every piece of the batch.
         capacity: pieces that may wait; one more is refused at once.
         max_batch: pieces in a batch.
+
+    Attributes:
+        workers: batches that may run side by side; it counts until the first piece comes.
+        running: batches that run now.
     """
 
     RETRY_AFTER = 5
@@ -46,7 +50,8 @@ class BatchQueue(Generic[Work]):
         self._run, self._capacity, self._max_batch = run, capacity, max_batch
         self._changed = threading.Condition()
         self._waiting: OrderedDict[Hashable, deque[tuple[Work, Future[None]]]] = OrderedDict()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self.workers, self.running = 1, 0
         self._closed = False
 
     def submit(self, work: Work, user: Hashable = None) -> "Future[None]":
@@ -66,23 +71,23 @@ class BatchQueue(Generic[Work]):
             if self._count() >= self._capacity:
                 raise BusyError(self.RETRY_AFTER)
             self._waiting.setdefault(user, deque()).append((work, future))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="imgcap captions", daemon=True)
-                self._thread.start()
+            for number in range(0 if self._threads else self.workers):
+                self._threads.append(threading.Thread(target=self._serve, name=f"captions {number}", daemon=True))
+                self._threads[-1].start()
             self._changed.notify()
         return future
 
     def close(self) -> None:
-        """Finish the batch that runs, cancel what waits, and end the thread."""
+        """Finish the batches that run, cancel what waits, and end the threads."""
         with self._changed:
             self._closed = True
             for work in self._waiting.values():
                 for _, future in work:
                     future.cancel()
             self._waiting.clear()
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None:
+            self._changed.notify_all()
+            threads = self._threads
+        for thread in threads:
             thread.join()
 
     def _count(self) -> int:
@@ -114,6 +119,7 @@ class BatchQueue(Generic[Work]):
                 if self._closed:
                     return
                 batch = self._take()
+                self.running += bool(batch)
             if not batch:
                 continue
             try:
@@ -124,4 +130,6 @@ class BatchQueue(Generic[Work]):
             else:
                 for _, future in batch:
                     future.set_result(None)
+            with self._changed:
+                self.running -= 1
             del batch

@@ -16,12 +16,19 @@ class Engine(Protocol[State]):
     """Encodes pictures and computes the probabilities of the next word.
 
     description: the library, precision and device, as `imgcap.inference.choice` reports them.
+    lanes: how many threads may usefully call at once.
     """
 
     description: str
+    lanes: int
 
-    def encode(self, pixels: NDArray[np.float32]) -> Any:
-        """Return the grid (B, P, C) of normalised pixels (B, 3, S, S)."""
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Any:
+        """Return the grid (B, P, C) of normalised pixels (B, 3, S, S).
+
+        Args:
+            pixels: of the pictures.
+            alone: nothing else is computed meanwhile, so that it may take every core.
+        """
 
     def start(self, grid: Any, captions: int) -> State:
         """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""

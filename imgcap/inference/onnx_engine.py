@@ -4,7 +4,9 @@ The three graphs are written by `imgcap.inference.export`: pixels -> grid; grid 
 one word -> log-probabilities. The names of the files are the Hub's.
 """
 
+import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 
 ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
 GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)
+ENCODED_TOGETHER = 4
+"""Pictures that the encoder takes at once: more are no faster, and each takes 5 MB that ONNX Runtime keeps for good."""
 
 
 def file_name(graph: str, *, quantized: bool) -> str:
@@ -37,6 +41,10 @@ class OnnxState:
 class OnnxEngine:
     """Runs the graphs in a folder. Any thread may call.
 
+    A picture alone is encoded on every core. Where several threads call, each keeps to one core: a call on several of
+    them waits for its slowest part at each layer, and burns the cores that wait. The decoder always does, since its
+    products are small.
+
     Args:
         folder: of the graphs.
         quantized: take the int8 graphs.
@@ -48,7 +56,7 @@ class OnnxEngine:
     """
 
     def __init__(self, folder: Path, *, quantized: bool, threads: int, exact_sums: bool = True) -> None:
-        def open_session(graph: str) -> onnxruntime.InferenceSession:
+        def open_session(graph: str, threads: int) -> onnxruntime.InferenceSession:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
@@ -60,15 +68,22 @@ class OnnxEngine:
             path = folder / file_name(graph, quantized=quantized)
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-        self._encoder, self._start, self._step = (open_session(graph) for graph in GRAPHS)
+        self._encoder = open_session(ENCODER, threads)
+        self._start, self._step = open_session(DECODER_START, 1), open_session(DECODER_STEP, 1)
+        self._opening = threading.Lock()
+        self._open_narrow = partial(open_session, ENCODER, 1)
+        self._narrow = self._encoder if threads == 1 else None  # opened when it is needed: it takes memory
+        self.lanes = threads
         self._memory = [output.name for output in self._start.get_outputs()]
         shapes = {value.name: value.shape for value in self._step.get_inputs()}
         self._layers, _, self._width = shapes["hidden"]
         self.description = f"ONNX Runtime, {'int8' if quantized else 'float32'}, {threads} threads"
 
-    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> NDArray[np.float32]:
         """See `Engine.encode`."""
-        return np.asarray(self._encoder.run(None, {"pixel_values": pixels})[0])
+        session = self._encoder if alone else self._on_one_core()
+        parts = [pixels[start : start + ENCODED_TOGETHER] for start in range(0, len(pixels), ENCODED_TOGETHER)]
+        return np.concatenate([session.run(None, {"pixel_values": part})[0] for part in parts])
 
     def start(self, grid: NDArray[np.float32], captions: int) -> OnnxState:
         """See `Engine.start`."""
@@ -97,3 +112,9 @@ class OnnxEngine:
     def from_array(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.from_array`."""
         return np.ascontiguousarray(grid, np.float32)
+
+    def _on_one_core(self) -> onnxruntime.InferenceSession:
+        with self._opening:
+            if self._narrow is None:
+                self._narrow = self._open_narrow()
+            return self._narrow

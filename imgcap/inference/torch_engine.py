@@ -42,8 +42,10 @@ class TorchEngine:
         precision = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[encoder_dtype]
         self.description = f"PyTorch, {precision}, {self._device.type}"
 
+    lanes = 1  # each call takes every core, or the whole device
+
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.float32]) -> Tensor:
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Tensor:  # noqa: ARG002 - one way for both
         """See `Engine.encode`."""
         grid: Tensor = self._encoder(self.from_array(pixels))
         return grid

@@ -39,7 +39,7 @@ class Draft:
 
 
 class Writer:
-    """Writes captions with one engine. Not for several threads at once: each call uses every core.
+    """Writes captions with one engine. Any thread may call; more than `engine.lanes` at once gain nothing.
 
     Args:
         engine: of the captioner.

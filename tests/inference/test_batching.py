@@ -123,3 +123,21 @@ def test_closing_finishes_what_runs_and_gives_up_what_waits(worker):
             waiting.result(10)
     with pytest.raises(RuntimeError, match="closed"):
         worker.queue.submit("late")
+
+
+def test_as_many_batches_run_side_by_side_as_there_are_workers():
+    together, running = threading.Barrier(3), []
+
+    def run(batch):
+        together.wait(10)  # or it breaks, and the batch fails
+        running.append((batch, queue.running))
+        together.wait(10)
+
+    queue = BatchQueue(run, max_batch=1)
+    queue.workers = 3
+    for future in [queue.submit(number) for number in range(6)]:
+        future.result(10)
+    queue.close()
+    assert sorted(piece for batch, _ in running for piece in batch) == list(range(6))
+    assert {count for _, count in running} == {3}
+    assert queue.running == 0

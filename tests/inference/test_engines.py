@@ -31,7 +31,7 @@ def engine(request, model, tmp_path_factory):
         return TorchEngine(model)
     folder = tmp_path_factory.mktemp("graphs")
     write_graphs(folder, model)
-    return OnnxEngine(folder, quantized=False, threads=1)
+    return OnnxEngine(folder, quantized=False, threads=2)
 
 
 def logits_of(model, grid, ids):
@@ -39,11 +39,13 @@ def logits_of(model, grid, ids):
         return model(encoder_outputs=(torch.from_numpy(grid),), decoder_input_ids=torch.tensor(ids)).logits
 
 
-def test_the_grid_is_the_encoders(model, engine):
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_grid_is_the_encoders(model, engine, alone):
     pixels = make_pixels(3)
     with torch.no_grad():
         expected = model.encoder(pixels).last_hidden_state
-    assert np.allclose(engine.as_array(engine.encode(pixels.numpy())), expected, atol=1e-3 * float(expected.std()))
+    grid = engine.as_array(engine.encode(pixels.numpy(), alone=alone))
+    assert np.allclose(grid, expected, atol=1e-3 * float(expected.std()))
 
 
 @settings(max_examples=20, deadline=None)
