@@ -1,20 +1,24 @@
-"""What a caption costs, beside PyTorch and peers: `python -m benchmarks.speed PHOTO [--rounds 20] [--http]`.
+"""What a caption costs, beside PyTorch and peers: `python -m benchmarks.speed [PHOTO] [--http 4]`.
 
 Everything is measured in one run on one machine, in turns, so that what else the machine does falls on all alike; each
-median stands beside its ratio to a bare ResNet50 forward of one image in PyTorch, in the faster of float32 and
-bfloat16. Peers have the real architectures and random weights, so nothing is downloaded, and write as many words.
+median stands beside the median of its ratios, turn by turn, to a bare ResNet50 forward of one image in PyTorch, in the
+faster of float32 and bfloat16. Peers have the real architectures and random weights, so nothing is downloaded, and
+write as many words.
 
 - Parts: decoding, blur check, pre-processing, encoding, searching for words, alternatives; p50 and p95, both engines.
 - Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
-- Start: `imgcap caption` as a process, beside `python -c "import torch"`.
+- Start: `imgcap caption` as a process, beside `python -c "import torch"`; a server from its start to its first caption,
+  and its memory at rest.
 - With --processor-time: processor time in place of the clock's, which other work on the machine does not lengthen; as
   `taskset -c 0 python -m benchmarks.speed --processor-time`, on one core, it is the same from run to run.
-- With --http: a server of our own on 127.0.0.1 with 1, 8 and 32 clients; see `benchmarks.server`.
+- With --http SECONDS: a server of our own on 127.0.0.1: a blur check beside captions of 32 clients, and then each kind
+  of request from 1, 8 and 32 clients; see `benchmarks.server`.
 
 The model needs exported files: `imgcap export MODEL --calibrate DATA`.
 """
 
 import argparse
+import asyncio
 import os
 import resource
 import subprocess
@@ -28,9 +32,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 
+from benchmarks.server import LIMITS, Server, Times, call, serving, upload
 from imgcap.blur.sharpness import measure
 from imgcap.captioner import Captioner
 from imgcap.images.loading import ImageLoader
@@ -38,7 +44,7 @@ from imgcap.images.pixels import to_rgb
 from imgcap.inference.drawing import draw
 from imgcap.inference.search import beam_search
 from imgcap.inference.threads import multiplies_int8, usable_cores
-from imgcap.inference.writer import Writer, drawing_options
+from imgcap.inference.writer import drawing_options
 from imgcap.settings import ROOT, Settings, get_settings
 
 FLOOR = "PyTorch ResNet50 forward, 1 image"
@@ -71,15 +77,16 @@ class Table:
                 self.times[name].append((self._clock() - started) / images)
 
     def print(self, floors: list[str]) -> None:
-        """Print milliseconds an image, and the median as a ratio to the fastest floor's."""
+        """Print milliseconds an image, and the median of the ratios to the fastest floor in the same turn."""
         floor = min((name for name in floors if name in self.times), key=lambda name: np.median(self.times[name]))
-        base = float(np.median(self.times[floor]))
+        base = self.times[floor]
         print(f"\nRatios are to: {floor}\n")
         print("| an image | p50 ms | p95 ms | ratio |")
         print("|---|---|---|---|")
         for name, times in self.times.items():
             p50, p95 = np.percentile(times, (50, 95)) * 1e3
-            print(f"| {name} | {p50:.1f} | {p95:.1f} | {p50 / base / 1e3:.2f} |")
+            ratio = np.median([time / other for time, other in zip(times, base, strict=False)])
+            print(f"| {name} | {p50:.1f} | {p95:.1f} | {ratio:.2f} |")
 
 
 def add_pytorch(table: Table) -> list[str]:
@@ -161,15 +168,9 @@ def add_ours(table: Table, captioner: Captioner, photo: Path) -> None:
     table.add(f"{name}: search, {options.num_beams} beams", lambda: beam_search(writer.engine, grid, 1, options))
     drawing = drawing_options(options)
     table.add(f"{name}: draw {len(drawing.temperatures)}", lambda: draw(writer.engine, grid, 1, drawing))
-    table.add(f"{name}: array to caption and confidence", lambda: caption(writer, image, 0))
-    table.add(f"{name}: array to caption and alternatives", lambda: caption(writer, image, 3))
-
-
-def caption(writer: Writer, image: Any, alternatives: int) -> None:
-    """Caption an RGB array, without the blur check."""
-    draft = writer.write(writer.prepare(image)[None], "normal")
-    writer.captions(draft)
-    writer.add_alternatives(draft, alternatives)
+    reading = captioner.check(image)
+    for count, what in ((0, "caption and confidence"), (3, "caption and alternatives")):
+        table.add(f"{name}: array to {what}", lambda n=count: captioner.complete(reading, image, "normal", n))
 
 
 def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
@@ -200,19 +201,19 @@ def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
 
 
 def measure_callers(
-    captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 3
+    captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 3, rounds: int = 7
 ) -> None:
     """Print how many images a second callers at the captioner get, beside the bare encoder in batches of 16."""
     writer = captioner.load()
     image = captioner.images.decode(photo.read_bytes())
     reading = captioner.check(image)
     batch = np.repeat(writer.prepare(image)[None], 16, 0)
-    rates: dict[str, list[float]] = {"encoder": [], "callers": []}
-    for _ in range(3):
+    rates = []
+    for _ in range(rounds + 1):  # the first sets things up
         started = clock()
-        for _ in range(2):
+        for _ in range(3):
             writer.engine.encode(batch)
-        rates["encoder"].append(32 / (clock() - started))
+        encoder = 48 / (clock() - started)
         with ThreadPoolExecutor(callers) as pool:
             started = clock()
             jobs = [
@@ -221,9 +222,10 @@ def measure_callers(
             ]
             for job in jobs:
                 job.result()
-            rates["callers"].append(callers * each / (clock() - started))
-    encoder, ours = (float(np.median(values)) for values in rates.values())
-    print(f"\n{callers} callers at the captioner: {ours:.1f} images/s, {ours / encoder:.2f} x the bare encoder's")
+            rates.append((encoder, callers * each / (clock() - started)))
+    encoder, ours = np.median(rates[1:], 0)
+    ratio = np.median([of_callers / bare for bare, of_callers in rates[1:]])
+    print(f"\n{callers} callers at the captioner: {ours:.1f} images/s, {ratio:.2f} x the bare encoder's")
     print(f"{encoder:.1f} images/s in batches of 16 ({writer.engine.description}).")
 
 
@@ -275,20 +277,71 @@ def watched(pid: int) -> Iterator[list[float]]:
 
 
 def memory(pid: int) -> float:
-    """Return the MB of a process and its children."""
+    """Return the MB of a process and its children, with what they share counted once (on Linux; else each time)."""
     total = 0.0
     try:
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
-            total += process.memory_info().rss / 2**20
+            whole = process.memory_full_info()
+            total += getattr(whole, "pss", whole.rss) / 2**20
     except psutil.Error:
         return total
     return total
 
 
+def measure_rest(model: str, photo: Path) -> None:
+    """Print how long a server takes from its start to its first caption, and its memory when it rests after that."""
+    data, started = photo.read_bytes(), time.perf_counter()
+    with serving(model=model) as server:
+
+        async def first() -> None:
+            async with server.client() as client:
+                await call(client, "caption", await upload(client, data), None, "normal")
+
+        asyncio.run(first())
+        took = time.perf_counter() - started
+        time.sleep(5)
+        print(f"\nA server's first caption came {took:.1f} s after its start; then it rests at ", end="")
+        print(f"{memory(server.process.pid):.0f} MB, decoder children included.")
+
+
+async def measure_badge(server: Server, data: bytes, seconds: float, callers: int = 32) -> None:
+    """Print how long a blur check takes by HTTP at rest, and while others have captions written."""
+    people = [server.client() for _ in range(callers)]
+    images = [await upload(person, data) for person in people]
+    checker = server.client()
+    image, alone, beside, captions = await upload(checker, data), Times(), Times(), Times()
+
+    async def check(times: Times) -> None:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            await times.take(call(checker, "check", image, None))
+            await asyncio.sleep(0.05)
+
+    async def ask(person: httpx.AsyncClient, own: dict[str, str]) -> None:
+        while True:
+            await captions.take(call(person, "caption", own, None, "normal"))
+
+    await call(checker, "caption", image, None, "normal")  # the model is loaded
+    await check(alone)
+    asking = [asyncio.create_task(ask(*pair)) for pair in zip(people, images, strict=True)]
+    await asyncio.sleep(2)
+    await check(beside)
+    for task in asking:
+        task.cancel()
+    for person in (*people, checker):
+        await person.aclose()
+    print("\n| blur check by HTTP | p50 ms | p95 ms | errors |\n|---|---|---|---|")
+    for name, times in (("at rest", alone), (f"beside {callers} clients with captions", beside)):
+        print(f"| {name} | {times.at(0.5):.0f} | {times.at(0.95):.0f} | {times.errors + captions.errors} |")
+    print(f"\nThe p95 is {beside.at(0.95) / alone.at(0.95):.1f} x the one at rest.")
+
+
 def measure_server(model: str, photo: Path, seconds: int) -> None:
-    """Print what `benchmarks.server` measures under load with this model."""
-    command = [sys.executable, "-m", "benchmarks.server", str(photo), "--seconds", str(seconds)]
+    """Print how long a check waits beside captions, and what `benchmarks.server` measures under load."""
+    with serving(model=model, **dict.fromkeys(LIMITS, "1000000/second")) as server:
+        asyncio.run(measure_badge(server, photo.read_bytes(), 3 * seconds))
+    command = [sys.executable, "-m", "benchmarks.server", str(photo), "--only", "load", "--seconds", str(seconds)]
     print(f"\n{' '.join(command[1:])}\n", flush=True)
     subprocess.run(command, cwd=ROOT, env=os.environ | {"IMGCAP_MODEL": model}, check=True)
 
@@ -314,6 +367,7 @@ def main(model: str, photo: Path, rounds: int, http_seconds: int, parts: set[str
         measure_callers(onnx, photo, clock)
     if "start" in parts:
         measure_start(model, photo)
+        measure_rest(model, photo)
     if http_seconds:
         measure_server(model, photo, http_seconds)
 
