@@ -10,6 +10,8 @@ INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 def usable_cores(root: Path = Path("/")) -> int:
     """Return how many cores this process may use: those of its CPU affinity, and no more than its cgroup's quota.
 
+    The variable OMP_NUM_THREADS, which OpenMP's libraries obey, can lower the number.
+
     Libraries count the affinity only, or all cores of the host, and then start more threads than can run.
 
     Args:
@@ -17,7 +19,9 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _cgroups(root) if (quota := _quota(folder)) is not None]
-    return max(1, int(min([affinity, *quotas])))
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    limits = [int(chosen)] if chosen.isascii() and chosen.isdigit() else []
+    return max(1, int(min([affinity, *quotas, *limits])))
 
 
 def multiplies_int8(root: Path = Path("/")) -> bool:

@@ -20,10 +20,10 @@ from imgcap.reading import LENGTHS
 
 
 @pytest.fixture(scope="module")
-def fitted(tiny_captioner, tmp_path_factory):
+def fitted(exported_captioner, tmp_path_factory):
     """A captioner after calibration, what the calibration returned, and the images it was calibrated on."""
     folder = tmp_path_factory.mktemp("fitted") / "captioner"
-    shutil.copytree(tiny_captioner, folder)
+    shutil.copytree(exported_captioner, folder)  # its ONNX files write captions faster than PyTorch
     training, validation = captioned_images(30), captioned_images(2 * MIN_IMAGES)
     fit_document_frequencies(folder, training)
     with pytest.MonkeyPatch.context() as patch:

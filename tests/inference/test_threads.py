@@ -10,6 +10,7 @@ NESTED = {"proc/self/cgroup": "0::/a/b\n"}
 @pytest.fixture
 def affinity(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 def write(root, files):
@@ -40,6 +41,12 @@ def write(root, files):
 )  # fmt: skip
 def test_cores_are_those_of_the_affinity_and_the_quota(affinity, tmp_path, files, cores):
     assert usable_cores(write(tmp_path, files)) == cores
+
+
+@pytest.mark.parametrize(("chosen", "cores"), [("1", 1), ("3,1", 3), ("99", 16), ("0", 1), ("", 16), ("many", 16)])
+def test_a_variable_that_openmp_obeys_lowers_them(affinity, tmp_path, monkeypatch, chosen, cores):
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert usable_cores(tmp_path) == cores
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page, sch
     card = tool.get_by_role("listitem")
     expect(card).to_have_count(1, timeout=PATIENCE)
     card.get_by_role("button").click()
-    expect(example).to_contain_text("a green disc")
+    expect(example).to_contain_text("a green disc", timeout=PATIENCE)
 
     tool.get_by_role("button", name="The worst").click()
     expect(tool.get_by_text("All 6 pictures are captioned.")).to_be_visible(timeout=PATIENCE)
