@@ -118,7 +118,7 @@ def test_a_person_without_a_password_needs_none_for_a_while(visit, provider, mon
 
 def test_what_is_kept_of_the_account_there_is_said_and_given_out(visit, provider):
     client, _ = visit()
-    assert "Your id there" in client.get("/privacy").text
+    assert "Your id at Hugging Face" in client.get("/privacy").text
     sign_in(client, provider)
     with zipfile.ZipFile(io.BytesIO(client.get("/account/data").content)) as archive:
         assert json.loads(archive.read("account.json"))["identity"] == f"{provider.url} 42"
