@@ -34,7 +34,8 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from imgcap.accounts.storage import filesystem_of, is_remote
@@ -48,6 +49,11 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 0x696D67636170
 STARTING_SECONDS = 30.0
 """How long SQLite waits at the start for other processes that create or migrate the same database."""
+POOL_SECONDS = 1.0
+"""How long a transaction waits for a connection, before it waits for a lock."""
+SPARE_CONNECTIONS = {"sqlite": 35, "postgresql": 10}
+"""Connections beside the five that are kept open: of SQLite so many that those who wait for a lock keep nobody from
+reading (there are 40 threads), of PostgreSQL few, since it has few for all its clients."""
 
 
 def utc_now() -> datetime:
@@ -212,8 +218,9 @@ class Database:
                 yield session
         except IntegrityError:
             raise
-        except (OperationalError, DatabaseError) as error:
-            logger.error("the database cannot be used: %s", error.orig)  # noqa: TRY400 - a full disk fills with traces
+        except (DatabaseError, PoolTimeout) as error:
+            # Without its trace, of which there would be one for each request while the fault lasts.
+            logger.error("the database cannot be used: %s", getattr(error, "orig", error))  # noqa: TRY400
             raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.") from error
 
     def forget_deleted(self) -> None:
@@ -234,10 +241,13 @@ def open_database(settings: Settings) -> Database:
         InputError: the data folder cannot be made, the URL is not one of SQLite or PostgreSQL, the database cannot be
             reached, or it was made by a newer version of this program.
     """
+    url = database_url(settings)
     engine = create_engine(
-        database_url(settings),
+        url,
         hide_parameters=True,  # people's data must not reach a log through an error
         pool_pre_ping=True,
+        max_overflow=SPARE_CONNECTIONS[url.get_backend_name()],
+        pool_timeout=POOL_SECONDS,
     )
     if engine.dialect.name == "sqlite":
         place = Path(engine.url.database or "").parent

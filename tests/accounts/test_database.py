@@ -1,6 +1,8 @@
+import contextlib
 import multiprocessing
 import sqlite3
 import stat
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from imgcap.accounts.accounts import Accounts
 from imgcap.accounts.database import (
+    SPARE_CONNECTIONS,
     Base,
     DatabaseUnavailable,
     HistoryEntry,
@@ -288,6 +291,23 @@ def test_a_locked_database_is_said_in_a_sentence_and_signs_nobody_out(tmp_path):
     blocker.rollback()
     sessions["another"] = "ann"
     assert len(sessions) == 2
+
+
+def test_a_transaction_that_gets_no_connection_is_said_so_in_a_sentence(tmp_path):
+    database = open_database(Settings(data_dir=tmp_path))
+    most = SPARE_CONNECTIONS["sqlite"] + 5
+    with contextlib.ExitStack() as stack:
+        for _ in range(most):
+            stack.enter_context(database.session(read_only=True)).connection()
+        began = time.monotonic()
+        with (
+            pytest.raises(DatabaseUnavailable, match="try again in a minute"),
+            database.session(read_only=True) as session,
+        ):
+            session.connection()
+        assert time.monotonic() - began < 5
+    with database.session(read_only=True) as session:
+        assert session.scalar(text("SELECT 1")) == 1
 
 
 def test_a_full_database_is_said_in_a_sentence_and_can_still_be_read(tmp_path, caplog):
