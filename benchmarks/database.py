@@ -1,19 +1,33 @@
-"""Measure what a journal mode of SQLite costs: `python -m benchmarks.database [--seconds S]`.
+"""Measure what a journal mode of SQLite costs: `python -m benchmarks.database [--seconds S]`; or `--kills N`.
 
 For each mode, two processes keep readings and two look them up in one database for a few seconds, as replicas of a busy
 server would. The table gives readings kept and looked up a second, and how long the slowest of each took.
+
+With `--kills N`, two processes keep readings in the mode that the app chooses, and one after the other is killed
+(SIGKILL) at a random moment and started again, N times in all. Then every reading that was acknowledged must be there
+whole; if one is lost or torn, the exit status is 1.
 """
 
 import argparse
+import hashlib
 import multiprocessing
 import os
+import random
 import sqlite3
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from imgcap.settings import Settings
 
 MODES = ("WAL", "TRUNCATE", "DELETE")
 FIRST_ACCOUNT = 1
@@ -74,11 +88,116 @@ def measure(mode: str, seconds: float) -> dict[bool, list[float]]:
     return times
 
 
+def _keep_until_killed(folder: str, acknowledged: str) -> None:
+    """Keep readings from two threads, and note each in a file once it is kept."""
+    from imgcap.accounts.database import open_database
+    from imgcap.accounts.history import History
+    from imgcap.reading import Reading
+    from imgcap.settings import Settings
+
+    settings = Settings(data_dir=Path(folder), history_limit=10_000_000, database_wait_seconds=60)
+    history = History(open_database(settings), settings)
+    notes = os.open(acknowledged, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def keep() -> None:
+        while True:
+            thumbnail = os.urandom(random.randrange(500, 8_000))
+            reading = Reading(None, True, None, 250.5, 100.0, hashlib.sha256(thumbnail).hexdigest())
+            entry = history.add(FIRST_ACCOUNT, reading, thumbnail)
+            os.write(notes, f"{entry} {reading.caption}\n".encode())  # in one piece, so that no line is cut
+
+    threads = [threading.Thread(target=keep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a database held after the kills."""
+
+    journal: str
+    acknowledged: int
+    lost: int
+    torn: int
+    integrity: str
+
+
+def look_for(acknowledged: Mapping[str, str], settings: "Settings") -> Survey:
+    """Return what a database holds of the readings that were acknowledged: their captions by their ids."""
+    from imgcap.accounts.database import open_database
+
+    opened = open_database(settings)
+    with opened.session(read_only=True) as session:
+        rows = session.execute(text("SELECT id, caption, thumbnail FROM history")).all()
+        integrity = str(session.scalar(text("PRAGMA integrity_check")))
+        journal = str(session.scalar(text("PRAGMA journal_mode")))
+    opened.close()
+    kept = {str(entry): caption for entry, caption, _ in rows}
+    lost = [entry for entry, caption in acknowledged.items() if kept.get(entry) != caption]
+    torn = [entry for entry, caption, data in rows if hashlib.sha256(data).hexdigest() != caption]
+    return Survey(journal, len(acknowledged), len(lost), len(torn), integrity)
+
+
+def kill_writers(kills: int, longest: float = 0.4) -> Survey:
+    """Kill one of two writing processes again and again, and return what is there of what was acknowledged.
+
+    Args:
+        kills: how many times.
+        longest: seconds between a process's first reading and its end, at most; chosen at random.
+    """
+    from imgcap.accounts.accounts import Accounts
+    from imgcap.accounts.database import open_database
+    from imgcap.settings import Settings
+
+    context = multiprocessing.get_context("forkserver")  # a process with threads, as a test's is, had better not fork
+    context.set_forkserver_preload(["benchmarks.database", "imgcap.accounts.history"])
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder))
+        opened = open_database(settings)
+        Accounts(opened, settings).create("ann", "correct horse battery staple")
+        opened.close()
+        notes = Path(folder) / "acknowledged"
+        notes.mkdir()
+
+        def start(number: int) -> tuple[multiprocessing.process.BaseProcess, Path]:
+            file = notes / str(number)
+            process = context.Process(target=_keep_until_killed, args=(folder, str(file)), daemon=True)
+            process.start()
+            return process, file
+
+        writers = [start(0), start(1)]
+        for number in range(kills):
+            process, file = writers.pop(0)
+            while not file.exists() or not file.stat().st_size:
+                if not process.is_alive():
+                    raise SystemExit("A process that writes ended by itself.")
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, longest))
+            process.kill()
+            process.join()
+            writers.append(start(number + 2))
+        for process, _ in writers:
+            process.kill()
+            process.join()
+        noted = dict(line.split() for file in notes.iterdir() for line in file.read_text().splitlines())
+        return look_for(noted, settings)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, or what the kills left."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each mode")
+    parser.add_argument("--kills", type=int, default=0, help="kill writing processes so many times instead")
+    options = parser.parse_args()
+    if options.kills:
+        survey = kill_writers(options.kills)
+        print(f"SQLite {sqlite3.sqlite_version}, journal mode {survey.journal}; {options.kills} kills:")
+        print(f"{survey.acknowledged} readings acknowledged, {survey.lost} lost, {survey.torn} torn; ", end="")
+        print(f"integrity check: {survey.integrity}")
+        sys.exit(bool(survey.lost or survey.torn or survey.integrity != "ok"))
+    seconds = options.seconds
     print(f"SQLite {sqlite3.sqlite_version}; two processes write, two read, {seconds:g} s a mode")
     print("| journal mode | kept a second | p50 ms | p99 ms | looked up a second | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|---|")

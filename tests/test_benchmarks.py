@@ -9,9 +9,13 @@ import pytest
 import yaml
 from processes import run_python
 
-from benchmarks import ablations
+from benchmarks import ablations, database
+from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.database import open_database
+from imgcap.accounts.history import History
 from imgcap.errors import InputError
-from imgcap.settings import ROOT
+from imgcap.reading import Reading
+from imgcap.settings import ROOT, Settings
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
 
@@ -29,6 +33,20 @@ def test_the_blur_check_is_timed_beside_the_decode():
     done = run_python(["-m", "benchmarks.blur_speed", "tests/samples/coffee.jpg", "--repeats", "1"], ROOT)
     assert done.returncode == 0, done.stderr
     assert "blur.measure" in done.stdout
+
+
+def test_readings_are_looked_for_after_kills(tmp_path):
+    survey = database.kill_writers(2, longest=0.1)
+    assert survey.acknowledged > 0
+    assert (survey.lost, survey.torn, survey.integrity) == (0, 0, "ok")
+
+    settings = Settings(data_dir=tmp_path)
+    opened = open_database(settings)
+    user = Accounts(opened, settings).create("ann", "correct horse battery staple")
+    entry = History(opened, settings).add(user.id, Reading(None, True, None, 9.0, 7.0, "Of other bytes."), b"jpeg")
+    opened.close()
+    survey = database.look_for({str(entry): "Of other bytes.", "2": "Never kept."}, settings)
+    assert (survey.acknowledged, survey.lost, survey.torn) == (2, 1, 1)
 
 
 def test_the_page_of_what_pays_is_made_of_the_numbers_beside_it():
