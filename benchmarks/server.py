@@ -5,7 +5,8 @@ Starts the app in a process of its own with a folder of its own, sends requests 
 - Load: clients x kinds of request (page, check, caption); rate, p50, p95 and p99 in milliseconds, errors, and the
   server's memory before, at its peak and after. Limits on how often are off; each client has an account of its own.
 - Attacks, with default settings: one account does what once stopped or starved the server, `--scale` times over, while
-  a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest.
+  a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest. The
+  attacker is a process of its own with the lowest priority (`nice`), since a real one brings its own processor.
 - Growth: `--calls` calls without a picture, and what the server's memory grew by.
 """
 
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import secrets
 import socket
@@ -21,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
@@ -37,6 +41,8 @@ from imgcap.settings import ROOT, Settings
 from imgcap.web.cookies import Cookies, read_server_id
 
 ATTACKER, USER = "127.0.0.2", "127.0.0.3"  # addresses of their own, or they would share one allowance
+PATIENCE = 30.0
+"""Seconds that a client waits for an answer."""
 LIMITS = [f"{kind}_per_{who}" for kind in ("captions", "pictures", "sign_in") for who in ("account", "address")]
 
 
@@ -48,13 +54,22 @@ class Server:
     process: subprocess.Popen[bytes]
     settings: Settings
     peak: float = 0.0
+    peak_in_all: float = 0.0
 
     def memory(self) -> float:
         """Return the MB that the server's own process takes, without its decoders."""
         return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
-    def client(self, address: str = USER) -> httpx.AsyncClient:
-        """Return a client that is signed in as a user of its own, calling from an address of loopback's."""
+    def memory_in_all(self) -> float:
+        """Return the MB that the server's process and its decoders take."""
+        total = self.memory()
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += child.memory_info().rss / 2**20
+        return total
+
+    def cookie(self) -> dict[str, str]:
+        """Return the cookie of a new user who is signed in."""
         database = open_database(self.settings)
         accounts, name, token = Accounts(database, self.settings), secrets.token_hex(8), secrets.token_urlsafe(16)
         accounts.create(f"u{name}", "correct horse battery staple")
@@ -62,9 +77,19 @@ class Server:
         accounts.close()
         database.close()
         cookies = Cookies(read_server_id(self.settings.data_dir), self.settings)
-        transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=90))
-        jar = {cookies.plain_name: token}
-        return httpx.AsyncClient(base_url=self.url, transport=transport, cookies=jar, timeout=120)
+        return {cookies.plain_name: token}
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client that is signed in as a user of its own."""
+        return open_client(self.url, self.cookie(), USER)
+
+
+def open_client(url: str, cookie: dict[str, str], address: str) -> httpx.AsyncClient:
+    """Return a client of a user's, calling from an address of loopback's."""
+    limits = httpx.Limits(max_connections=90)
+    transport = httpx.AsyncHTTPTransport(local_address=address, limits=limits)
+    timeout = httpx.Timeout(PATIENCE, pool=None)
+    return httpx.AsyncClient(base_url=url, transport=transport, cookies=cookie, timeout=timeout)
 
 
 @contextlib.contextmanager
@@ -123,7 +148,7 @@ async def open_page(client: httpx.AsyncClient) -> None:
 
 @dataclass
 class Times:
-    """Seconds of one kind of request, and how many failed."""
+    """Seconds of one kind of request, those that were not answered in time among them, and how many failed."""
 
     seconds: list[float] = field(default_factory=list)
     errors: int = 0
@@ -133,10 +158,11 @@ class Times:
         began = time.perf_counter()
         try:
             await work
-        except (httpx.HTTPError, IndexError, ValueError):
+        except (httpx.HTTPError, IndexError, ValueError) as error:
             self.errors += 1
-        else:
-            self.seconds.append(time.perf_counter() - began)
+            if not isinstance(error, httpx.TimeoutException):
+                return
+        self.seconds.append(time.perf_counter() - began)
 
     def at(self, share: float) -> float:
         """Return the milliseconds within which a share of the requests was answered; NaN if there was none."""
@@ -150,9 +176,10 @@ async def watched(server: Server) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
             server.peak = max(server.peak, server.memory())
+            server.peak_in_all = max(server.peak_in_all, server.memory_in_all())
             await asyncio.sleep(0.1)
 
-    server.peak = server.memory()
+    server.peak = server.peak_in_all = server.memory()
     watching = asyncio.create_task(watch())
     try:
         yield
@@ -193,7 +220,24 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-Attack = Callable[[Server, httpx.AsyncClient, bytes, int], Awaitable[None]]
+@dataclass
+class Attacker:
+    """One account's client, and what became of its requests."""
+
+    client: httpx.AsyncClient
+    port: int
+    photo: bytes
+    scale: int
+    answers: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, endpoint: str, *data: object, read: bool = True) -> None:
+        """Ask the API, and read the answer or leave it unread."""
+        self.answers["asked"] += 1
+        asked = await self.client.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
+        self.answers["refused" if asked.status_code in {429, 503} else "taken"] += 1
+        if read and asked.status_code == 200:
+            await self.client.get(f"/gradio_api/call/{endpoint}/{asked.json()['event_id']}")
+            self.answers["answered"] += 1
 
 
 async def all_at_once(works: list[Awaitable[object]]) -> None:
@@ -201,46 +245,45 @@ async def all_at_once(works: list[Awaitable[object]]) -> None:
     await asyncio.gather(*works, return_exceptions=True)
 
 
-async def leave_answers_unread(_: Server, attacker: httpx.AsyncClient, __: bytes, scale: int) -> None:
+async def leave_answers_unread(attacker: Attacker) -> None:
     """Have a large picture checked again and again, and ask thousands of calls whose answers nobody reads."""
-    image = await upload(attacker, png(8000, 8000))
-    checks = [attacker.post("/gradio_api/call/check", json={"data": [image, None]}) for _ in range(30 * scale)]
-    await all_at_once(checks)
-    await all_at_once(
-        [attacker.post("/gradio_api/call/check", json={"data": [None, None]}) for _ in range(2100 * scale)]
-    )
+    image = await upload(attacker.client, png(8000, 8000))
+    await all_at_once([attacker.ask("check", image, None, read=False) for _ in range(30 * attacker.scale)])
+    await all_at_once([attacker.ask("check", None, None, read=False) for _ in range(2100 * attacker.scale)])
 
 
-async def send_narrow_pictures(_: Server, attacker: httpx.AsyncClient, __: bytes, scale: int) -> None:
+async def send_narrow_pictures(attacker: Attacker) -> None:
     """Have pictures of one pixel by 64 million checked, and the largest allowed."""
-    images = [await upload(attacker, data) for data in (png(1, 64_000_000), png(64, 1_000_000), png(8000, 8000))]
-    await all_at_once([call(attacker, "check", image, None) for image in images for _ in range(8 * scale)])
+    pictures = [png(1, 64_000_000), png(64, 1_000_000), png(8000, 8000)]
+    images = [await upload(attacker.client, data) for data in pictures]
+    await all_at_once([attacker.ask("check", image, None) for image in images for _ in range(8 * attacker.scale)])
 
 
-async def cost_without_counting(_: Server, attacker: httpx.AsyncClient, photo: bytes, scale: int) -> None:
+async def cost_without_counting(attacker: Attacker) -> None:
     """Follow links to a server that never answers, and have one picture checked again and again."""
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
     link = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
-    image = await upload(attacker, photo)
-    asked = [call(attacker, "check", None, link) for _ in range(192 * scale)]
-    asked += [call(attacker, "check", image, None) for _ in range(110 * scale)]
+    image = await upload(attacker.client, attacker.photo)
+    asked = [attacker.ask("check", None, link) for _ in range(192 * attacker.scale)]
+    asked += [attacker.ask("check", image, None) for _ in range(110 * attacker.scale)]
     await all_at_once(asked)
     silent.close()
 
 
-async def fill_the_queue(_: Server, attacker: httpx.AsyncClient, photo: bytes, scale: int) -> None:
+async def fill_the_queue(attacker: Attacker) -> None:
     """Ask for a hundred captions at once."""
-    image = await upload(attacker, photo)
-    await all_at_once([call(attacker, "caption", image, None, "long") for _ in range(100 * scale)])
+    image = await upload(attacker.client, attacker.photo)
+    await all_at_once([attacker.ask("caption", image, None, "long") for _ in range(100 * attacker.scale)])
 
 
-async def hold_connections(server: Server, _: httpx.AsyncClient, __: bytes, scale: int) -> None:
+async def hold_connections(attacker: Attacker) -> None:
     """Open connections that send a byte a second."""
-    port = server.settings.port
     opened = []
-    for _n in range(200 * scale):
+    for _n in range(200 * attacker.scale):
+        attacker.answers["asked"] += 1
         with contextlib.suppress(OSError):
-            opened.append(await asyncio.open_connection("127.0.0.1", port, local_addr=(ATTACKER, 0)))
+            opened.append(await asyncio.open_connection("127.0.0.1", attacker.port, local_addr=(ATTACKER, 0)))
+            attacker.answers["taken"] += 1
     for _n in range(15):
         for _reader, writer in opened:
             writer.write(b"G")
@@ -249,7 +292,7 @@ async def hold_connections(server: Server, _: httpx.AsyncClient, __: bytes, scal
         writer.close()
 
 
-ATTACKS: dict[str, Attack] = {
+ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "unread answers": leave_answers_unread,
     "narrow pictures": send_narrow_pictures,
     "links and checks": cost_without_counting,
@@ -258,11 +301,42 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+ATTACK_COLUMNS = [
+    "attack",
+    "requests, taken, answered",
+    "page p95 ms at rest",
+    "under attack",
+    "caption p50 ms at rest",
+    "under attack",
+    "p95",
+    "ratio",
+    "errors",
+    "peak MB, with decoders",
+    "health",
+]
+
+
+def attack_alone(
+    name: str, url: str, cookie: dict[str, str], photo: bytes, scale: int, limit: float, told: Connection
+) -> None:
+    """Attack from a process of its own, for so many seconds at most, and tell what became of the requests."""
+    os.nice(19)
+
+    async def run() -> None:
+        async with open_client(url, cookie, ATTACKER) as client:
+            attacker = Attacker(client, int(url.rpartition(":")[2]), photo, scale)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ATTACKS[name](attacker), limit)
+            told.send(attacker.answers)
+
+    asyncio.run(run())
+
+
 async def use(client: httpx.AsyncClient, photo: bytes, is_over: Callable[[], bool], least: int) -> tuple[Times, Times]:
     """Open the page and have a photo captioned in turns, until it is over and at least so many times."""
     pages, captions = Times(), Times()
     image = await upload(client, photo)
-    while not is_over() or len(captions.seconds) + captions.errors < least:
+    while not is_over() or len(captions.seconds) < least:
         await pages.take(open_page(client))
         if len(captions.seconds) < 50:  # of the 60 a minute that are allowed
             await captions.take(call(client, "caption", image, None, "normal"))
@@ -272,21 +346,34 @@ async def use(client: httpx.AsyncClient, photo: bytes, is_over: Callable[[], boo
 
 async def attack(name: str, photo: bytes, scale: int, limit: float) -> str:
     """Return the table's row of one attack."""
+    context = multiprocessing.get_context("spawn")
     with serving(allow_private_links=name == "links and checks") as server:
-        async with server.client(ATTACKER) as attacker, server.client(USER) as user:
+        async with server.client() as user:
             await call(user, "caption", await upload(user, photo), None, "normal")  # the model is loaded
             at_rest = await use(user, photo, lambda: True, 5)
+            receiver, sender = context.Pipe(duplex=False)
+            given = (name, server.url, server.cookie(), photo, scale, limit, sender)
+            attacker = context.Process(target=attack_alone, args=given, daemon=True)
             async with watched(server):
-                attacking = asyncio.create_task(ATTACKS[name](server, attacker, photo, scale))
-                end = time.monotonic() + limit
-                pages, captions = await use(user, photo, lambda: attacking.done() or time.monotonic() > end, 5)
-                attacking.cancel()
-            health = (await user.get("/gradio_api/healthz")).json()["status"]
+                attacker.start()
+                sender.close()
+                end = time.monotonic() + limit + PATIENCE
+                pages, captions = await use(user, photo, lambda: not attacker.is_alive() or time.monotonic() > end, 5)
+            answers = receiver.recv() if receiver.poll() else Counter()
+            attacker.kill()
+            health = "restarted" if server.process.poll() is not None else (await ask_health(user))
             ratio = captions.at(0.5) / at_rest[1].at(0.5)
-            errors = pages.errors + captions.errors
+            sent = f"{answers['asked']}, {answers['taken']}, {answers['answered']}"
             times = f"{at_rest[0].at(0.95):.0f} | {pages.at(0.95):.0f} | {at_rest[1].at(0.5):.0f} | "
             times += f"{captions.at(0.5):.0f} | {captions.at(0.95):.0f} | {ratio:.1f}"
-            return f"| {name} x {scale} | {times} | {errors} | {server.peak:.0f} | {health} |"
+            errors = f"{pages.errors + captions.errors} of {len(pages.seconds) + len(captions.seconds)}"
+            memory = f"{server.peak:.0f}, {server.peak_in_all:.0f}"
+            return f"| {name} x {scale} | {sent} | {times} | {errors} | {memory} | {health} |"
+
+
+async def ask_health(client: httpx.AsyncClient) -> str:
+    """Return what the server says of itself."""
+    return str((await client.get("/gradio_api/healthz")).json()["status"])
 
 
 async def grow(calls: int) -> str:
@@ -323,11 +410,7 @@ async def measure(options: argparse.Namespace) -> None:
                 for clients in options.clients:
                     print(await load(server, photo, kind, clients, options.seconds), flush=True)
     if "attacks" in options.only:
-        print(
-            "\n| attack | page p95 ms at rest | under attack | caption p50 at rest | under attack | p95 | ratio |",
-            end="",
-        )
-        print(" errors | peak MB | health |\n|---|---|---|---|---|---|---|---|---|---|")
+        print(f"\n| {' | '.join(ATTACK_COLUMNS)} |\n|{'---|' * len(ATTACK_COLUMNS)}")
         for name in options.attacks or ATTACKS:
             print(await attack(name, photo, options.scale, options.limit), flush=True)
     if "growth" in options.only:
