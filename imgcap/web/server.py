@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MAX_THREADS = 200
 """Events that run at once. Any number but 40, for which Gradio shares its threads with sessions and static files."""
+LOADING_SECONDS = 2.0
+"""How long a stopping process waits for the model, whose loading cannot be broken off."""
 MAX_SESSIONS = 200
 """Sessions whose components Gradio keeps; each takes some 40 kB, and the page keeps nothing in them."""
 
@@ -169,8 +172,12 @@ def serve(settings: Settings, captioner: Captioner) -> None:
     if not server.drain():
         logger.warning("stopped with captions unfinished after %g s", settings.shutdown_seconds)
     server.close()
-    # The interpreter cannot end while ONNX Runtime loads a model in another thread: it would abort.
-    warming.join(settings.shutdown_seconds)
+    warming.join(LOADING_SECONDS)
+    if warming.is_alive():
+        # The interpreter cannot end while ONNX Runtime loads a model in another thread: it would abort.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 async def _nobody(username: str, password: str) -> bool:  # noqa: ARG001  the signature is Gradio's

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from running import BLURRED, PASSWORD, SHARP, run_app
+from running import BLURRED, PASSWORD, ROOT, SHARP, run_app
 
 pytestmark = pytest.mark.timeout(600)
 FIELDS = [
@@ -429,3 +431,28 @@ class TestStopping:
             assert "exactly one" in read_answer(client, "caption", held)["error"]
             assert running.process.wait(120) == 0
             assert "unfinished" not in running.log.read_text()
+
+    def test_sigterm_while_the_model_loads_ends_the_process_soon(self, tiny_captioner, tmp_path):
+        # Loading cannot be broken off; here it takes longer than anybody would wait.
+        loading = tmp_path / "loading"
+        slow = (
+            "import runpy, time; from pathlib import Path; from imgcap.captioner import Captioner\n"
+            f"Captioner.load = lambda self: (Path({str(loading)!r}).touch(), time.sleep(600))\n"
+            "runpy.run_path('app.py', run_name='__main__')"
+        )
+        with run_app(tmp_path, tiny_captioner, (sys.executable, "-c", slow)) as running:
+            while not loading.exists():
+                time.sleep(0.05)
+            assert running.client().get("/login").status_code == 200
+            began = time.monotonic()
+            assert running.stop() == 0
+            assert time.monotonic() - began < 20
+        assert "Traceback" not in running.log.read_text()
+
+    @pytest.mark.parametrize("after", [0.0, 0.3])
+    def test_sigterm_while_onnx_runtime_loads_ends_the_process_cleanly(self, tmp_path, after):
+        with run_app(tmp_path, ROOT / "models" / "attention") as running:  # which takes a second or more
+            time.sleep(after)
+            assert running.stop() == 0
+        assert "Traceback" not in running.log.read_text()
+        assert "terminate" not in running.log.read_text()
