@@ -11,7 +11,6 @@ from packaging.requirements import Requirement
 from imgcap.settings import ROOT
 from scripts.audit import ACCEPTED, judge
 
-
 UNKNOWN = {"name": "jinja2", "skip_reason": "Dependency not found on PyPI and could not be audited: jinja2 (3.1)"}
 
 

@@ -18,15 +18,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcap.accounts.database import DatabaseUnavailable, User
+from imgcap.accounts.database import User
 from imgcap.accounts.throttling import Kind, Throttled
 from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError
 from imgcap.web.answers import hold_back
 from imgcap.web.bodies import BodyLimit, parse_object, replay
-from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, place_of, sign_in_link
+from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, as_refusal, place_of, sign_in_link
 from imgcap.web.services import Services
-from imgcap.web.uploads import StorageFull
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,6 @@ NO_SUCH_EVENT = Refusal(404, "There is no such request of yours, or its answer w
 NO_SUCH_SESSION = Refusal(404, "That session belongs to somebody else; reload the page.")
 UNKNOWN_BEARER = "This access token is unknown, revoked or expired: make another on the account page."
 NOT_FOR_BEARERS = "An access token opens the API and the history's exports alone; sign in for this page."
-UNAVAILABLE = (DatabaseUnavailable, StorageFull)
 UNEXPECTED = Refusal(500, "Something went wrong on this server; try again, and tell its operator if it stays so.")
 
 
@@ -126,7 +124,7 @@ class Guard:
             logger.debug("a client went away")
         except (HTTPException, InputError) as error:
             if not began:
-                await _as_refusal(error).respond(request)(request.scope, request.receive, noting_send)
+                await as_refusal(error).respond(request)(request.scope, request.receive, noting_send)
         except Exception as error:  # noqa: BLE001  whatever it is, it must not reach a user, nor its text the log
             # Only where it happened: the text of an error may hold what a person gave.
             where = "".join(traceback.format_tb(error.__traceback__)[-3:])
@@ -356,15 +354,6 @@ def _ask_to_sign_in(request: Request) -> Response:
     if request.method in {"GET", "HEAD"} and PAGES.fullmatch(request.scope["path"]):
         return RedirectResponse(sign_in_link(request, place_of(request)), 303)
     return Refusal(401, SIGN_IN_FIRST).respond(request)
-
-
-def _as_refusal(error: HTTPException | InputError) -> Refusal:
-    if isinstance(error, Throttled):
-        return Refusal(429, str(error), error.retry_after)
-    if isinstance(error, InputError):
-        return Refusal(503, str(error), 60) if isinstance(error, UNAVAILABLE) else Refusal(400, str(error))
-    retry_after = (error.headers or {}).get("Retry-After", "")
-    return Refusal(error.status_code, str(error.detail), int(retry_after) if retry_after.isdigit() else None)
 
 
 def _name_route(request: Request) -> str:

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import URL
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from imgcap.accounts.database import DatabaseUnavailable
+from imgcap.accounts.throttling import Throttled
+from imgcap.errors import InputError
 from imgcap.web.rendering import render
 from imgcap.web.texts import texts_of
+from imgcap.web.uploads import StorageFull
 
 TITLED = {400, 401, 403, 404, 405, 408, 413, 429, 500, 503}
 SIGN_IN_FIRST = (
@@ -27,15 +32,19 @@ class Refusal:
     sentence: str
     retry_after: int | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to it."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
     def respond(self, request: Request) -> Response:
         """Return the answer to whoever asked."""
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         back = place_of(request)
         if not wants_page(request):
             detail: dict[str, str] = {"detail": self.sentence}
             if self.status == 401:
                 detail["sign_in"] = sign_in_link(request, "/")
-            return JSONResponse(detail, self.status, headers)
+            return JSONResponse(detail, self.status, self.headers)
         root = str(request.scope.get("root_path", ""))
         link = sign_in_link(request, back) if self.status == 401 else root + back
         texts = texts_of(request)
@@ -49,7 +58,24 @@ class Refusal:
             link=link,
             label=texts("signin.title") if self.status == 401 else texts("refusal.back"),
         )
-        return HTMLResponse(html, self.status, headers)
+        return HTMLResponse(html, self.status, self.headers)
+
+
+def as_refusal(error: HTTPException | InputError, otherwise: int = 400) -> Refusal:
+    """Return the refusal that an error is.
+
+    Args:
+        error: what was raised.
+        otherwise: the HTTP status of a mistake, such as 404 for the name of a thing that is not there.
+    """
+    if isinstance(error, Throttled):
+        return Refusal(429, str(error), error.retry_after)
+    if isinstance(error, DatabaseUnavailable | StorageFull):
+        return Refusal(503, str(error), 60)
+    if isinstance(error, InputError):
+        return Refusal(otherwise, str(error))
+    retry_after = (error.headers or {}).get("Retry-After", "")
+    return Refusal(error.status_code, str(error.detail), int(retry_after) if retry_after.isdigit() else None)
 
 
 def wants_page(request: Request) -> bool:

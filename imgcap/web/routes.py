@@ -22,7 +22,7 @@ from imgcap.web.guard import NOTHING_HERE
 from imgcap.web.live import live_routes
 from imgcap.web.manifest import build_manifest
 from imgcap.web.openid import CALLBACK
-from imgcap.web.refusals import Refusal, page_of, safe_place
+from imgcap.web.refusals import Refusal, as_refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
 from imgcap.web.requests import Form, address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
@@ -129,7 +129,7 @@ class Pages:
         try:
             user = await self.services.sign_in(form["username"], form["password"], address_of(request))
         except Throttled as error:
-            return Refusal(429, str(error), error.retry_after).respond(request)
+            return as_refusal(error).respond(request)
         if user is None:
             return Refusal(400, "The name or the password is wrong.").respond(request)
         response = JSONResponse({"success": True})
@@ -144,7 +144,7 @@ class Pages:
         host = services.settings.public_host
         start = f"https://{host}" if host else f"{request.url.scheme}://{request.url.netloc}"
         try:
-            services.throttle.hit("sign_in", account=None, address=address_of(request))
+            await services.hit("sign_in", None, address_of(request))
             link, visit = await services.openid.begin(f"{start}{_root(request)}{CALLBACK}", safe_place(form["next"]))
         except InputError as error:
             return self._sign_in_page(request, form, error)
@@ -159,7 +159,7 @@ class Pages:
             return NOTHING_HERE.respond(request)
         remembered = request.cookies.get(services.cookies.visit_name)
         try:
-            services.throttle.hit("sign_in", account=None, address=address_of(request))
+            await services.hit("sign_in", None, address_of(request))
             person, place = await services.openid.finish(form["state"], remembered, form["code"])
             user = await run_in_threadpool(services.identities.sign_in, person.subject, person.name)
         except InputError as error:
@@ -176,7 +176,7 @@ class Pages:
         """Create an account and sign in."""
         form = await read_form(request)
         try:
-            self.services.throttle.hit("registration", account=form["username"], address=address_of(request))
+            await self.services.hit("registration", form["username"], address_of(request))
             user = await self.services.accounts.aregister(form["username"], form["password"])
         except InputError as error:
             return self._registration_page(request, form, error)
@@ -206,10 +206,8 @@ class Pages:
             picture = await run_in_threadpool(
                 self.services.work.open_upload, {"path": path}, Caller(user.id, address_of(request))
             )
-        except Throttled as error:
-            return Refusal(429, str(error), error.retry_after).respond(request)
         except InputError as error:
-            return Refusal(404, str(error)).respond(request)
+            return as_refusal(error, 404).respond(request)
         return Response(await run_in_threadpool(make_thumbnail, picture.pixels, PREVIEW_SIDE), media_type="image/jpeg")
 
     async def show_account(self, request: Request) -> Response:
@@ -287,7 +285,7 @@ class Pages:
             number = read_number(request.path_params["entry"], -1)
             entry = await run_in_threadpool(self.services.history.get, user.id, number)
         except InputError as error:
-            return Refusal(404, str(error)).respond(request)
+            return as_refusal(error, 404).respond(request)
         return self._entry_page(request, entry)
 
     async def edit_caption(self, request: Request) -> Response:
@@ -298,12 +296,12 @@ class Pages:
         try:
             entry = await run_in_threadpool(history.get, user.id, number)
         except InputError as error:
-            return Refusal(404, str(error)).respond(request)
+            return as_refusal(error, 404).respond(request)
         try:
             entry = await run_in_threadpool(history.edit, user.id, number, caption)
         except InputError as error:
             if _wants_json(request):
-                return Refusal(400, str(error)).respond(request)
+                return as_refusal(error).respond(request)
             return self._entry_page(request, entry, error, typed=form["caption"])
         if _wants_json(request):
             return JSONResponse({"caption": entry.edited_caption or entry.caption, "written": entry.caption})
@@ -327,7 +325,7 @@ class Pages:
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
-            return Refusal(404, str(error)).respond(request)
+            return as_refusal(error, 404).respond(request)
         return Response(jpeg, media_type="image/jpeg")
 
     def _token(self, request: Request) -> str | None:
@@ -442,9 +440,10 @@ class Pages:
             "risk": self.services.storage_risk,
         } | shown  # fmt: skip
         html = render(template, texts_of(request), **shown)
-        if isinstance(error, Throttled):
-            return HTMLResponse(html, 429, {"Retry-After": str(error.retry_after)})
-        return HTMLResponse(html, 400 if error else 200)
+        if error is None:
+            return HTMLResponse(html)
+        refusal = as_refusal(error)
+        return HTMLResponse(html, refusal.status, refusal.headers)
 
 
 def _root(request: Request) -> str:

@@ -11,7 +11,7 @@ from imgcap.accounts.history import History
 from imgcap.accounts.identities import Identities
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.storage import storage_risk
-from imgcap.accounts.throttling import Throttle
+from imgcap.accounts.throttling import Kind, Throttle
 from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
@@ -66,13 +66,21 @@ class Services:
     queue: FairQueue | None = None
     """Gradio's queue of events; None until the page is launched."""
 
+    async def hit(self, kind: Kind, account: int | str | None, address: str | None) -> None:
+        """Count a request, as `throttle.hit` does, while the event loop runs on: the counts may be on another machine.
+
+        Raises:
+            Throttled: too many for this account or from this address.
+        """
+        await run_in_threadpool(self.throttle.hit, kind, account=account, address=address)
+
     async def sign_in(self, name: str, password: str, address: str | None) -> User | None:
         """Return the user of a name and password, or None; every try is counted first.
 
         Raises:
             Throttled: too many tries for this name or from this address.
         """
-        self.throttle.hit("sign_in", account=name, address=address)
+        await self.hit("sign_in", name, address)
         return await self.accounts.averify(name, password)
 
     async def delete_account(self, user_id: int) -> None:

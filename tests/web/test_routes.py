@@ -1,5 +1,6 @@
 """Our own pages behind the guard, in this process; Gradio is not needed for them."""
 
+import asyncio
 import csv
 import io
 import re
@@ -453,3 +454,18 @@ def test_a_script_edits_a_reading_and_is_answered_in_json(open_app):
     refused = client.post("/history/edit", data={"entry": entry, "caption": " "}, headers=script)
     assert refused.status_code == 400
     assert refused.json()["detail"].endswith(".")
+
+
+def test_the_event_loop_runs_on_while_requests_are_counted(open_app, monkeypatch):
+    client, services = open_app()
+    counted = []
+
+    def hit(kind, **_):
+        with pytest.raises(RuntimeError):  # a store on another machine may answer late
+            asyncio.get_running_loop()
+        counted.append(kind)
+
+    monkeypatch.setattr(services.throttle, "hit", hit)
+    for path in ("/login", "/login/form", "/login/register"):
+        client.post(path, data={"username": "nobody", "password": "wrong"})
+    assert counted == ["sign_in", "sign_in", "registration"]

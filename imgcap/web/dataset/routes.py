@@ -60,7 +60,7 @@ class DatasetRoutes:
     async def picture(self, request: Request) -> Response:
         """Send a picture as JPEG."""
         split, number = self._split(), read_number(request.path_params["number"], -1)
-        self._count(request, "picture")
+        await run_in_threadpool(self._count, request, "picture")
         pixels = await run_in_threadpool(split.picture, number)
         return Response(await run_in_threadpool(make_thumbnail, pixels, SIDE), media_type="image/jpeg")
 
