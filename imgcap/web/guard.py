@@ -72,6 +72,8 @@ LAUNCH = re.compile(r"/|/gradio_api/startup-events")
 
 ASKER = "imgcap_asker"
 """Where a request's scope holds the User who asks, or None."""
+LONGEST_NAME, LONGEST_PATH = 255, 2048
+"""Bytes of a file's name, and of a path of ours: at longer ones Gradio's static routes raise OSError."""
 FORM_BYTES, JSON_BYTES, FRAME_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**19, 2**16
 GRADIO_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -194,7 +196,7 @@ class Guard:
         if "\0" in path or b"%00" in request.scope["query_string"]:
             return Refusal(400, "The address holds a character that no page has; check it.").respond(request)
         access = find_access(request.method, path)
-        if access == "none" or _names_a_page(request):
+        if access == "none" or _names_a_page(request) or is_no_file(path):
             return NOTHING_HERE.respond(request)
         if access == "signed-in" and user is None:
             return _ask_to_sign_in(request)
@@ -315,6 +317,12 @@ def name_asker(request: Request) -> str | None:
     """Return the id, as text, of the account that the guard found: Gradio's name for whoever asks."""
     asker: User | None = request.scope.get(ASKER)
     return None if asker is None else str(asker.id)
+
+
+def is_no_file(path: str) -> bool:
+    """Return whether a path, or one of the names in it, is too long for any file."""
+    encoded = path.encode(errors="replace")
+    return len(encoded) > LONGEST_PATH or any(len(name) > LONGEST_NAME for name in encoded.split(b"/"))
 
 
 def find_access(method: str, path: str) -> Access:

@@ -92,6 +92,8 @@ REPORTED = [
     ("GET", "/?page=%ED%A0%80", {}, None),
     ("GET", "/", {"Origin": "http://["}, None),
     ("GET", "/pages/icon.svg", {"Range": "bytes=0-1,3-4"}, None),
+    ("GET", "/assets/" + "e" * 256, {}, None),
+    ("GET", "/static/" + "e/" * 2100, {}, None),
 ]
 
 
@@ -133,6 +135,8 @@ def quiet(caplog, capfd):
 @example(request=REPORTED[8])
 @example(request=REPORTED[9])
 @example(request=REPORTED[10])
+@example(request=REPORTED[11])
+@example(request=REPORTED[12])
 def test_whatever_is_sent_is_answered(member, quiet, request):
     answered = ask(member, request)
     if answered is None:
