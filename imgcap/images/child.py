@@ -13,6 +13,8 @@ from imgcap.images.formats import EXHAUSTED
 
 CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
 
+NICE = 5  # pages and captions go before a picture that takes seconds to decode
+
 
 def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
     """Answer the sandbox until it closes the standard input.
@@ -21,6 +23,7 @@ def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
         answer: writes what becomes of a file: a line of JSON, and the bytes that it announces. It is given the file
             and the request. What it raises as InputError or MemoryError is written as `{"error"}`.
     """
+    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     wire = os.fdopen(os.dup(1), "wb")

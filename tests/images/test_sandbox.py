@@ -86,6 +86,12 @@ def test_a_child_that_died_is_replaced():
     assert child_of(box).pid != first.pid
 
 
+def test_a_decoder_leaves_the_processor_to_pages_and_captions():
+    box = Sandbox(children=1)
+    assert decodes(box)
+    assert os.getpriority(os.PRIO_PROCESS, child_of(box).pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
 @pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGTERM])
 def test_a_decoder_that_is_stopped_from_outside_is_not_the_pictures_fault(monkeypatch, killer):
     box = Sandbox(children=1)
