@@ -1,7 +1,7 @@
 """One queue in front of the writer: what waits together is written together, and several batches side by side.
 
-A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. So a caption waits
-at most for the batches that run and for `capacity / MAX_BATCH` batches before its own.
+A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. So where fewer than
+`MAX_BATCH` users wait, a user's next caption waits for the batches that run alone.
 """
 
 import threading
@@ -15,6 +15,9 @@ from imgcap.errors import InputError
 MAX_BATCH = 16
 CAPACITY = 256
 """Pieces of work that may wait, of all users together."""
+
+ALONE = 2
+"""Pieces in a batch of a user who alone has work waiting."""
 
 Work = TypeVar("Work")
 
@@ -30,7 +33,8 @@ class BusyError(InputError):
 class BatchQueue(Generic[Work]):
     """Hands work to one function in batches, from threads of its own. Any thread may call.
 
-    Users take turns: of each that has work waiting, in the order in which they came, one piece at a time.
+    Users take turns: of each that has work waiting, in the order in which they came, a batch has one piece. A user who
+    alone has work waiting gets `ALONE` into a batch; work of nobody (None), such as the command line's, fills it.
 
     Args:
         run: does a batch; it calls nothing of this queue. An exception from it fails every piece of the batch.
@@ -101,10 +105,17 @@ class BatchQueue(Generic[Work]):
         return sum(map(len, self._waiting.values()))
 
     def _take(self) -> list[tuple[Work, "Future[None]"]]:
-        """Take the next batch, one piece of each user in turn. A user that was served goes behind the others."""
+        """Take the next batch: one piece of each user in turn, or of a user who alone waits a few.
+
+        A user that was served goes behind the others. More of one user would make whoever comes next wait for it.
+        """
         batch: list[tuple[Work, Future[None]]] = []
-        while self._waiting and len(batch) < self._max_batch:
-            user, own = self._waiting.popitem(last=False)
+        users = list(self._waiting)
+        pieces = users if len(users) != 1 else users * (self._max_batch if users[0] is None else ALONE)
+        for user in pieces:
+            if user not in self._waiting or len(batch) >= self._max_batch:
+                break
+            own = self._waiting.pop(user)
             work, future = own.popleft()
             if own:
                 self._waiting[user] = own

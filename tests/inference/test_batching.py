@@ -59,8 +59,12 @@ def test_users_take_turns(worker):
     worker.finish()
     for future in futures:
         future.result(10)
-    assert worker.batches[1][:5] == [("greedy", 0), ("one", 0), ("two", 0), ("greedy", 1), ("one", 1)]
-    assert [len(batch) for batch in worker.batches] == [1, 16, 16, 1]
+    assert worker.batches[1:4] == [
+        [("greedy", 0), ("one", 0), ("two", 0)],
+        [("greedy", 1), ("one", 1)],
+        [("greedy", 2), ("greedy", 3)],  # alone, and still few, since somebody may come meanwhile
+    ]
+    assert max(map(len, worker.batches[4:])) == 2
 
 
 @settings(deadline=None, max_examples=30)
