@@ -152,7 +152,7 @@ def kill_writers(kills: int, longest: float = 0.4) -> Survey:
     from imgcap.settings import Settings
 
     context = multiprocessing.get_context("forkserver")  # a process with threads, as a test's is, had better not fork
-    context.set_forkserver_preload(["benchmarks.database", "imgcap.accounts.history"])
+    context.set_forkserver_preload(["imgcap.accounts.history", "numpy"])
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
         opened = open_database(settings)

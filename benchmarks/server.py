@@ -6,7 +6,7 @@ Starts the app in a process of its own with a folder of its own, sends requests 
   server's memory before, at its peak and after. Limits on how often are off; each client has an account of its own.
 - Attacks, with default settings: one account does what once stopped or starved the server, `--scale` times over, while
   a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest. The
-  attacker is a process of its own with the lowest priority (`nice`), since a real one brings its own processor.
+  attacker is a process of its own with a lower priority (`nice`), since a real one brings its own processor.
 - Growth: `--calls` calls without a picture, and what the server's memory grew by.
 """
 
@@ -23,10 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 
 import httpx
@@ -41,6 +40,9 @@ from imgcap.settings import ROOT, Settings
 from imgcap.web.cookies import Cookies, read_server_id
 
 ATTACKER, USER = "127.0.0.2", "127.0.0.3"  # addresses of their own, or they would share one allowance
+NICE = 5
+"""The attacker's, so that the server gets most of a core that both want."""
+ASKED, TAKEN, ANSWERED = range(3)
 PATIENCE = 30.0
 """Seconds that a client waits for an answer."""
 LIMITS = [f"{kind}_per_{who}" for kind in ("captions", "pictures", "sign_in") for who in ("account", "address")]
@@ -228,16 +230,23 @@ class Attacker:
     port: int
     photo: bytes
     scale: int
-    answers: Counter[str] = field(default_factory=Counter)
+    tally: SynchronizedArray
+    """Requests asked, taken (not refused with 429 or 503), and answered; shared with the process that measures."""
+
+    def note(self, outcome: int) -> None:
+        """Count what became of a request."""
+        self.tally[outcome] += 1
 
     async def ask(self, endpoint: str, *data: object, read: bool = True) -> None:
         """Ask the API, and read the answer or leave it unread."""
-        self.answers["asked"] += 1
+        self.note(ASKED)
         asked = await self.client.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
-        self.answers["refused" if asked.status_code in {429, 503} else "taken"] += 1
-        if read and asked.status_code == 200:
+        if asked.status_code != 200:
+            return
+        self.note(TAKEN)
+        if read:
             await self.client.get(f"/gradio_api/call/{endpoint}/{asked.json()['event_id']}")
-            self.answers["answered"] += 1
+            self.note(ANSWERED)
 
 
 async def all_at_once(works: list[Awaitable[object]]) -> None:
@@ -280,10 +289,10 @@ async def hold_connections(attacker: Attacker) -> None:
     """Open connections that send a byte a second."""
     opened = []
     for _n in range(200 * attacker.scale):
-        attacker.answers["asked"] += 1
+        attacker.note(ASKED)
         with contextlib.suppress(OSError):
             opened.append(await asyncio.open_connection("127.0.0.1", attacker.port, local_addr=(ATTACKER, 0)))
-            attacker.answers["taken"] += 1
+            attacker.note(TAKEN)
     for _n in range(15):
         for _reader, writer in opened:
             writer.write(b"G")
@@ -317,17 +326,16 @@ ATTACK_COLUMNS = [
 
 
 def attack_alone(
-    name: str, url: str, cookie: dict[str, str], photo: bytes, scale: int, limit: float, told: Connection
+    name: str, url: str, cookie: dict[str, str], photo: bytes, scale: int, limit: float, tally: SynchronizedArray
 ) -> None:
-    """Attack from a process of its own, for so many seconds at most, and tell what became of the requests."""
-    os.nice(19)
+    """Attack from a process of its own, for so many seconds at most."""
+    os.nice(NICE)
 
     async def run() -> None:
         async with open_client(url, cookie, ATTACKER) as client:
-            attacker = Attacker(client, int(url.rpartition(":")[2]), photo, scale)
+            attacker = Attacker(client, int(url.rpartition(":")[2]), photo, scale, tally)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ATTACKS[name](attacker), limit)
-            told.send(attacker.answers)
 
     asyncio.run(run())
 
@@ -351,19 +359,17 @@ async def attack(name: str, photo: bytes, scale: int, limit: float) -> str:
         async with server.client() as user:
             await call(user, "caption", await upload(user, photo), None, "normal")  # the model is loaded
             at_rest = await use(user, photo, lambda: True, 5)
-            receiver, sender = context.Pipe(duplex=False)
-            given = (name, server.url, server.cookie(), photo, scale, limit, sender)
+            tally = context.Array("i", 3)
+            given = (name, server.url, server.cookie(), photo, scale, limit, tally)
             attacker = context.Process(target=attack_alone, args=given, daemon=True)
             async with watched(server):
                 attacker.start()
-                sender.close()
-                end = time.monotonic() + limit + PATIENCE
+                end = time.monotonic() + limit + PATIENCE / 3  # it also has to start
                 pages, captions = await use(user, photo, lambda: not attacker.is_alive() or time.monotonic() > end, 5)
-            answers = receiver.recv() if receiver.poll() else Counter()
             attacker.kill()
             health = "restarted" if server.process.poll() is not None else (await ask_health(user))
             ratio = captions.at(0.5) / at_rest[1].at(0.5)
-            sent = f"{answers['asked']}, {answers['taken']}, {answers['answered']}"
+            sent = f"{tally[ASKED]}, {tally[TAKEN]}, {tally[ANSWERED]}"
             times = f"{at_rest[0].at(0.95):.0f} | {pages.at(0.95):.0f} | {at_rest[1].at(0.5):.0f} | "
             times += f"{captions.at(0.5):.0f} | {captions.at(0.95):.0f} | {ratio:.1f}"
             errors = f"{pages.errors + captions.errors} of {len(pages.seconds) + len(captions.seconds)}"
