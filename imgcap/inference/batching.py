@@ -1,11 +1,11 @@
 """One queue in front of the writer: what waits together is written together, and several batches side by side.
 
-A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. So where fewer than
-`MAX_BATCH` users wait, a user's next caption waits for the batches that run alone.
+A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. Of several workers
+one user never has all, so that another's caption begins at once, whatever that one asks for.
 """
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -15,9 +15,6 @@ from imgcap.errors import InputError
 MAX_BATCH = 16
 CAPACITY = 256
 """Pieces of work that may wait, of all users together."""
-
-ALONE = 2
-"""Pieces in a batch of a user who alone has work waiting."""
 
 Work = TypeVar("Work")
 
@@ -33,8 +30,8 @@ class BusyError(InputError):
 class BatchQueue(Generic[Work]):
     """Hands work to one function in batches, from threads of its own. Any thread may call.
 
-    Users take turns: of each that has work waiting, in the order in which they came, a batch has one piece. A user who
-    alone has work waiting gets `ALONE` into a batch; work of nobody (None), such as the command line's, fills it.
+    Users take turns: of each that has work waiting, in the order in which they came, one piece at a time. Of several
+    workers, batches with work of one user leave one free; those of nobody (None), as on the command line, may have all.
 
     Args:
         run: does a batch; it calls nothing of this queue. An exception from it fails every piece of the batch.
@@ -56,6 +53,7 @@ class BatchQueue(Generic[Work]):
         self._waiting: OrderedDict[Hashable, deque[tuple[Work, Future[None]]]] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self.workers, self.running = 1, 0
+        self._batches: Counter[Hashable] = Counter()  # that run, by the users who have work in them
         self._closed = False
 
     def submit(self, work: Work, user: Hashable = None) -> "Future[None]":
@@ -104,29 +102,30 @@ class BatchQueue(Generic[Work]):
                 del self._waiting[user]
         return sum(map(len, self._waiting.values()))
 
-    def _take(self) -> list[tuple[Work, "Future[None]"]]:
-        """Take the next batch: one piece of each user in turn, or of a user who alone waits a few.
+    def _may_begin(self, user: Hashable) -> bool:
+        """Return whether one more batch may hold work of a user: of several workers one is left to the others."""
+        return user is None or self._batches[user] < max(1, self.workers - 1)
 
-        A user that was served goes behind the others. More of one user would make whoever comes next wait for it.
-        """
-        batch: list[tuple[Work, Future[None]]] = []
-        users = list(self._waiting)
-        pieces = users if len(users) != 1 else users * (self._max_batch if users[0] is None else ALONE)
-        for user in pieces:
-            if user not in self._waiting or len(batch) >= self._max_batch:
-                break
+    def _take(self) -> list[tuple[Hashable, Work, "Future[None]"]]:
+        """Take the next batch, one piece of each user in turn. A user that was served goes behind the others."""
+        batch: list[tuple[Hashable, Work, Future[None]]] = []
+        turns = deque(user for user in self._waiting if self._may_begin(user))
+        while turns and len(batch) < self._max_batch:
+            user = turns.popleft()
             own = self._waiting.pop(user)
             work, future = own.popleft()
             if own:
                 self._waiting[user] = own
+                turns.append(user)
             if future.set_running_or_notify_cancel():
-                batch.append((work, future))
+                batch.append((user, work, future))
+        self._batches.update({user for user, _, _ in batch})
         return batch
 
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting)
+                self._changed.wait_for(lambda: self._closed or any(map(self._may_begin, self._waiting)))
                 if self._closed:
                     return
                 batch = self._take()
@@ -134,13 +133,15 @@ class BatchQueue(Generic[Work]):
             if not batch:
                 continue
             try:
-                self._run([work for work, _ in batch])
+                self._run([work for _, work, _ in batch])
             except BaseException as error:  # noqa: BLE001  whoever waits gets it, and the thread goes on
-                for _, future in batch:
+                for _, _, future in batch:
                     future.set_exception(error)
             else:
-                for _, future in batch:
+                for _, _, future in batch:
                     future.set_result(None)
             with self._changed:
                 self.running -= 1
+                self._batches -= Counter({user for user, _, _ in batch})
+                self._changed.notify_all()  # some may begin another
             del batch

@@ -59,12 +59,21 @@ def test_users_take_turns(worker):
     worker.finish()
     for future in futures:
         future.result(10)
-    assert worker.batches[1:4] == [
-        [("greedy", 0), ("one", 0), ("two", 0)],
-        [("greedy", 1), ("one", 1)],
-        [("greedy", 2), ("greedy", 3)],  # alone, and still few, since somebody may come meanwhile
-    ]
-    assert max(map(len, worker.batches[4:])) == 2
+    assert worker.batches[1][:5] == [("greedy", 0), ("one", 0), ("two", 0), ("greedy", 1), ("one", 1)]
+    assert [len(batch) for batch in worker.batches] == [1, 16, 16, 1]
+
+
+def test_one_user_never_has_all_workers(worker):
+    worker.queue.workers = 2
+    first, second = (worker.queue.submit(("greedy", number), "greedy") for number in range(2))
+    worker.begun.acquire()
+    other = worker.queue.submit(("one", 0), "one")
+    worker.begun.acquire()  # at once, although "greedy" came before
+    assert worker.batches == [[("greedy", 0)], [("one", 0)]]
+    assert not second.running()
+    worker.finish()
+    for future in (first, second, other):
+        future.result(10)
 
 
 @settings(deadline=None, max_examples=30)
