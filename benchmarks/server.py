@@ -7,7 +7,8 @@ Starts the app in a process of its own with a folder of its own, sends requests 
 - Attacks, with default settings: one account does what once stopped or starved the server, `--scale` times over, while
   a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest. The
   attacker is a process of its own with a lower priority (`nice`), since a real one brings its own processor.
-- Growth: `--calls` calls without a picture, and what the server's memory grew by.
+- Growth: `--calls` calls without a picture, after a fifth as many to begin with, and the server's memory after each
+  fifth.
 """
 
 import argparse
@@ -382,25 +383,30 @@ async def ask_health(client: httpx.AsyncClient) -> str:
     return str((await client.get("/gradio_api/healthz")).json()["status"])
 
 
-async def grow(calls: int) -> str:
-    """Return what so many calls leave in the server's memory."""
+async def grow(calls: int) -> None:
+    """Print what so many calls leave in the server's memory, and how it stands after each fifth of them."""
     with serving(**dict.fromkeys(LIMITS, "1000000/second")) as server:
         people = [server.client() for _ in range(8)]
 
-        async def ask(n: int, times: int) -> None:
+        async def ask(person: httpx.AsyncClient, times: int) -> None:
             for _ in range(times):
-                await call(people[n], "check", None, None)
+                await call(person, "check", None, None)
 
-        await asyncio.gather(*(ask(n, calls // 40) for n in range(8)))  # what every server keeps
-        await asyncio.sleep(15)
-        before = server.memory()
-        async with watched(server):
-            await asyncio.gather(*(ask(n, calls // 8) for n in range(8)))
+        async def ask_all(times: int) -> None:
+            await asyncio.gather(*(ask(person, times // len(people)) for person in people))
+
+        await ask_all(calls // 5)  # what every server keeps
         await asyncio.sleep(15)  # what was delivered is let go of after some seconds
-        grown = server.memory() - before
+        before = server.memory()
+        print(f"\n| calls | MB |\n|---|---|\n| 0, at rest | {before:.1f} |", flush=True)
+        for fifth in range(1, 6):
+            await ask_all(calls // 5)
+            print(f"| {fifth * calls // 5} | {server.memory():.1f} |", flush=True)
+        await asyncio.sleep(15)
+        after = server.memory()
+        print(f"| {calls}, at rest | {after:.1f} |\n\n{after - before:+.1f} MB")
         for person in people:
             await person.aclose()
-        return f"{calls} calls: {before:.0f} MB before, {server.peak:.0f} at the peak, {grown:+.1f} after"
 
 
 async def measure(options: argparse.Namespace) -> None:
@@ -420,7 +426,7 @@ async def measure(options: argparse.Namespace) -> None:
         for name in options.attacks or ATTACKS:
             print(await attack(name, photo, options.scale, options.limit), flush=True)
     if "growth" in options.only:
-        print(f"\n{await grow(options.calls)}")
+        await grow(options.calls)
 
 
 def main() -> None:
