@@ -20,14 +20,24 @@ class Server:
 
 @asynccontextmanager
 async def serve(
-    reply: Reply, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    reply: Reply,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    refuses_tls: bool = False,
 ) -> AsyncIterator[Server]:
-    """`reply(path, writer)` answers each request; the whole request's text is kept."""
+    """`reply(path, writer)` answers each request; the whole request's text is kept.
+
+    A server without `tls` waits where a client begins a TLS handshake, unless it refuses that, as most servers do.
+    """
     seen = Server(0)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first = await reader.readexactly(1)
+            if refuses_tls and first == b"\x16":
+                return
+            request = (first + await reader.readuntil(b"\r\n\r\n")).decode()
             seen.requests.append(request)
             await reply(request.split()[1], writer)
             await writer.drain()

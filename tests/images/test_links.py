@@ -443,7 +443,7 @@ async def test_a_data_url_is_limited_too():
 
 @pytest.mark.parametrize("slashes", ["", "//"])
 async def test_an_address_without_a_scheme_is_a_link(slashes):
-    async with serve(body(PNG)) as server:
+    async with serve(body(PNG), refuses_tls=True) as server:
         address = server.url("/a.png", host="plain.test").removeprefix("http://")
         assert await get(slashes + address, resolver=names(plain_test=[FIRST])) == PNG
     async with serve(body(PNG), tls=server_tls()) as server:
