@@ -66,10 +66,11 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
 
 
 # `make check` leaves out the tests that use these servers, and the folders and files that train, start Java, install
-# the wheel, or run a command of the documentation each.
+# the wheel, run commands, try every encoder with every decoder, or have decoders run into their limits.
 SERVERS = {"server", "strict_server", "proxied_server", "launched", "postgresql"}
 TRAINING = {"test_calibration.py"}  # of blur/: ROC and intervals by scikit-learn and scipy
-SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py"}
+SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py",
+        "cli/test_main.py", "images/test_fuzz.py", "images/test_sandbox.py", "model/test_modeling.py"}  # fmt: skip
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -83,7 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         used = {*getattr(item, "fixturenames", ())}
         if hasattr(item, "callspec"):
             used.add(item.callspec.params.get("db_settings"))  # this fixture asks for its server when it runs
-        if used & SERVERS or item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+        place = item.path.relative_to(Path(__file__).parent)
+        if used & SERVERS or {place.parts[0], place.as_posix()} & SLOW:
             item.add_marker(pytest.mark.slow)
         if "tiny_captioner" in used or item.path.name in TRAINING:
             item.add_marker(pytest.mark.train)
