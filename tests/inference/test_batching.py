@@ -65,8 +65,9 @@ def test_users_take_turns(worker):
 
 def test_one_user_never_has_all_workers(worker):
     worker.queue.workers = 2
-    first, second = (worker.queue.submit(("greedy", number), "greedy") for number in range(2))
+    first = worker.queue.submit(("greedy", 0), "greedy")
     worker.begun.acquire()
+    second = worker.queue.submit(("greedy", 1), "greedy")
     other = worker.queue.submit(("one", 0), "one")
     worker.begun.acquire()  # at once, although "greedy" came before
     assert worker.batches == [[("greedy", 0)], [("one", 0)]]
