@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -237,13 +238,14 @@ def _variety(scores: Mapping[str, Any]) -> str:
     if "variety" not in scores:
         return ""
     captions, people = scores["variety"]["captions"], scores["variety"]["people"]
-    return (
+    return fill(
         "How varied the captions are, with people's own of the same images in brackets: "
         f"{captions['distinct']:.0%} ({people['distinct']:.0%}) are different ones; "
         f"they use {captions['words']:.0f} ({people['words']:.0f}) words, "
         f"{captions['length']:.1f} ({people['length']:.1f}) in each; "
-        f"{captions['in_commonest_templates']:.0%} ({people['in_commonest_templates']:.0%}) follow the five\n"
-        "commonest templates, which are captions without their nouns, verbs and other content words."
+        f"{captions['in_commonest_templates']:.0%} ({people['in_commonest_templates']:.0%}) follow the five "
+        "commonest templates, which are captions without their nouns, verbs and other content words.",
+        width=120,
     )
 
 
