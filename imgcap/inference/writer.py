@@ -69,7 +69,7 @@ class Writer:
     def search(self, grid: Any, pictures: int, length: Length) -> Draft:
         """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
         options = self.description.search.for_length(length)
-        found = self._finish(grid, beam_search(self.engine, grid, pictures, options))
+        found = self._finish(grid, self._search(grid, pictures, options))
         beams = [self._candidates(self._agree(beams)) for beams in found]
         first = self._reword(grid, [candidates[:1] for candidates in beams])
         return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length)
@@ -122,6 +122,21 @@ class Writer:
     def _show(self, candidate: Candidate, curve: str) -> Caption:
         known = self.description.confidence.get(curve)
         return Caption(candidate.text, None if known is None else confidence(*known, candidate.log_probability))
+
+    def _search(self, grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
+        """Search for captions; of a picture for which the rules leave none, search again without them.
+
+        A captioner that knows a few dozen words has no sentence of fourteen in which none comes twice.
+        """
+        found = beam_search(self.engine, grid, pictures, options)
+        without = [picture for picture, beams in enumerate(found) if not beams]
+        if without:
+            free = replace(options, min_length=2, no_repeat_ngram_size=0, wording=None)  # start token and a word
+            for picture, beams in zip(
+                without, beam_search(self.engine, grid[without], len(without), free), strict=True
+            ):
+                found[picture] = beams
+        return found
 
     def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
         """End the captions that were broken off, and score them so, as they are shown."""

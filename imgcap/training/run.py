@@ -18,7 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from imgcap.data.loading import CaptionedImages, load_rows
 from imgcap.evaluation.calibration import FAMILIAR_IMAGES, fit_all, fit_document_frequencies, observe
 from imgcap.evaluation.confidence import MIN_IMAGES
-from imgcap.evaluation.run import collect, open_reference, save_scores, summarize
+from imgcap.evaluation.run import collect, open_reference, save_scores, summarize, write_captions
 from imgcap.inference.checkpoint import save_captioner
 from imgcap.inference.files import describe
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
@@ -90,18 +90,19 @@ def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
 def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
     """Score and calibrate the finished files, as `imgcap evaluate` runs them, so that it gives everybody these scores.
 
-    The validation images are encoded once for both.
+    The validation images are encoded once for both. Of too few to calibrate on, only the captions are written.
     """
     writer, encode = open_reference(recipe.output)
-    observed = observe(writer, encode(validation))
-    captioned = collect(validation, observed.written["normal"].candidates)
+    observed = observe(writer, encode(validation)) if len(validation) >= MIN_IMAGES else None
+    written = observed.written["normal"].candidates if observed else write_captions(writer, encode(validation))
+    captioned = collect(validation, written)
     scores = summarize(recipe.output, "validation", captioned)
     (output / "captions.json").write_text(json.dumps(captioned.captions, indent=0) + "\n")
     save_scores(output, captioned, scores)
     (output / "provenance.md").write_text(
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )
-    if len(validation) >= MIN_IMAGES:
+    if observed:
         learned = map(writer.engine.as_array, encode(training.head(FAMILIAR_IMAGES)))
         fit_all(output, observed, validation, learned)
     return scores
