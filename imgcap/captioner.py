@@ -172,7 +172,8 @@ class Captioner:
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
                 self._writer = Writer(engine, description, self.settings.name_sex)
-                self._queue.workers = engine.lanes
+                # Larger batches would be no faster, and all their users would come back in one moment.
+                self._queue.workers, self._queue.max_batch = engine.lanes, engine.together
             return self._writer
 
     def warm(self) -> None:

@@ -13,7 +13,7 @@ from imgcap.images.formats import EXHAUSTED
 
 CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
 
-NICE = 5  # pages and captions go before a picture that takes seconds to decode
+NICE = 10  # pages and captions go before a picture that takes seconds to decode
 
 
 def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:

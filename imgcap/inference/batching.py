@@ -4,6 +4,8 @@ A batch begins as soon as a worker is free, with whatever waits then; nothing wa
 one user never has all, so that another's caption begins at once, whatever that one asks for.
 """
 
+import os
+import sys
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -13,6 +15,8 @@ from typing import Generic, TypeVar
 from imgcap.errors import InputError
 
 MAX_BATCH = 16
+NICE = 5
+"""What the threads that write captions add to their niceness: pages and checks, which take milliseconds, go first."""
 CAPACITY = 256
 """Pieces of work that may wait, of all users together."""
 
@@ -40,6 +44,7 @@ class BatchQueue(Generic[Work]):
 
     Attributes:
         workers: batches that may run side by side; it counts until the first piece comes.
+        max_batch: see above; it may be changed at any time.
         running: batches that run now.
     """
 
@@ -48,7 +53,7 @@ class BatchQueue(Generic[Work]):
     def __init__(
         self, run: Callable[[Sequence[Work]], None], capacity: int = CAPACITY, max_batch: int = MAX_BATCH
     ) -> None:
-        self._run, self._capacity, self._max_batch = run, capacity, max_batch
+        self._run, self._capacity, self.max_batch = run, capacity, max_batch
         self._changed = threading.Condition()
         self._waiting: OrderedDict[Hashable, deque[tuple[Work, Future[None]]]] = OrderedDict()
         self._threads: list[threading.Thread] = []
@@ -110,7 +115,7 @@ class BatchQueue(Generic[Work]):
         """Take the next batch, one piece of each user in turn. A user that was served goes behind the others."""
         batch: list[tuple[Hashable, Work, Future[None]]] = []
         turns = deque(user for user in self._waiting if self._may_begin(user))
-        while turns and len(batch) < self._max_batch:
+        while turns and len(batch) < self.max_batch:
             user = turns.popleft()
             own = self._waiting.pop(user)
             work, future = own.popleft()
@@ -123,6 +128,8 @@ class BatchQueue(Generic[Work]):
         return batch
 
     def _serve(self) -> None:
+        if sys.platform == "linux":  # where a thread has a niceness of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or any(map(self._may_begin, self._waiting)))

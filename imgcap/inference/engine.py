@@ -17,10 +17,12 @@ class Engine(Protocol[State]):
 
     description: the library, precision and device, as `imgcap.inference.choice` reports them.
     lanes: how many threads may usefully call at once.
+    together: pictures in a call, from which on each more takes as long as the one before.
     """
 
     description: str
     lanes: int
+    together: int
 
     def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Any:
         """Return the grid (B, P, C) of normalised pixels (B, 3, S, S).

@@ -73,7 +73,7 @@ class OnnxEngine:
         self._opening = threading.Lock()
         self._open_narrow = partial(open_session, ENCODER, 1)
         self._narrow = self._encoder if threads == 1 else None  # opened when it is needed: it takes memory
-        self.lanes = threads
+        self.lanes, self.together = threads, ENCODED_TOGETHER
         self._memory = [output.name for output in self._start.get_outputs()]
         shapes = {value.name: value.shape for value in self._step.get_inputs()}
         self._layers, _, self._width = shapes["hidden"]

@@ -43,6 +43,7 @@ class TorchEngine:
         self.description = f"PyTorch, {precision}, {self._device.type}"
 
     lanes = 1  # each call takes every core, or the whole device
+    together = 16
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Tensor:  # noqa: ARG002 - one way for both

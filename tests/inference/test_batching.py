@@ -1,4 +1,7 @@
+import os
+import sys
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.inference.batching import BatchQueue, BusyError
+from imgcap.inference.batching import NICE, BatchQueue, BusyError
 
 
 class Worker:
@@ -155,3 +158,32 @@ def test_as_many_batches_run_side_by_side_as_there_are_workers():
     assert sorted(piece for batch, _ in running for piece in batch) == list(range(6))
     assert {count for _, count in running} == {3}
     assert queue.running == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
+def test_pages_go_before_captions():
+    found = []
+    queue = BatchQueue(lambda _: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+    queue.submit("one").result(10)
+    queue.close()
+    assert found == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)]
+
+
+def test_a_batch_is_as_large_as_it_may_be_at_the_time():
+    sizes, go = [], threading.Event()
+
+    def run(batch):
+        go.wait(10)
+        sizes.append(len(batch))
+
+    queue = BatchQueue(run)
+    first = queue.submit(0)
+    while not first.running():
+        time.sleep(0.001)
+    rest = [queue.submit(number) for number in range(6)]
+    queue.max_batch = 4
+    go.set()
+    for future in rest:
+        future.result(10)
+    queue.close()
+    assert sizes == [1, 4, 2]
