@@ -70,7 +70,9 @@ def accounts(database: Database, db_settings: Settings) -> Iterator[Accounts]:
 SERVERS = {"server", "strict_server", "proxied_server", "launched", "postgresql"}
 TRAINING = {"test_calibration.py"}  # of blur/: ROC and intervals by scikit-learn and scipy
 SLOW = {"evaluation", "hub", "training", "test_benchmarks.py", "test_docs.py", "test_install.py",
-        "cli/test_main.py", "images/test_fuzz.py", "images/test_sandbox.py", "model/test_modeling.py"}  # fmt: skip
+        "blur/test_calibration.py", "cli/test_main.py", "images/test_fuzz.py", "images/test_reduced.py",
+        "images/test_sandbox.py", "test_captioner.py",
+        "model/test_modeling.py", "web/test_server.py"}  # fmt: skip
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
