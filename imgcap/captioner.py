@@ -1,4 +1,4 @@
-"""Turn a picture into a Reading. The page, the API and the command line all call this."""
+"""Turn an image into a Reading. The page, the API and the command line all call this."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Job:
-    """One picture to be captioned, with the fields that the queue fills in."""
+    """One image to be captioned, with the fields that the queue fills in."""
 
     pixels: NDArray[np.float32]
     length: Length
@@ -41,8 +41,8 @@ class _Job:
 class Captioner:
     """The blur check and the model behind it.
 
-    The model is loaded once, at the first caption or by `load()`; a check never waits for it. Safe to call from several
-    threads: pictures that wait together are captioned together, and users take turns.
+    The model is loaded once, at the first caption or by `load()`; a check never waits for it. Several threads may call:
+    images that wait at the same time are captioned together, and users take turns.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class Captioner:
         self._queue: BatchQueue[_Job] = BatchQueue(self._caption_batch)
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
-        """A Reading without captions of image (H, W, 3), uint8 RGB."""
+        """Return a Reading without captions for image (H, W, 3), uint8 RGB."""
         sharpness = measure(image, self.settings.blur_threshold)
         return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)
 
@@ -64,10 +64,10 @@ class Captioner:
         source: str | None = None,
         alternatives: int = NUM_ALTERNATIVES,
     ) -> Reading:
-        """A Reading of image (H, W, 3), uint8 RGB; with captions if the picture is sharp enough.
+        """Return a Reading of image (H, W, 3), uint8 RGB, with captions if the image is sharp enough.
 
         Raises:
-            InputError: no such length, or the configured model cannot be loaded.
+            InputError: the length does not exist, or the configured model cannot be loaded.
         """
         return self.complete(self.check(image, source), image, check_length(length), alternatives)
 
@@ -79,18 +79,18 @@ class Captioner:
         alternatives: int = NUM_ALTERNATIVES,
         user: Hashable = None,
     ) -> Reading:
-        """The Reading that `check` gave of image (H, W, 3), uint8 RGB, with captions if it is valid.
+        """Return the Reading that `check` gave for image (H, W, 3), uint8 RGB, with captions if it is valid.
 
         Args:
-            reading: of `check`.
-            image: the picture.
-            length: of the captions.
-            alternatives: other captions at most; none cost the least.
-            user: whose picture it is, of any kind; users take turns where several wait.
+            reading: the result of `check`.
+            image: the image.
+            length: length of the captions.
+            alternatives: maximum number of other captions; 0 is the fastest.
+            user: identifies whose image it is; waiting users take turns.
 
         Raises:
             InputError: the configured model cannot be loaded.
-            BusyError: too many pictures wait already.
+            BusyError: too many images are already waiting.
         """
         *_, last = self.complete_in_steps(reading, image, length, alternatives, user)
         return last
@@ -104,17 +104,17 @@ class Captioner:
         user: Hashable = None,
         gone: "Future[None] | None" = None,
     ) -> Generator[Reading, None, None]:
-        """Yield what `complete` returns, first with the caption alone as soon as it is written.
+        """Yield the Reading of `complete` twice: with the caption alone as soon as it is written, and in full.
 
-        Closing the iterator takes a picture that still waits out of the queue. So does `gone` when it is done, while
-        this thread waits; CancelledError is raised then. Other arguments and errors as of `complete`.
+        Closing the iterator removes an image that still waits from the queue. So does completing `gone` while this
+        thread waits; CancelledError is then raised. Other arguments and errors are those of `complete`.
         """
         if not reading.valid:
             yield reading
             return
         job = _Job(self.load().prepare(image), length, alternatives)
         future = self._queue.submit(job, user)
-        # A failed batch writes no captions, and whoever waits for one must learn of it.
+        # A failed batch writes no captions, and the thread that waits for one must be woken.
         future.add_done_callback(lambda _: job.written.set())
         if gone is not None:
             gone.add_done_callback(lambda _: future.cancel())
@@ -129,25 +129,26 @@ class Captioner:
         yield self._answer(reading, job)
 
     def caption_source(self, source: str, length: str = "normal", alternatives: int = NUM_ALTERNATIVES) -> Reading:
-        """`caption` of a file or link; what is wrong with it stands in the Reading's `error`, and is not raised."""
+        """Return the Reading of a file or link; a bad input fills the Reading's `error` and is not raised."""
         wanted = check_length(length)
         try:
             image = self.images.load(source)
         except InputError as error:
             return self.refuse(str(error), source)
-        except Exception:  # a fault of ours with one source must not cost the answers to the others
+        except Exception:  # a bug that one source meets must not prevent the answers to the others
             logger.exception("A source could not be opened.")
             return self.refuse(UNOPENED, source)
         return self.caption(image, wanted, source, alternatives)
 
     def refuse(self, error: str, source: str | None = None) -> Reading:
-        """The Reading of an input that held no picture."""
+        """Return the Reading of an input that held no image."""
         return Reading(source, None, None, None, self.settings.blur_threshold, error=error)
 
     def attend(self, image: NDArray[np.uint8], caption: str) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return each word of a caption of image (H, W, 3), with where the decoder looked: P cells, adding up to 1.
+        """Return each word of a caption with the decoder's attention: P weights over the grid, which sum to 1.
 
-        The cells are those of a square grid, row by row. A decoder without attention gives no words.
+        image is (H, W, 3) uint8 RGB; the P cells form a square grid, row by row. A decoder without attention gives no
+        words.
 
         Raises:
             InputError: the configured model cannot be loaded.
@@ -156,7 +157,7 @@ class Captioner:
         return writer.attend(writer.engine.encode(writer.prepare(image)[None], alone=not self._queue.running), caption)
 
     def load(self) -> "Writer":
-        """Load the model, unless it is loaded.
+        """Load the model unless it is loaded already, and return its writer.
 
         Raises:
             InputError: the configured model cannot be loaded.
@@ -172,20 +173,20 @@ class Captioner:
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
                 self._writer = Writer(engine, description, self.settings.name_sex)
-                # Larger batches would be no faster, and all their users would come back in one moment.
+                # Larger batches would be no faster, and all their users would return at the same moment.
                 self._queue.workers, self._queue.max_batch = engine.lanes, engine.together
             return self._writer
 
     def warm(self) -> None:
-        """Load the model and write a caption, so that the first picture waits for nothing that is set up late."""
+        """Load the model and write one caption, so that the first image does not wait for any set-up."""
         self.load().warm()
 
     def close(self) -> None:
-        """Finish what runs and give up what waits."""
+        """Finish the images that are being captioned and give up those that wait."""
         self._queue.close()
 
     def _answer(self, reading: Reading, job: _Job) -> Reading:
-        """Return the Reading with what the job has of captions so far, and a warning if its picture is unfamiliar."""
+        """Return the Reading with the captions that the job has so far, and a warning if its image is unfamiliar."""
         if job.caption is None:
             raise RuntimeError("The queue finished a picture without a caption.")
         if job.unfamiliar and self.settings.unfamiliar != "off":
@@ -195,7 +196,7 @@ class Captioner:
         return replace(reading, caption=job.caption.caption, confidence=job.caption.confidence, alternatives=job.others)
 
     def _caption_batch(self, jobs: Sequence[_Job]) -> None:
-        """Caption pictures together; those of one length share a search."""
+        """Caption images together; images with the same caption length share a search."""
         writer = self.load()
         grid = writer.engine.encode(np.stack([job.pixels for job in jobs]), alone=self._queue.running == 1)
         drafts = []

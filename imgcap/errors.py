@@ -2,8 +2,8 @@
 
 
 class InputError(ValueError):
-    """A bad picture, link, file or option.
+    """A bad image, link, file or option.
 
-    Its text is one sentence for the person who gave the input: what is wrong and what to do. It never holds a
-    traceback, a server's own words or a path of this machine that the person did not type.
+    Its text is one sentence for the person who gave the input: what is wrong and what to do. It never contains a
+    traceback, text from another server, or a path of this machine that the person did not type.
     """

@@ -1,4 +1,4 @@
-"""What imgcap answers about one picture: the same on the page, the API, the command line and in the history."""
+"""The answer about one image, which the page, the API, the command line and the history share."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -9,13 +9,13 @@ Length = Literal["short", "normal", "long"]
 LENGTHS: tuple[Length, ...] = get_args(Length)
 
 Reason = Literal["blurred", "shaken", "low_detail", "noisy", "dark", "bright"]
-"""Why a picture is invalid, see `imgcap.blur.sharpness`."""
+"""Why an image is invalid, see `imgcap.blur.sharpness`."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence for a picture, and how sure the captioner is of it."""
+    """A sentence for an image, and how sure the captioner is."""
 
     caption: str
     confidence: float | None  # 0-1; None until the model is calibrated
@@ -23,18 +23,18 @@ class Caption:
 
 @dataclass(frozen=True)
 class Reading:
-    """What imgcap says of one picture; `as_dict` is the JSON that every interface answers with.
+    """The answer about one image; `as_dict` is the JSON that every interface returns.
 
     source: the file or link as given.
-    valid: exactly `blur_variance >= threshold`; None if there was no picture to measure.
-    reason: why the picture is invalid, one of `REASONS`; None if it is valid.
+    valid: exactly `blur_variance >= threshold`; None if the input held no image.
+    reason: why the image is invalid, one of `REASONS`; None if it is valid.
     blur_variance: variance of the Laplacian, see `imgcap.blur.sharpness`.
-    threshold: the least variance of a valid picture.
-    caption: a sentence; None if the picture is invalid or was only checked.
+    threshold: the smallest variance of a valid image.
+    caption: a sentence; None if the image is invalid or was only checked.
     confidence: the share of captions like this one that say what people say, 0-1; None until the model is calibrated.
     alternatives: captions that differ from `caption` in content, the most probable first.
     error: one sentence on what was wrong with the input, or None.
-    warning: "unfamiliar" if the picture does not look like the photographs that the model learned from; else None.
+    warning: "unfamiliar" if the image does not look like the photographs that the model learned from; else None.
     """
 
     source: str | None
@@ -57,11 +57,11 @@ UNFAMILIAR = (
     "This does not look like the photographs this model learned from; the caption is likely wrong.",
     "This does not look like the photographs this model learned from, so it is not described.",
 )
-"""What people read of an unfamiliar picture: with its caption, and without one where this server refuses such."""
+"""The sentences about an unfamiliar image: with its caption, and without one if the settings refuse such images."""
 
 
 def format_warning(warning: str | None, caption: str | None) -> str | None:
-    """Return the sentence for a Reading's warning; None without one."""
+    """Return the sentence for a Reading's warning; None if it has no warning."""
     return None if warning is None else UNFAMILIAR[caption is None]
 
 
@@ -71,7 +71,7 @@ def format_confidence(confidence: float) -> str:
 
 
 def check_length(length: str) -> Length:
-    """Return the length itself. Raises an InputError that names the choices if it is not one of them."""
+    """Return the length itself. Raises InputError, which names the choices, if it is not one of them."""
     for known in LENGTHS:
         if length == known:
             return known

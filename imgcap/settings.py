@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def _on_space(there: T, elsewhere: T) -> T:
-    """A default that differs on a Hugging Face Space, which is known by this variable."""
+    """Return the default for a Hugging Face Space, which sets this variable, or for any other machine."""
     return there if "SPACE_ID" in os.environ else elsewhere
 
 
@@ -32,7 +32,7 @@ def _default_model() -> str:
 
 
 def _default_more(chosen: dict[str, Any]) -> str:
-    """Return the other checkpoint beside the default one, and nothing beside a model of somebody's own."""
+    """Return the other shipped checkpoint if the model is the shipped one, and otherwise nothing."""
     return _checkpoint("merge") if chosen.get("model") == _default_model() else ""
 
 

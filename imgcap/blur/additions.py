@@ -1,6 +1,6 @@
-"""What people and programs add to a photograph: frames, lines, text, noise, dither, blocks, low light.
+"""Add what people and programs add to photographs: frames, lines, text, noise, dither, blocks, low light.
 
-None of it changes whether the photograph is sharp, so the blur check has to answer as it did without the addition.
+No addition changes whether the photograph is sharp, so the blur check must answer as it did without the addition.
 Widths, colours, places, numbers and strengths are drawn anew at each call. Every function takes an (H, W, 3) uint8 RGB
 photograph and a random generator, and returns (H', W', 3) or, with transparency, (H', W', 4) uint8.
 """
@@ -24,7 +24,7 @@ FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRI
 
 
 def frame(image: Image, rng: np.random.Generator) -> Image:
-    """A plain frame of 1 to 40 pixels, on all sides or on some, sometimes with a second one about it."""
+    """Add a plain frame of 1 to 40 pixels, on all sides or on some, sometimes with a second one around it."""
     for _ in range(1 + (rng.random() < 0.25)):
         width = int(np.exp(rng.uniform(0, np.log(40))))
         sides = np.ones(4, bool) if rng.random() < 0.7 else rng.random(4) < 0.6
@@ -33,14 +33,14 @@ def frame(image: Image, rng: np.random.Generator) -> Image:
 
 
 def letterbox(image: Image, rng: np.random.Generator) -> Image:
-    """Black or plain bars above and below or at both sides."""
+    """Add black or plain bars above and below or at both sides."""
     bar = int(rng.uniform(0.05, 0.6) * image.shape[0])
     sides = (bar, bar, 0, 0) if rng.random() < 0.6 else (0, 0, bar, bar)
     return _bordered(image, sides, (0, 0, 0) if rng.random() < 0.6 else _colour(rng))
 
 
 def page(image: Image, rng: np.random.Generator) -> Image:
-    """A scan: the photograph anywhere on a white or cream page, sometimes with a little noise of its own."""
+    """Place the photograph anywhere on a white or cream page, as in a scan, sometimes with a little noise."""
     height, width = image.shape[:2]
     rows, columns = (int(side * rng.uniform(1.1, 2.5)) for side in (height, width))
     paper = np.empty((rows, columns, 3), np.uint8)
@@ -53,7 +53,7 @@ def page(image: Image, rng: np.random.Generator) -> Image:
 
 
 def cut_out(image: Image, rng: np.random.Generator) -> Image:
-    """A circle, an ellipse, a rounded rectangle or a polygon on transparent ground; the hidden colour is any."""
+    """Cut out a circle, an ellipse, a rounded rectangle or a polygon; the transparent ground hides any colour."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.uint8)
     line = cv2.LINE_AA if rng.random() < 0.5 else cv2.LINE_8
@@ -74,7 +74,7 @@ def cut_out(image: Image, rng: np.random.Generator) -> Image:
 
 
 def turned(image: Image, rng: np.random.Generator) -> Image:
-    """Turned by up to 45 degrees, the corners filled with black, white or a colour."""
+    """Rotate by up to 45 degrees and fill the corners with black, white or a colour."""
     height, width = image.shape[:2]
     angle = rng.uniform(1, 45) * rng.choice([-1, 1])
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
@@ -86,14 +86,14 @@ def turned(image: Image, rng: np.random.Generator) -> Image:
 
 
 def rounded_corners(image: Image, rng: np.random.Generator) -> Image:
-    """Corners rounded on a plain ground, without transparency."""
+    """Round the corners on a plain ground, without transparency."""
     height, width = image.shape[:2]
     mask = _rounded(height, width, int(rng.uniform(0.03, 0.3) * height))[..., None] / 255
     return _clipped(image * mask + np.array(_colour(rng)) * (1 - mask))
 
 
 def film(image: Image, rng: np.random.Generator) -> Image:
-    """The border of a film: dark, with light sprocket holes and a frame number."""
+    """Add the border of a film: dark, with light sprocket holes and a frame number."""
     height, width = image.shape[:2]
     band = int(rng.uniform(0.1, 0.2) * height)
     ground = _shade(rng, 0, 40)
@@ -109,7 +109,7 @@ def film(image: Image, rng: np.random.Generator) -> Image:
 
 
 def instant_print(image: Image, rng: np.random.Generator) -> Image:
-    """An instant print: a light frame, broad below, with a word written there."""
+    """Add the frame of an instant print: light, wide at the bottom, with a word written there."""
     side = int(rng.uniform(0.04, 0.1) * image.shape[1])
     light = _shade(rng, 225, 256)
     card = _bordered(image, (side, 4 * side, side, side), light)
@@ -119,7 +119,7 @@ def instant_print(image: Image, rng: np.random.Generator) -> Image:
 
 
 def collage(image: Image, rng: np.random.Generator) -> Image:
-    """Two to nine copies, some mirrored, side by side with plain gaps of 2 to 20 pixels or as a contact sheet."""
+    """Place two to nine copies, some mirrored, with plain gaps of 2 to 20 pixels or as a contact sheet."""
     rows, columns = ((1, 2), (2, 1), (2, 2), (2, 3), (3, 3))[rng.integers(5)]
     gap = int(rng.integers(2, 21))
     height, width = image.shape[:2]
@@ -134,13 +134,13 @@ def collage(image: Image, rng: np.random.Generator) -> Image:
 
 
 def seamless_collage(image: Image, rng: np.random.Generator) -> Image:
-    """Two or four copies side by side without a gap."""
+    """Place two or four copies side by side without a gap."""
     rows, columns = ((1, 2), (2, 1), (2, 2))[rng.integers(3)]
     return np.vstack([np.hstack([image] * columns)] * rows)
 
 
 def screenshot(image: Image, rng: np.random.Generator) -> Image:
-    """A telephone's screen with the photograph in it: status line, title, buttons, lines of text."""
+    """Draw a telephone's screen with the photograph in it: status line, title, buttons, lines of text."""
     dark = rng.random() < 0.4
     ground, ink = ((18, 18, 18), (235, 235, 235)) if dark else ((255, 255, 255), (20, 20, 20))
     height, width = image.shape[:2]
@@ -158,11 +158,11 @@ def screenshot(image: Image, rng: np.random.Generator) -> Image:
     return screen
 
 
-# drawn over it
+# drawn over the photograph
 
 
 def grid(image: Image, rng: np.random.Generator) -> Image:
-    """A grid of lines across the whole picture, such as the rule of thirds."""
+    """Draw a grid of lines across the whole image, such as the rule of thirds."""
     image = image.copy()
     height, width = image.shape[:2]
     rows, columns = ((3, 3), (2, 2), (4, 4), (4, 6), (8, 8))[rng.integers(5)]
@@ -175,7 +175,7 @@ def grid(image: Image, rng: np.random.Generator) -> Image:
 
 
 def lines(image: Image, rng: np.random.Generator) -> Image:
-    """One to six straight lines or arrows at any angle."""
+    """Draw one to six straight lines or arrows at any angle."""
     image = image.copy()
     for _ in range(rng.integers(1, 7)):
         start, end = (_point(image, rng) for _ in range(2))
@@ -188,7 +188,7 @@ def lines(image: Image, rng: np.random.Generator) -> Image:
 
 
 def boxes(image: Image, rng: np.random.Generator) -> Image:
-    """One to five detection boxes, some with a filled label."""
+    """Draw one to five detection boxes, some with a filled label."""
     image = image.copy()
     for _ in range(rng.integers(1, 6)):
         (x0, y0), (x1, y1) = (_point(image, rng) for _ in range(2))
@@ -202,7 +202,7 @@ def boxes(image: Image, rng: np.random.Generator) -> Image:
 
 
 def circles(image: Image, rng: np.random.Generator) -> Image:
-    """One to four rings, as people draw about what they mean, and crosshairs."""
+    """Draw one to four rings, as people do around a detail, and crosshairs."""
     image = image.copy()
     for _ in range(rng.integers(1, 5)):
         radius, colour = int(rng.uniform(0.05, 0.35) * min(image.shape[:2])), _colour(rng)
@@ -214,7 +214,7 @@ def circles(image: Image, rng: np.random.Generator) -> Image:
 
 
 def ruler(image: Image, rng: np.random.Generator) -> Image:
-    """A scale with ticks and numbers along one side."""
+    """Draw a scale with ticks and numbers along one side."""
     image = image.copy()
     height, width = image.shape[:2]
     step, colour, thick = int(rng.uniform(5, 20)), _colour(rng), int(rng.integers(1, 3))
@@ -230,7 +230,7 @@ def ruler(image: Image, rng: np.random.Generator) -> Image:
 
 
 def date(image: Image, rng: np.random.Generator) -> Image:
-    """A camera's date or a file's name in a corner."""
+    """Write a camera's date into a corner."""
     image = image.copy()
     height, width = image.shape[:2]
     place = (int(rng.choice([0.03, 0.65]) * width), int(rng.choice([0.08, 0.95]) * height))
@@ -241,7 +241,7 @@ def date(image: Image, rng: np.random.Generator) -> Image:
 
 
 def watermark(image: Image, rng: np.random.Generator) -> Image:
-    """A half transparent word: once and large, or many times across the whole picture."""
+    """Write a half transparent word: once and large, or many times across the whole image."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     font, text = int(rng.choice(FONTS)), str(rng.choice(WORDS))
@@ -260,7 +260,7 @@ def watermark(image: Image, rng: np.random.Generator) -> Image:
 
 
 def subtitles(image: Image, rng: np.random.Generator) -> Image:
-    """One or two lines of text below, or one above and one below as in memes; plain, outlined, or on a dark bar."""
+    """Write one or two lines at the bottom, or top and bottom as in memes: plain, outlined, or on a dark bar."""
     image = image.copy()
     height, width = image.shape[:2]
     scale, font = width / rng.uniform(500, 800), int(rng.choice(FONTS[:2]))
@@ -280,7 +280,7 @@ def subtitles(image: Image, rng: np.random.Generator) -> Image:
 
 
 def sticker(image: Image, rng: np.random.Generator) -> Image:
-    """One to three round or square stickers of plain colours, of up to a quarter of the picture's height."""
+    """Add one to three round or square stickers of plain colours, of up to a quarter of the image's height."""
     image = image.copy()
     for _ in range(rng.integers(1, 4)):
         radius = int(rng.uniform(0.04, 0.125) * image.shape[0])
@@ -300,7 +300,7 @@ def sticker(image: Image, rng: np.random.Generator) -> Image:
 
 
 def code(image: Image, rng: np.random.Generator) -> Image:
-    """A square code of black and white modules in a corner, a twentieth of the picture at most."""
+    """Add a square code of black and white modules in a corner."""
     image = image.copy()
     modules, module = int(rng.choice([21, 25])), int(rng.integers(2, 5))
     side = modules * module + 2 * module
@@ -314,7 +314,7 @@ def code(image: Image, rng: np.random.Generator) -> Image:
 
 
 def picture_in_picture(image: Image, rng: np.random.Generator) -> Image:
-    """A small copy of the picture itself in a corner, as in video calls."""
+    """Add a small copy of the image itself in a corner, as in video calls."""
     image = image.copy()
     height, width = image.shape[:2]
     scale = rng.uniform(0.15, 0.25)
@@ -326,7 +326,7 @@ def picture_in_picture(image: Image, rng: np.random.Generator) -> Image:
 
 
 def scanlines(image: Image, rng: np.random.Generator) -> Image:
-    """Every second to sixth row darker, as on a filmed screen."""
+    """Darken every second to sixth row, as on a filmed screen."""
     light = np.ones((len(image), 1, 1))
     light[:: int(rng.integers(2, 7))] = rng.uniform(0.4, 0.9)
     return _clipped(image * light)
@@ -336,13 +336,13 @@ def scanlines(image: Image, rng: np.random.Generator) -> Image:
 
 
 def gaussian_noise(image: Image, rng: np.random.Generator) -> Image:
-    """Noise of sigma 4 to 25, in luminance or in each colour."""
+    """Add noise of sigma 4 to 25, in luminance or in each colour."""
     channels = 1 if rng.random() < 0.7 else 3
     return _clipped(image + rng.normal(0, np.exp(rng.uniform(np.log(4), np.log(25))), (*image.shape[:2], channels)))
 
 
 def shot_noise(image: Image, rng: np.random.Generator) -> Image:
-    """Noise that grows with light, of 100 to 1000 photons at white."""
+    """Add noise that grows with light, of 100 to 1000 photons at white."""
     photons = np.exp(rng.uniform(np.log(100), np.log(1000)))
     ratio = rng.poisson(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) / 255 * photons) / photons * 255
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -350,13 +350,13 @@ def shot_noise(image: Image, rng: np.random.Generator) -> Image:
 
 
 def film_grain(image: Image, rng: np.random.Generator) -> Image:
-    """Grain of 1 to 2 pixels and sigma 4 to 12."""
+    """Add grain of 1 to 2 pixels and sigma 4 to 12."""
     grain = cv2.GaussianBlur(rng.normal(0, 1, image.shape[:2]), (0, 0), rng.uniform(0.4, 0.8))
     return _clipped(image + (grain / grain.std() * rng.uniform(4, 12))[..., None])
 
 
 def salt_and_pepper(image: Image, rng: np.random.Generator) -> Image:
-    """0.2% to 5% of the pixels black or white."""
+    """Make 0.2% to 5% of the pixels black or white."""
     image = image.copy()
     hit = rng.random(image.shape[:2]) < np.exp(rng.uniform(np.log(0.002), np.log(0.05)))
     image[hit] = rng.choice([0, 255], (int(hit.sum()), 1))
@@ -364,7 +364,7 @@ def salt_and_pepper(image: Image, rng: np.random.Generator) -> Image:
 
 
 def dither(image: Image, rng: np.random.Generator) -> Image:
-    """Black and white only, or a few grey levels: by error diffusion, an ordered matrix, or random thresholds."""
+    """Reduce to black and white or a few levels: by error diffusion, an ordered matrix, or random thresholds."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     kind = rng.integers(4)
     if kind == 0:
@@ -383,29 +383,29 @@ def dither(image: Image, rng: np.random.Generator) -> Image:
 
 
 def poor_jpeg(image: Image, rng: np.random.Generator) -> Image:
-    """JPEG of quality 8 to 40."""
+    """Compress as JPEG of quality 8 to 40."""
     return jpeg(int(rng.integers(8, 41)))(image, rng)
 
 
 def sharpened(image: Image, rng: np.random.Generator) -> Image:
-    """An unsharp mask of radius 0.5 to 2 and amount 0.5 to 2."""
+    """Apply an unsharp mask of radius 0.5 to 2 and amount 0.5 to 2."""
     amount, soft = rng.uniform(0.5, 2), cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2)).astype(np.float32)
     return _clipped(image * (1 + amount) - soft * amount)
 
 
 def mosaic(image: Image, rng: np.random.Generator, blocks: tuple[int, int] = (4, 32)) -> Image:
-    """The whole picture in square blocks of 4 to 32 pixels."""
+    """Reduce the whole image to square blocks of 4 to 32 pixels."""
     height, width = image.shape[:2]
     side = int(np.exp(rng.uniform(np.log(blocks[0]), np.log(blocks[1] + 0.99))))
     small = cv2.resize(image, (max(1, width // side), max(1, height // side)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-# other shapes and other light
+# shape and light
 
 
 def panorama(image: Image, rng: np.random.Generator) -> Image:
-    """Two to ten times as wide or as high, by copies mirrored one after another."""
+    """Make the image two to ten times as wide or as high, by copies mirrored one after another."""
     upright = bool(rng.random() < 0.5)
     copies = [image if number % 2 == 0 else image[:: -1 if upright else 1, :: 1 if upright else -1]
               for number in range(int(rng.integers(2, 11)))]  # fmt: skip
@@ -413,7 +413,7 @@ def panorama(image: Image, rng: np.random.Generator) -> Image:
 
 
 def strip(image: Image, rng: np.random.Generator) -> Image:
-    """A strip of the picture, three to eight times as long as broad."""
+    """Return a strip of the image, three to eight times as long as wide."""
     height, width = image.shape[:2]
     broad = int(max(height, width) / rng.uniform(3, 8))
     if rng.random() < 0.5:
@@ -424,12 +424,12 @@ def strip(image: Image, rng: np.random.Generator) -> Image:
 
 
 def dusk(image: Image, rng: np.random.Generator) -> Image:
-    """0.2 to 0.4 of the light, and the noise of sigma 2 that stays."""
+    """Keep 0.2 to 0.4 of the light, and add the noise of sigma 2 that remains."""
     return low_light(float(rng.uniform(0.2, 0.4)))(image, rng)
 
 
 def fog(image: Image, rng: np.random.Generator) -> Image:
-    """Contrast cut to 0.2 to 0.5, towards light grey."""
+    """Reduce contrast to 0.2 to 0.5, towards light grey."""
     clear, veil = rng.uniform(0.2, 0.5), rng.uniform(150, 230)
     return _clipped(image * clear + veil * (1 - clear) + rng.normal(0, 1, (*image.shape[:2], 1)))
 
@@ -448,14 +448,14 @@ ADDITIONS: dict[str, Degradation] = {
 
 
 def _bordered(image: Image, widths: list[int] | tuple[int, ...], colour: Colour) -> Image:
-    """`image` inside a plain border; widths are of the top, bottom, left and right."""
+    """Return `image` inside a plain border; widths are those of the top, bottom, left and right."""
     top, bottom, left, right = widths
     framed = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
     return np.asarray(framed, np.uint8)
 
 
 def _colour(rng: np.random.Generator) -> Colour:
-    """White, black, or any colour, one in three each."""
+    """Return white, black, or any colour, each with a probability of a third."""
     choice = rng.integers(3)
     if choice < 2:
         return (255, 255, 255) if choice else (0, 0, 0)
@@ -463,18 +463,18 @@ def _colour(rng: np.random.Generator) -> Colour:
 
 
 def _shade(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A colour whose channels are from `low` to below `high`."""
+    """Return a colour whose channels are at least `low` and below `high`."""
     red, green, blue = (int(value) for value in rng.integers(low, high, 3))
     return red, green, blue
 
 
 def _point(image: Image, rng: np.random.Generator) -> tuple[int, int]:
-    """A point (x, y) anywhere in the picture."""
+    """Return a random point (x, y) in the image."""
     return int(rng.integers(image.shape[1])), int(rng.integers(image.shape[0]))
 
 
 def _rounded(height: int, width: int, radius: int) -> Image:
-    """A mask of 255 inside a rectangle with round corners, four times oversampled."""
+    """Return a mask of 255 inside a rectangle with round corners, oversampled four times."""
     large = np.zeros((4 * height, 4 * width), np.uint8)
     reach = 4 * max(radius, 1)
     cv2.rectangle(large, (reach, 0), (4 * width - reach, 4 * height), 255, -1)
@@ -486,7 +486,7 @@ def _rounded(height: int, width: int, radius: int) -> Image:
 
 
 def _bayer(side: int) -> NDArray[np.float64]:
-    """Thresholds of ordered dither, 0 to 1 (Bayer 1973)."""
+    """Return the thresholds of ordered dither, 0 to 1 (Bayer 1973)."""
     ranks = np.zeros((1, 1))
     while len(ranks) < side:
         ranks = np.block([[4 * ranks, 4 * ranks + 2], [4 * ranks + 3, 4 * ranks + 1]])

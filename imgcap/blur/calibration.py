@@ -1,8 +1,8 @@
-"""Find the blur threshold from pictures, for `imgcap calibrate-blur`.
+"""Find the blur threshold from images, for `imgcap calibrate-blur`.
 
-A picture's score is `blur.measure(...).variance`; sharp ones should score higher. The area under the ROC curve is the
-chance that a sharp picture scores above a blurred one (Hanley and McNeil, Radiology 1982), its interval a bootstrap
-over photographs (Efron, 1979), each with all of its blurred copies.
+An image's score is `blur.measure(...).variance`; sharp images should score higher. The area under the ROC curve is the
+probability that a sharp image scores above a blurred one (Hanley and McNeil, Radiology 1982). Its interval comes from a
+bootstrap over photographs (Efron, 1979), each with all of its blurred copies.
 """
 
 from collections.abc import Iterator
@@ -25,36 +25,36 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a set of sharp and blurred pictures says about the threshold."""
+    """The threshold and its quality on a set of sharp and blurred images."""
 
-    sharp: int  # pictures
+    sharp: int  # number of images
     blurred: int
-    skipped: int  # files that are no pictures
+    skipped: int  # files that are not images
     auc: float
     auc_interval: tuple[float, float]  # 95%
-    threshold: float  # the highest that refuses at most the wanted share of sharp pictures
-    false_reject: float  # the share of sharp pictures that it refuses
-    caught: float  # the share of blurred pictures that it refuses
-    refused: dict[str, float]  # the same by kind of picture
+    threshold: float  # the highest that refuses at most the given share of sharp images
+    false_reject: float  # the share of sharp images that it refuses
+    caught: float  # the share of blurred images that it refuses
+    refused: dict[str, float]  # the share that it refuses, by kind of image
     roc: list[tuple[float, float, float]]  # threshold, share of sharp refused, share of blurred refused
 
 
 def auc(sharp: Scores, blurred: Scores) -> float:
-    """Return the chance that a sharp picture scores above a blurred one, ties counted half."""
+    """Return the probability that a sharp image scores above a blurred one; ties count half."""
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(np.repeat([1, 0], [len(sharp), len(blurred)]), np.concatenate([sharp, blurred])))
 
 
 def auc_interval(sharp: Scores, blurred: Scores, paired: bool, seed: int = 0) -> tuple[float, float]:
-    """Return a 95% bootstrap interval of `auc`; 0 to 1 of fewer than two photographs of a kind, which say nothing.
+    """Return a 95% bootstrap interval of `auc`; 0 to 1 if either kind has fewer than two photographs.
 
     Args:
         sharp: (n,) scores.
-        blurred: (m, k) scores, a row a photograph. Where `paired`, row i is of the same photograph as `sharp[i]`, and
+        blurred: (m, k) scores, one row per photograph. If `paired`, row i belongs to the photograph of `sharp[i]`, and
             both are drawn together.
-        paired: whether the blurred pictures are copies of the sharp ones.
-        seed: of the resampling.
+        paired: whether the blurred images are copies of the sharp ones.
+        seed: seed of the resampling.
     """
     from scipy.stats import bootstrap
 
@@ -71,12 +71,12 @@ def auc_interval(sharp: Scores, blurred: Scores, paired: bool, seed: int = 0) ->
 
 
 def threshold_for(sharp: Scores, false_reject: float) -> float:
-    """The highest threshold that refuses at most the share `false_reject` of the sharp pictures."""
+    """Return the highest threshold that refuses at most the share `false_reject` of the sharp images."""
     return float(np.sort(sharp)[min(int(false_reject * len(sharp) + 1e-9), len(sharp) - 1)])
 
 
 def roc(sharp: Scores, blurred: Scores, points: int = 200) -> list[tuple[float, float, float]]:
-    """(threshold, share of sharp refused, share of blurred refused) at up to `points` observed scores, ascending."""
+    """Return (threshold, share of sharp refused, share of blurred refused) for up to `points` scores, ascending."""
     observed = np.unique(np.concatenate([sharp, blurred]))
     chosen = observed[np.unique(np.linspace(0, len(observed) - 1, points).astype(int))]
     return [(float(t), float((sharp < t).mean()), float((blurred < t).mean())) for t in chosen]
@@ -85,7 +85,7 @@ def roc(sharp: Scores, blurred: Scores, points: int = 200) -> list[tuple[float, 
 def calibrate_folders(
     sharp_folder: Path, blurred_folder: Path, false_reject: float, images: ImageLoader
 ) -> Calibration:
-    """Calibrate on a folder of sharp and one of blurred pictures. Raises InputError when one has none."""
+    """Calibrate on a folder of sharp and one of blurred images. Raises InputError if one has none."""
     sharp, skipped = _scores(sharp_folder, images)
     blurred, more = _scores(blurred_folder, images)
     return _summary(sharp, {"blurred": blurred}, {}, blurred[:, None], skipped + more, false_reject, paired=False)
@@ -97,7 +97,7 @@ def calibrate_synthetic(folder: Path, false_reject: float, images: ImageLoader, 
     Photographs are first shrunk to the working size, so that a strength means the same in each.
 
     Raises:
-        InputError: the folder has no readable picture.
+        InputError: the folder has no readable image.
     """
     rng = np.random.default_rng(seed)
     kinds = {"sharp": None, **BLURS, **HARMLESS}
@@ -115,7 +115,7 @@ def calibrate_synthetic(folder: Path, false_reject: float, images: ImageLoader, 
 
 
 def at_working_size(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An (H, W, 3) picture with its longer side at most `LONGER_SIDE`."""
+    """Return an (H, W, 3) image shrunk so that its longer side is at most `LONGER_SIDE`."""
     height, width = picture.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     if scale >= 1:
@@ -125,7 +125,7 @@ def at_working_size(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def score(picture: NDArray[np.uint8]) -> float:
-    """The number that the verdict compares."""
+    """Return the number that the verdict compares with the threshold."""
     return blur.measure(picture, 0.0).variance
 
 
@@ -153,7 +153,7 @@ def _summary(
 
 
 def _pictures(folder: Path, images: ImageLoader) -> tuple[Iterator[NDArray[np.uint8]], list[Path]]:
-    """The readable pictures below a folder, in order of name; the list fills with the files that are none."""
+    """Return the readable images below a folder, by name, and a list that fills with the other files."""
     skipped: list[Path] = []
 
     def read() -> Iterator[NDArray[np.uint8]]:
@@ -196,7 +196,7 @@ def plot_roc(result: Calibration, path: Path) -> None:
 
 
 def report(result: Calibration) -> str:
-    """The result for people."""
+    """Return the result as text for people."""
     low, high = result.auc_interval
     lines = [
         f"{result.sharp} sharp and {result.blurred} blurred pictures; {result.skipped} files were no pictures",

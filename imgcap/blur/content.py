@@ -1,20 +1,20 @@
-"""Find the parts of a picture that are photograph: not margins, gaps, transparent parts or drawn colours.
+"""Find the parts of an image that are photograph: not margins, gaps, transparent parts or drawn colours.
 
-The blur check must judge a photograph and not its frame, the page it was scanned on or the lines drawn over it. Here a
-picture becomes one or more `Content`s: rectangles of photograph in grey at the working scale, with a mask of the pixels
-that count.
+The blur check must judge a photograph and not its frame, the page it was scanned on or the lines drawn over it. This
+module turns an image into one or more `Content`s: rectangles of photograph in grey at the working scale, with a mask of
+the pixels that count.
 
-1. Rows and columns that are plain from end to end are cut off, and where plain ones run through, the picture falls into
-   parts (the recursive X-Y cut of Nagy and Seth, ICPR 1984): a collage, a screenshot with a photograph in it, a film.
-   The largest part counts, and those of at least half its size.
+1. Rows and columns that are plain from end to end are cut off. Plain ones inside divide the image into parts (the
+   recursive X-Y cut of Nagy and Seth, ICPR 1984): a collage, a screenshot with a photograph in it, a film. The largest
+   part and those of at least half its size count.
 2. Each part is shrunk (never enlarged) until its longer side is 500 pixels or its shorter side 375, whichever comes
-   first: a panorama is judged at the size at which a person looks at it.
-3. Isolated black and white points become the median of their neighbours, where there are many (Sun and Neuvo, 1994);
-   this comes before the last shrinking, which would make blots of them.
-4. Pixels of drawn colours do not count, nor their neighbours: a grey level that is several times as frequent as every
-   other within four of it is a pen's, since light and shade have no such peaks.
-5. The blocks of a mosaic, where most columns and most rows equal the one before, are smoothed over: their sides are as
-   sharp as can be, and show nothing.
+   first, so that a panorama is judged at the size at which people look at it.
+3. If there are many isolated black and white points, each becomes the median of its neighbours (Sun and Neuvo, 1994),
+   before the last shrinking, which would spread them into blots.
+4. Pixels of drawn colours and their neighbours do not count. A grey level that is several times as frequent as every
+   level within four of it belongs to a pen, because light and shade have no such peaks.
+5. The blocks of a mosaic, in which most columns and most rows repeat the one before, are smoothed, because their edges
+   are perfectly sharp but show no detail.
 """
 
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ from imgcap.errors import InputError
 
 LONGER_SIDE = 500  # pixels at working scale
 SHORTER_SIDE = 375
-MOST_PIXELS = 4_000_000  # at working scale: bounds the memory that a ribbon of a picture takes
+MOST_PIXELS = 4_000_000  # at working scale: bounds the memory for a very long, narrow image
 PLAIN_DEVIATION = 2.5  # grey levels of standard deviation, at most, in a plain row or column
-SMALLEST_PART = 0.05  # of the picture's area; smaller parts are words and signs, and the picture is not cut
+SMALLEST_PART = 0.05  # of the image's area; smaller parts are words and signs, and the image is not cut
 MOST_PARTS = 16  # rows or columns of parts; more are lines of text
-DRAWN_PEAK = 5  # times as frequent as any grey level near by
+DRAWN_PEAK = 5  # times as frequent as any nearby grey level
 DRAWN_SHARE = 0.0004  # of the pixels, at least, in a drawn colour
 DRAWN_COLOURS = 6  # at most; more peaks are the comb of a stretched or dithered picture
 DRAWN_MOST = 0.3  # of the pixels; above it only areas that touch the edge are taken as drawn
@@ -49,15 +49,15 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 @dataclass(frozen=True)
 class Content:
-    """A rectangle of photograph inside a picture."""
+    """A rectangle of photograph inside an image."""
 
-    box: Box  # where it is, in pixels of the picture
+    box: Box  # its place, in pixels of the image
     grey: Grey  # (h, w) at working scale
-    own: NDArray[np.uint8]  # (h, w), 1 where a pixel is the photograph's own, else 0
+    own: NDArray[np.uint8]  # (h, w), 1 where a pixel belongs to the photograph, else 0
 
 
 def photographs(image: Pixels) -> list[Content]:
-    """The photographs in a picture, at least one, at working scale.
+    """Return the photographs in an image, at least one, at working scale.
 
     Args:
         image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA. uint8, uint16 (0-65535), bool, or floating
@@ -78,7 +78,7 @@ def photographs(image: Pixels) -> list[Content]:
         tall, wide = outer[1] - outer[0], outer[3] - outer[2]
         top, bottom, left, right = box
         part, mask = grey[top:bottom, left:right], None if opaque is None else opaque[top:bottom, left:right]
-        if _halvings(tall, wide) < halvings:  # a small photograph in a large picture: the halves are too small
+        if _halvings(tall, wide) < halvings:  # a small photograph in a large image was halved too often
             cut = image[outer[0] : outer[1], outer[2] : outer[3]]
             part, mask = _halved(cut, ceiling, _halvings(tall, wide))
         found.append(_content(outer, part, mask, _scale(tall, wide)))
@@ -86,7 +86,7 @@ def photographs(image: Pixels) -> list[Content]:
 
 
 def whole_grey(image: Pixels) -> Grey:
-    """The whole picture in grey at working scale, nothing cut off. Raises InputError as `photographs`."""
+    """Return the whole image in grey at working scale, uncropped. Raises InputError like `photographs`."""
     _check(image)
     height, width = image.shape[:2]
     grey, _ = _halved(image, _ceiling(image), _halvings(height, width))
@@ -94,7 +94,7 @@ def whole_grey(image: Pixels) -> Grey:
 
 
 def parts(grey: Grey) -> list[Box]:
-    """The rectangles between plain margins and gaps: the largest and those of at least half its area."""
+    """Return the rectangles between plain margins and gaps: the largest, and those of at least half its area."""
     height, width = grey.shape
     leaves = list(_cut(grey, (0, height, 0, width), 4))
     if not leaves:
@@ -107,7 +107,7 @@ def parts(grey: Grey) -> list[Box]:
 
 
 def without_points(grey: Grey) -> Grey:
-    """`grey` with isolated black and white points taken out, where there are many."""
+    """Return `grey` without isolated black and white points, if there are many."""
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     above, below = cv2.subtract(grey, cv2.dilate(grey, ring)), cv2.subtract(cv2.erode(grey, ring), grey)
@@ -118,7 +118,7 @@ def without_points(grey: Grey) -> Grey:
 
 
 def without_blocks(grey: Grey) -> Grey:
-    """`grey`, smoothed twice over the side of a block where the whole of it is a mosaic."""
+    """Return `grey`, smoothed twice over the side of a block if the whole image is a mosaic."""
     if min(grey.shape) < 16:
         return grey
     sides = _block_side(grey), _block_side(grey.T)
@@ -127,7 +127,7 @@ def without_blocks(grey: Grey) -> Grey:
 
 
 def _block_side(grey: Grey) -> int:
-    """The side of a mosaic's blocks along x, 0 where it is none: most columns then equal the one before."""
+    """Return the side of a mosaic's blocks along x; 0 if `grey` is not one, where most columns do not repeat."""
     steps = cv2.reduce(cv2.absdiff(grey[:, 1:], grey[:, :-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
     mean = float(steps.mean())
     if float(np.median(steps)) >= MOSAIC * mean:
@@ -137,7 +137,7 @@ def _block_side(grey: Grey) -> int:
 
 
 def drawn(grey: Grey) -> NDArray[np.uint8]:
-    """(h, w), 1 on pixels of drawn colours and within two pixels of them, else 0."""
+    """Return a mask (h, w): 1 on pixels of drawn colours and within two pixels of them, else 0."""
     counts = np.bincount(grey.ravel(), minlength=256)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(counts, 4), 9)
     near = np.maximum(around[:, :4].max(axis=1), around[:, 5:].max(axis=1))
@@ -151,7 +151,7 @@ def drawn(grey: Grey) -> NDArray[np.uint8]:
 
 
 def _touching_the_edge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Those connected areas of `mask` that reach the picture's edge."""
+    """Return the connected areas of `mask` that reach the image's edge."""
     count, labels = cv2.connectedComponents(mask, connectivity=4)
     reaching = np.zeros(count, np.uint8)
     reaching[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 1
@@ -160,9 +160,9 @@ def _touching_the_edge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _content(box: Box, grey: Grey, opaque: Grey | None, scale: float) -> Content:
-    """A part at working scale, `scale` times its size in the picture."""
+    """Return a part at working scale, `scale` times its size in the image."""
     height, width = box[1] - box[0], box[3] - box[2]
-    grey = _resized(without_points(grey), height, width, scale)  # first, since shrinking makes blots of them
+    grey = _resized(without_points(grey), height, width, scale)  # points first, since shrinking spreads them
     own = np.uint8(1) - drawn(grey)
     grey = without_blocks(grey)
     if opaque is not None:
@@ -172,7 +172,7 @@ def _content(box: Box, grey: Grey, opaque: Grey | None, scale: float) -> Content
 
 
 def _resized(grey: Grey, height: int, width: int, scale: float) -> Grey:
-    """`grey`, a picture of `height` by `width` that may be halved already, at `scale` times that size."""
+    """Return `grey`, which may be halved already, at `scale` times the size `height` by `width`."""
     if scale == 1:
         return grey
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -185,12 +185,12 @@ def _scale(height: int, width: int) -> float:
 
 
 def _halvings(height: int, width: int) -> int:
-    """How often a picture can be halved and still be no smaller than at working scale."""
+    """Return how often an image can be halved without becoming smaller than at working scale."""
     return int(log2(1 / _scale(height, width)))
 
 
 def _at_full_size(box: Box, shape: tuple[int, ...], halvings: int, whole: Box) -> Box:
-    """A box of the halved picture in pixels of the picture itself."""
+    """Return a box of the halved image in pixels of the original image."""
     top, bottom, left, right = (side << halvings for side in box)
     return (
         top,
@@ -201,7 +201,7 @@ def _at_full_size(box: Box, shape: tuple[int, ...], halvings: int, whole: Box) -
 
 
 def _cut(grey: Grey, box: Box, depth: int) -> Iterator[Box]:
-    """What plain rows and columns leave of `box`, cut again and again."""
+    """Yield the boxes that remain of `box` when plain rows and columns are cut off, recursively."""
     top, bottom, left, right = box
     inside = grey[top:bottom, left:right].astype(np.float32)
     for axis in (0, 1):
@@ -224,7 +224,7 @@ def _cut(grey: Grey, box: Box, depth: int) -> Iterator[Box]:
 
 
 def _runs(full: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where `full` is true, as (start, end); a single false between two is overlooked."""
+    """Return where `full` is true, as (start, end); a single false between two runs is ignored."""
     turns = np.flatnonzero(np.diff(np.concatenate([[False], full, [False]]).astype(np.int8)))
     runs: list[tuple[int, int]] = []
     for start, end in turns.reshape(-1, 2).tolist():
@@ -236,7 +236,7 @@ def _runs(full: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _shaved(box: Box, height: int, width: int) -> Box:
-    """`box` less a pixel at each side where it was cut: that one is half frame, half photograph."""
+    """Return `box` without one pixel at each side where it was cut, which is half frame, half photograph."""
     top, bottom, left, right = box
     if bottom - top > 8:
         top, bottom = top + (top > 0), bottom - (bottom < height)
@@ -261,7 +261,7 @@ def _check(image: Pixels) -> None:
 
 
 def _ceiling(image: Pixels) -> float:
-    """The value that is white."""
+    """Return the value of white."""
     if image.dtype == np.uint8:
         return 255.0
     if image.dtype == np.uint16:
@@ -275,9 +275,10 @@ def _ceiling(image: Pixels) -> float:
 
 
 def _halved(image: Pixels, ceiling: float, times: int) -> tuple[Grey, Grey | None]:
-    """The picture on white in grey, and its opacity (None where all is opaque), halved `times` times.
+    """Return the image on white in grey, and its opacity (None if all is opaque), halved `times` times.
 
-    Done in strips, two rows and columns to one, which OpenCV does fastest, so that no full-size copy exists.
+    It works in strips, so that no full-size copy exists, and halves two rows and columns to one, which OpenCV does
+    fastest.
     """
     strip = 16 << times
     starts = range(0, image.shape[0] - (1 << times) + 1, strip)
@@ -291,7 +292,7 @@ def _halved(image: Pixels, ceiling: float, times: int) -> tuple[Grey, Grey | Non
 
 
 def _grey(strip: Pixels, ceiling: float) -> tuple[Grey, Grey | None]:
-    """Grey and, where a pixel of the strip is transparent, opacity."""
+    """Return a strip in grey and its opacity, which is None if no pixel is transparent."""
     if strip.dtype != np.uint8:
         strip = np.clip(np.rint(strip.astype(np.float32) * (255 / ceiling)), 0, 255).astype(np.uint8)
     if strip.ndim == 2:

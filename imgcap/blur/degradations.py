@@ -1,7 +1,7 @@
-"""Synthetic blur and what comes with it (noise, JPEG, low light), for calibrating and testing the blur check.
+"""Synthetic blur, noise, JPEG compression and low light, for calibrating and testing the blur check.
 
-Strengths are in pixels of the picture given; `calibration` gives pictures whose longer side is at most 500. Every
-function takes an (H, W, 3) uint8 RGB picture and a random generator, and returns a picture of the same kind.
+Strengths are in pixels of the given image; `calibration` passes images whose longer side is at most 500 pixels. Every
+`Degradation` takes an (H, W, 3) uint8 RGB image and a random generator, and returns an image of the same kind.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ Degradation = Callable[[Image, np.random.Generator], Image]
 
 
 def gaussian(sigma: float) -> Degradation:
-    """Gaussian blur."""
+    """Return a Gaussian blur."""
     return lambda image, _: np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
 def disk(radius: float) -> Degradation:
-    """Defocus: the image of a point through a round aperture is an even disk."""
+    """Return a defocus blur: a round aperture images a point as an even disk."""
     reach = ceil(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
@@ -29,7 +29,7 @@ def disk(radius: float) -> Degradation:
 
 
 def linear_motion(length: float, degrees: float | None = None) -> Degradation:
-    """Camera motion at even speed along a line `length` pixels long, at `degrees` or in a random direction."""
+    """Return the blur of a steady motion along a line of `length` pixels, at `degrees` or in a random direction."""
 
     def apply(image: Image, rng: np.random.Generator) -> Image:
         angle = rng.uniform(0, pi) if degrees is None else degrees * pi / 180
@@ -40,7 +40,7 @@ def linear_motion(length: float, degrees: float | None = None) -> Degradation:
 
 
 def shaken_motion(length: float) -> Degradation:
-    """Hand shake: a path `length` pixels long at even speed, whose direction wanders (0.25 radians a sixty-fourth)."""
+    """Return the blur of hand shake: a path of `length` pixels whose direction turns 0.25 radians per 64th."""
 
     def apply(image: Image, rng: np.random.Generator) -> Image:
         heading = rng.uniform(0, 2 * pi) + np.cumsum(rng.normal(0, 0.25, 64))
@@ -53,7 +53,7 @@ def shaken_motion(length: float) -> Degradation:
 
 
 def noise(sigma: float) -> Degradation:
-    """Sensor noise of `sigma` grey levels, the same in each channel, so that none of it averages out in grey."""
+    """Return sensor noise of `sigma` grey levels, the same in each channel, so that grey does not average it out."""
 
     def apply(image: Image, rng: np.random.Generator) -> Image:
         grain = rng.normal(0, sigma, (*image.shape[:2], 1))
@@ -63,7 +63,7 @@ def noise(sigma: float) -> Degradation:
 
 
 def jpeg(quality: int) -> Degradation:
-    """JPEG compression at `quality`, 0-100."""
+    """Return JPEG compression at `quality`, 0-100."""
 
     def apply(image: Image, _: np.random.Generator) -> Image:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -73,13 +73,13 @@ def jpeg(quality: int) -> Degradation:
 
 
 def low_light(exposure: float) -> Degradation:
-    """An exposure of `exposure` times the light, with the noise of sigma 2 that stays."""
+    """Return an exposure of `exposure` times the light, with the noise of sigma 2 that remains."""
     grain = noise(2)
     return lambda image, rng: grain(np.asarray(image * exposure, np.uint8), rng)
 
 
 def then(*steps: Degradation) -> Degradation:
-    """The degradations one after another."""
+    """Return the degradations applied one after another."""
 
     def apply(image: Image, rng: np.random.Generator) -> Image:
         for step in steps:
@@ -110,7 +110,7 @@ def _convolve(image: Image, kernel: NDArray[np.float64]) -> Image:
 
 
 def _path_kernel(path: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The kernel of an (n, 2) path of (x, y) points: each point is spread over the four pixels about it."""
+    """Return the kernel of an (n, 2) path of (x, y) points, each spread over the four pixels around it."""
     path = path - (path.max(axis=0) + path.min(axis=0)) / 2
     reach = ceil(float(np.abs(path).max())) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))

@@ -1,21 +1,20 @@
 """Measure how sharp a photograph is: one variance of its Laplacian, compared with one threshold.
 
 The variance of the Laplacian as a focus measure is from Pech-Pacheco et al., "Diatom autofocusing in brightfield
-microscopy: a comparative study", ICPR 2000. What is done here before and after it, and why (docs/blur.md has the
-measurements):
+microscopy: a comparative study", ICPR 2000. The steps here, with reasons (docs/blur.md has the measurements):
 
-1. `content` finds the photographs in the picture and brings them to the working scale.
-2. A light Gaussian that is drawn out along a line: along x, along y and along both diagonals. Camera motion leaves the
-   edges that run parallel to it crisp, and a drawn line is crisp across; smoothing along the motion, or across the
-   line, takes each of them away.
-3. The variance of the Laplacian in tiles of 6 pixels, the smallest of the four directions, so that detail must be there
-   in all of them; then the median of each tile and the 24 about it, so that detail must be spread.
-4. What every part of the picture has is noise, grain or the blocks of JPEG, and it grows with light: 1.5 times what two
-   fifths of the tiles of the same brightness (one of eight classes of equal size) stay below is subtracted.
-5. Where light or haze leave less than 150 grey levels between dark and light, the variance is that of the picture with
-   its levels stretched to 150, fivefold at most.
-6. The 98th percentile of those tiles that show something is the number: a sharp subject before a soft background is
-   sharp.
+1. `content` finds the photographs in the image and shrinks them to the working scale.
+2. The photograph is smoothed by a Gaussian that is light across a line and wide along it, for lines along x, along y
+   and along both diagonals. Camera motion keeps the edges parallel to it crisp, and a drawn line is crisp across;
+   smoothing along the motion, or across the drawn line, removes each of them.
+3. The variance of the Laplacian is taken in tiles of 6 pixels. The smallest of the four directions counts, so that
+   detail must exist in all of them; then the median of each tile and the 24 around it, so that detail must be spread.
+4. Noise, grain and JPEG blocks are in every part of the image and grow with light. They are estimated as 1.5 times the
+   40th percentile of the tiles of similar brightness (in eight classes of equal size) and subtracted.
+5. If light or haze leaves less than 150 grey levels between dark and light, the levels are stretched to 150, at most
+   fivefold.
+6. The result is the 98th percentile of the tiles with content, so that a sharp subject in front of a soft background
+   is sharp.
 """
 
 from dataclasses import dataclass
@@ -36,14 +35,14 @@ TILE_SIDE = 6  # pixels at working scale
 SPREAD = 5  # tiles on a side, of which the median counts
 TILE_PERCENTILE = 98.0
 NOISE_PERCENTILE = 40.0
-NOISE_CLASSES = 8  # of brightness, equally large
+NOISE_CLASSES = 8  # of brightness, with equally many tiles
 NOISE_MARGIN = 1.5  # times the variance at that percentile
 FULL_RANGE = 150.0  # grey levels between dark and light
 MOST_STRETCH = 5.0  # times
 LEAST_CONTRAST = 3.0  # grey levels of standard deviation among a tile's mean and those of its eight neighbours
-LEAST_SHOWING = 0.01  # of the tiles; with fewer there is nothing to judge
-LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not blame blur
-DARK, BRIGHT = 50.0, 200.0  # grey levels: hardly a tile is lighter, hardly a tile is darker
+LEAST_SHOWING = 0.01  # of the tiles; fewer than that cannot be judged
+LOW_DETAIL = 4.0  # grey levels of coarse detail below which a refusal does not name blur as the reason
+DARK, BRIGHT = 50.0, 200.0  # grey levels: hardly any tile is lighter, or darker
 SHAKEN = 3.0  # times as much variance along one line as across it
 MAP_SIGMA = 3.0  # pixels at working scale, by which the map is smoothed
 OCTAVES = 4  # below and above the threshold, which the map's colours span
@@ -51,11 +50,11 @@ OCTAVES = 4  # below and above the threshold, which the map's colours span
 
 @dataclass(frozen=True)
 class Sharpness:
-    """A picture's sharpness and the verdict on it; `valid` is exactly `variance >= threshold`."""
+    """An image's sharpness and the verdict; `valid` is exactly `variance >= threshold`."""
 
     variance: float  # of the Laplacian, in squared grey levels of 0-255
     threshold: float
-    detail: float  # standard deviation of the picture's coarse Laplacian, in grey levels: what blur leaves standing
+    detail: float  # standard deviation of the coarse Laplacian, in grey levels, which blur hardly changes
     valid: bool
     reason: Reason | None  # None when valid
 
@@ -65,19 +64,19 @@ class _Tiles:
     """A photograph's tiles, (rows, columns); variances are of the Laplacian, in stretched grey levels."""
 
     directions: NDArray[np.float32]  # (4, rows, columns), each direction's variances with their noise
-    noisy: NDArray[np.float32]  # the smallest of the four; 0 where too little is the photograph's own
-    variances: NDArray[np.float32]  # the same without the noise
-    showing: NDArray[np.bool_]  # the tiles that have something to show
+    noisy: NDArray[np.float32]  # the smallest of the four; 0 where too little belongs to the photograph
+    variances: NDArray[np.float32]  # `noisy` without the noise
+    showing: NDArray[np.bool_]  # the tiles with content
     levels: tuple[float, float]  # grey levels of 0-255: the 2nd and the 98th percentile of the tiles' means
 
 
 def measure(image: Pixels, threshold: float) -> Sharpness:
-    """Decide whether a picture is sharp enough to describe.
+    """Decide whether an image is sharp enough to describe.
 
     Args:
         image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA, whose transparent parts do not count. uint8,
             uint16 (0-65535), bool, or floating point (0-1, or 0-255 where a value exceeds 1).
-        threshold: variance from which a picture is valid.
+        threshold: smallest variance of a valid image.
 
     Raises:
         InputError: the shape or type is another, there are no pixels, or a value is not finite.
@@ -93,7 +92,7 @@ def measure(image: Pixels, threshold: float) -> Sharpness:
 
 
 def _reason(tiles: list[_Tiles], threshold: float, detail: float) -> Reason:
-    """What most helps a person to take a better picture than this invalid one."""
+    """Return the reason that most helps a person to take a better photo."""
     if max(one.levels[1] for one in tiles) < DARK:
         return "dark"
     if min(one.levels[0] for one in tiles) > BRIGHT:
@@ -103,8 +102,8 @@ def _reason(tiles: list[_Tiles], threshold: float, detail: float) -> Reason:
         return "noisy"
     if detail < LOW_DETAIL:
         return "low_detail"
-    # Motion leaves what changes across its path; out of focus, one direction loses as much as the one across it. Only
-    # such pairs are compared: the blocks of JPEG and noise are stronger along the sides than along the diagonals.
+    # Motion keeps changes across its path, while defocus removes as much in one direction as in the perpendicular one.
+    # Only perpendicular pairs are compared, as JPEG blocks and noise are stronger along the sides than the diagonals.
     along_x, along_y, falling, rising = (
         _percentile([one.directions[i] for one in tiles], showing) for i in range(len(_lines()))
     )
@@ -113,9 +112,9 @@ def _reason(tiles: list[_Tiles], threshold: float, detail: float) -> Reason:
 
 
 def format_variance(value: float) -> str:
-    """A variance in three significant digits, or all of its whole ones: 0.0512, 17.3, 1234.
+    """Return a variance with three significant digits, or all digits of its whole part: 0.0512, 17.3, 1234.
 
-    Rounded down, so that what lies just below a round threshold never reads as if it reached it.
+    It is rounded down, so that a value just below a round threshold never looks as if it reached the threshold.
     """
     if value <= 0:
         return "0"
@@ -125,12 +124,11 @@ def format_variance(value: float) -> str:
 
 
 def sharpness_overlay(image: Pixels, threshold: float) -> NDArray[np.uint8]:
-    """The picture at working size under its sharpness map, (h, w, 3) RGB: yellow is sharp, dark blue is soft.
+    """Return the image under its sharpness map, (h, w, 3) RGB: yellow is sharp, dark blue is soft.
 
-    Parts at or above the threshold have a white outline.
-
-    Colours run logarithmically from a sixteenth of the threshold to sixteen times it, on cividis, which is made for
-    colour-blind viewers too (Nunez, Anderton and Renslow, PLOS ONE 2018). What is no photograph is dark blue.
+    Parts at or above the threshold have a white outline, and parts outside photographs are dark blue. The image has its
+    working size. Colours run logarithmically from a sixteenth of the threshold to sixteen times the threshold, on
+    cividis, which is also made for colour-blind viewers (Nunez, Anderton and Renslow, PLOS ONE 2018).
     """
     whole = whole_grey(image)
     height, width = whole.shape
@@ -154,13 +152,13 @@ def sharpness_overlay(image: Pixels, threshold: float) -> NDArray[np.uint8]:
 
 
 def _scaled(box: Box, down: float, across: float) -> Box:
-    """A box of the picture in the map, a pixel large at least."""
+    """Return a box of the image in the map's pixels, at least one pixel large."""
     top, left = int(box[0] * down), int(box[2] * across)
     return top, max(top + 1, round(box[1] * down)), left, max(left + 1, round(box[3] * across))
 
 
 def _percentile(variances: list[NDArray[np.float32]], showing: list[NDArray[np.bool_]]) -> float:
-    """`TILE_PERCENTILE` of the tiles that show something, of all photographs; 0 where hardly any does."""
+    """Return `TILE_PERCENTILE` of the tiles with content in all photographs; 0 if there are hardly any."""
     chosen = np.concatenate([values[mask] for values, mask in zip(variances, showing, strict=True)])
     if len(chosen) < max(2, LEAST_SHOWING * sum(mask.size for mask in showing)):
         return 0.0
@@ -168,7 +166,7 @@ def _percentile(variances: list[NDArray[np.float32]], showing: list[NDArray[np.b
 
 
 def _tiles(content: Content) -> _Tiles:
-    """The tiles of a photograph, with their noise and without."""
+    """Return the tiles of a photograph, with and without their noise."""
     grey, own = content.grey.astype(np.float32), content.own.astype(np.float32)
     rows, columns = (_bounds(side) for side in grey.shape)
     area = np.outer(np.diff(rows), np.diff(columns))
@@ -193,7 +191,7 @@ def _tiles(content: Content) -> _Tiles:
 def _noise(
     variances: NDArray[np.float32], means: NDArray[np.float32], judged: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The noise in each tile: what two fifths of the tiles of its brightness stay below, with a margin."""
+    """Return the noise in each tile: a percentile of the tiles of similar brightness, times a margin."""
     steps = np.linspace(0, 100, NOISE_CLASSES + 1)[1:-1]
     group = np.digitize(means, np.percentile(means[judged], steps))
     floors = np.zeros(NOISE_CLASSES, np.float32)
@@ -207,7 +205,7 @@ def _variances(
     grey: NDArray[np.float32], own: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp],
     count: NDArray[np.float64],
 ) -> NDArray[np.float64]:  # fmt: skip
-    """The variance of the Laplacian in each tile, in each of the four directions, (4, rows, columns)."""
+    """Return the variance of the Laplacian in each tile and each of four directions, (4, rows, columns)."""
     soft = cv2.GaussianBlur(grey, (0, 0), DENOISE_SIGMA)
     variances = []
     masked = not own.all()
@@ -225,10 +223,10 @@ def _variances(
 
 @cache
 def _lines() -> tuple[tuple[NDArray[np.float32], ...], ...]:
-    """The kernels that smooth along x, along y and along each diagonal.
+    """Return the kernels that smooth along x, along y and along each diagonal.
 
-    A diagonal takes two kernels of 11 pixels, which OpenCV runs over their few entries that are not zero; one of 15
-    would go through a Fourier transform.
+    A diagonal takes two kernels of 11 pixels, for which OpenCV uses only the few entries that are not zero; for one of
+    15 pixels it would use a Fourier transform.
     """
     along, half = _gaussian(LINE_SIGMA), np.diag(_gaussian(LINE_SIGMA / 2))
     other = np.ascontiguousarray(half[:, ::-1])
@@ -236,14 +234,14 @@ def _lines() -> tuple[tuple[NDArray[np.float32], ...], ...]:
 
 
 def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """A Gaussian of `sigma` steps, over three sigmas to each side."""
+    """Return a Gaussian of `sigma` steps, over three sigmas to each side."""
     steps = np.arange(-ceil(3 * sigma), ceil(3 * sigma) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _deviation(means: NDArray[np.float32], judged: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The standard deviation of each tile's mean and its neighbours', of those that are judged."""
+    """Return the standard deviation of the means of each tile and its neighbours, if they are judged."""
     weight = judged.astype(np.float32)
     total, squares, count = (
         cv2.boxFilter(table, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REFLECT)
@@ -254,7 +252,7 @@ def _deviation(means: NDArray[np.float32], judged: NDArray[np.bool_]) -> NDArray
 
 
 def _bounds(side: int) -> NDArray[np.intp]:
-    """Tile boundaries along a side, the tiles as near to `TILE_SIDE` as equal ones can be."""
+    """Return tile boundaries along a side, for equal tiles as close to `TILE_SIDE` as possible."""
     return np.rint(np.linspace(0, side, max(1, round(side / TILE_SIDE)) + 1)).astype(np.intp)
 
 
@@ -267,6 +265,6 @@ def _table_sums(table: NDArray[np.float64], rows: NDArray[np.intp], columns: NDA
 
 
 def _coarse_detail(grey: Grey) -> float:
-    """Standard deviation of the Laplacian at an eighth of the size: blur leaves some, a plain wall has none."""
+    """Return the Laplacian's deviation at an eighth of the size: blur leaves some, a plain wall has none."""
     size = (max(1, grey.shape[1] // 8), max(1, grey.shape[0] // 8))
     return float(cv2.Laplacian(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.CV_64F).std())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a recipe is read, and refused, without waiting for torch
+if TYPE_CHECKING:  # so that reading a recipe does not import torch
     from torchvision.transforms import v2
 
 
@@ -22,7 +22,9 @@ class AugmentationConfig:
 
 
 def augmentation(config: AugmentationConfig, size: int) -> "v2.Compose":
-    """Return a transform (3, H, W) uint8 -> (3, size, size) uint8 that changes size, orientation, perspective, colour.
+    """Return a transform that changes size, orientation, perspective and colour.
+
+    It takes (3, H, W) uint8 and gives (3, size, size) uint8.
 
     Args:
         config: strength of each change.

@@ -22,13 +22,13 @@ CAPTIONS_PER_IMAGE = 5  # as Flickr8k has
 
 @dataclass(frozen=True)
 class CaptionCollator:
-    """Make batches in which the captions of an image are neighbours, so that they share its encoding.
+    """Make batches in which the captions of an image are adjacent, so that they share its encoding.
 
     tokenizer: encodes a caption as the start token and its words.
     processor: makes pixel_values; None if the rows hold cached features.
     augment: changes each image first; None outside training.
-    max_words: captions are cut after so many tokens; one in ten of Flickr8k's is longer than 16.
-    num_captions: captions taken of each image; if an image has fewer, they are repeated.
+    max_words: captions are cut after this many tokens; one in ten of Flickr8k's is longer than 16.
+    num_captions: captions per image; if an image has fewer, they are repeated.
     """
 
     tokenizer: PreTrainedTokenizerFast

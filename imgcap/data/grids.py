@@ -1,8 +1,8 @@
 """Compute the encoder's grids of a data set once, and keep them in memory-mapped files.
 
-While the encoder is frozen its output never changes, so an epoch of the decoder takes minutes instead of a quarter of
-an hour; while only its last stages are trained, their input never changes. Augmentation is kept in part: an image has
-several views, the first unchanged, the others randomly changed.
+The output of a frozen encoder never changes, so with cached grids an epoch of the decoder takes minutes instead of a
+quarter of an hour. If only the encoder's last stages are trained, their input never changes and is cached instead. Part
+of the augmentation remains: an image has several views, of which the first is unchanged and the others are augmented.
 """
 
 import copy
@@ -40,22 +40,22 @@ def cached_views(
 ) -> list[NDArray[np.float16]]:
     """Return the grids of `views` views of every image, read from a folder or computed into it.
 
-    Each file is written beside its final name and moved there when it is complete, so an interrupted run goes on with
-    the view at which it stopped. The files are named after the encoder's weights, the images and the augmentation, so
-    that a change of any of them makes new files.
+    Each file is renamed to its final name when it is complete, so an interrupted run continues with the view at which
+    it stopped. The names are hashes of the encoder's weights, the images and the augmentation, so that a change of any
+    of them makes new files.
 
     Args:
-        folder: holds the files; it is made if it does not exist.
-        model: its encoder makes the grids, on the device where it is.
+        folder: holds the files; created if it does not exist.
+        model: its encoder makes the grids, on the device of the model.
         rows: the images.
         collator: turns images into pixels.
         augment: the random changes of all views but the first.
         views: number of views.
-        stages: number of the encoder's last stages that are left out, since they are trained.
+        stages: number of the encoder's last stages that are trained and therefore left out.
         batch_size: images encoded together.
 
     Returns:
-        A memory-mapped float16 array for each view, (len(rows), P, C); if stages are left out, their input
+        A memory-mapped float16 array for each view, (len(rows), P, C). If stages are left out, it is their input
         (len(rows), c, h, w), which the encoder's `finish` takes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.sha256(json.dumps([rows.fingerprint, vars(augment)]).encode())
     for tensor in model.encoder.stages(stages)[0].state_dict().values():
-        # The sum makes -0.0 to 0.0, as a mean of equal weights does.
+        # The sum turns -0.0 into 0.0, as a mean of equal weights does.
         digest.update((tensor.detach().cpu() + 0).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Load images with captions from a folder or the Hub, in the forms in which people keep them."""
+"""Load images with captions from a folder or the Hub, in the usual layouts."""
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before datasets finds torchvision
 
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 _NUMBERED = re.compile(r"captions?_?(\d+)")
 _CAPTIONS = ("captions", "caption", "text", "sentences", "sentence")  # the first one found is taken
-_FOREIGN_SHARE = 0.01  # of a column's captions; a rare sign in another script must not refuse a data set
+_FOREIGN_SHARE = 0.01  # of a column's captions; a rare letter in another script must not refuse a data set
 
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """Images, each with at least one caption that has a word in it.
+    """Images, each with at least one caption that contains a word.
 
-    name: of the data set and split, for messages.
+    name: the name of the data set and split, for messages.
     dataset: the rows, with the column "image"; images are decoded when they are read.
     captions: the raw captions of each row, empty ones left out.
     """
@@ -60,20 +60,20 @@ def load_rows(
 ) -> CaptionedImages:
     """Load the usable rows of one split of a caption data set.
 
-    Rows whose image cannot be decoded or that have no caption are left out, and one warning counts them. What is left
-    is then limited. So a limit gives the same rows to everybody who asks for it.
+    Rows whose image cannot be decoded or that have no caption are left out, and one warning counts them. The limit
+    applies to the remaining rows, so it always selects the same ones.
 
     Args:
         source: Hub id, or folder of parquet files or of images with metadata.jsonl.
         split: "train", "validation" or "test".
-        limit: the most rows; None for all.
+        limit: the maximum number of rows; None for all.
         image_column: holds the images; by default "image", or the only column of images.
         caption_columns: each holds a caption or a list of captions; by default the columns caption_0, caption_1 and so
             on, or the first that exists of captions, caption, text, sentences and sentence.
 
     Raises:
-        InputError: the data set, the split or a column does not exist or has the wrong type, the captions are in a
-            script that the captioner cannot write, or no row can be used.
+        InputError: the data set, the split or a column does not exist or has the wrong type; the captions are in a
+            script that the captioner cannot write; or no row can be used.
     """
     dataset = _load_split(source, split)
     image = _image_column(dataset, source, image_column)
@@ -150,7 +150,7 @@ def _lacks(dataset: datasets.Dataset, source: str, name: str) -> str:
 
 
 def _kind(feature: Any) -> str:
-    """Name a column's type for a person."""
+    """Return a readable name of a column's type."""
     if isinstance(feature, datasets.List | datasets.LargeList):
         return f"lists of {_kind(feature.feature)}"
     if isinstance(feature, datasets.Value):
@@ -162,7 +162,7 @@ def _kind(feature: Any) -> str:
 
 
 def _captions(dataset: datasets.Dataset, source: str, columns: Sequence[str]) -> list[list[str]]:
-    """Read the raw captions of each row, empty ones left out."""
+    """Return the raw captions of each row, without empty ones."""
     rows: list[list[str]] = [[] for _ in range(len(dataset))]
     for name in columns:
         kind = _kind(dataset.features[name])
@@ -183,7 +183,7 @@ def _captions(dataset: datasets.Dataset, source: str, columns: Sequence[str]) ->
 
 
 def _usable(dataset: datasets.Dataset, captions: list[list[str]], name: str, limit: int | None) -> CaptionedImages:
-    """Leave out unusable rows, then limit; a limit also spares decoding the images behind it."""
+    """Drop unusable rows until `limit` rows are found, so that the images after those are never decoded."""
     good: list[int] = []
     undecodable: list[int] = []
     uncaptioned: list[int] = []

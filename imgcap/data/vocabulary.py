@@ -15,7 +15,7 @@ SPECIAL_TOKENS = (PAD, START, END, UNK)  # their positions are their ids, which 
 LATIN = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ı": "i"}  # noqa: RUF001
 
 # The tokenizer's own normaliser does the cleaning, so that training, tokenizer.json and clean_caption cannot differ.
-# Apostrophes and hyphens inside words stay ("man's", "t-shirt"); all others are removed.
+# Apostrophes and hyphens inside words stay ("man's", "t-shirt"); all other punctuation is removed.
 CLEANER = normalizers.Sequence(
     [
         normalizers.NFKD(),

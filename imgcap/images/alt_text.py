@@ -1,11 +1,11 @@
-"""A caption becomes the alternative text of a picture: in the file's own metadata, without touching its pixels.
+"""Write a caption into an image file's metadata as its alternative text, without changing its pixels.
 
 The text is written as IPTC's "Alt Text (Accessibility)" (`Iptc4xmpCore:AltTextAccessibility`, a language alternative in
-XMP), which is made for screen readers, and as the Caption/Abstract (2:120) of IPTC-IIM, which older programs show.
+XMP), which is meant for screen readers, and as the Caption/Abstract (2:120) of IPTC-IIM, which older programs show.
 
-Exiv2 writes it. That library parses untrusted files in C++, so it runs in a child process (`imgcap.images.sandbox`);
-and since its licence is the GPL, it is no part of this program, but an optional package (`imgcap[alt-text]`) that only
-the child imports.
+Exiv2 writes it. That library parses untrusted files in C++, so it runs in a child process (`imgcap.images.sandbox`).
+Its licence is the GPL, so it is not part of this program but an optional package (`imgcap[alt-text]`), which only the
+child imports.
 """
 
 import importlib.util
@@ -25,9 +25,9 @@ ALT_TEXT = "Xmp.iptc.AltTextAccessibility"
 CAPTION = "Iptc.Application2.Caption"
 CHARSET, UTF8 = "Iptc.Envelope.CharacterSet", "\x1b%G"
 CAPTION_BYTES = 2000
-"""The most that IPTC-IIM allows in 2:120."""
+"""Maximum size of 2:120 in IPTC-IIM."""
 MEMORY = 2**30
-"""Bytes of address space of the child: Exiv2's library and a few copies of the largest file."""
+"""Bytes of the child's address space: Exiv2's library and a few copies of the largest file."""
 WRITABLE = ("image/jpeg", "image/png", "image/webp", "image/tiff")
 
 
@@ -37,11 +37,11 @@ class Described:
 
     data: bytes
     written: bool
-    """False where the file had an alternative text already, which was kept: `data` is then the file as it was."""
+    """False if the file already had an alternative text, which was kept; `data` is then the unchanged file."""
 
 
 class AltTextWriter:
-    """Writes captions into copies of pictures. Any thread may call."""
+    """Writes captions into copies of image files. Any thread may call."""
 
     def __init__(self) -> None:
         self._sandbox = Sandbox(children=1, module="imgcap.images.alt_text")
@@ -52,15 +52,15 @@ class AltTextWriter:
         return importlib.util.find_spec("exiv2") is not None
 
     def write(self, data: bytes, caption: str, *, overwrite: bool = False) -> Described:
-        """Return a copy of a picture's file that holds a caption as its alternative text.
+        """Return a copy of an image file with a caption as its alternative text.
 
         Args:
-            data: a whole JPEG, PNG, WebP or TIFF file. Everything in it but the metadata stays as it is.
+            data: a whole JPEG, PNG, WebP or TIFF file. Only its metadata changes.
             caption: a sentence, not empty.
-            overwrite: also replaces an alternative text, and an IPTC caption, that the file has already.
+            overwrite: also replaces an alternative text and an IPTC caption that the file already has.
 
         Raises:
-            InputError: the file is of another kind, or its metadata is damaged; or the library is not installed.
+            InputError: the file is of another kind, its metadata is damaged, or the library is not installed.
         """
         if not self.is_available():
             raise InputError(MISSING)
@@ -69,12 +69,12 @@ class AltTextWriter:
 
 
 def one_line(caption: str) -> str:
-    """Return a caption without line breaks, control characters, and what else XML cannot hold."""
+    """Return a caption without line breaks, control characters and other characters that XML cannot hold."""
     return " ".join("".join(filter(_is_writable, caption)).split())
 
 
 def _is_writable(character: str) -> bool:
-    # Exiv2 makes spaces of control characters; surrogates and the last two codes of each plane are no characters.
+    # Exiv2 turns control characters into spaces; surrogates and the last two codes of each plane are not characters.
     return character.isspace() or (category(character) not in {"Cc", "Cs"} and ord(character) & 0xFFFE != 0xFFFE)
 
 
@@ -87,21 +87,21 @@ def _read(answer: dict[str, Any], output: IO[bytes], data: bytes) -> Described:
     return Described(written, written=True)
 
 
-# What follows runs in the child alone.
+# The code below runs in the child only.
 
 
 def answer(answers: BinaryIO, data: bytes, request: dict[str, Any]) -> None:
-    """Write the copy with its alternative text, after a line of JSON with its size; null if one was kept."""
+    """Write a line of JSON with the size of the copy (null if the old text was kept), then the copy."""
     written = describe(data, request["caption"], request["overwrite"])
     answers.write(json.dumps({"bytes": None if written is None else len(written)}).encode() + b"\n")
     answers.write(written or b"")
 
 
 def describe(data: bytes, caption: str, overwrite: bool) -> bytes | None:
-    """Return the file with its alternative text; None if it has one and that is to be kept.
+    """Return the file with its alternative text; None if the file has one already that must be kept.
 
     Raises:
-        InputError: its kind holds no such text, or its metadata is damaged.
+        InputError: a file of this kind cannot hold such a text, or its metadata is damaged.
     """
     import exiv2
 
@@ -122,7 +122,7 @@ def describe(data: bytes, caption: str, overwrite: bool) -> bytes | None:
 
 
 def _set_caption(iptc: Any, caption: str, overwrite: bool) -> None:
-    """Set Caption/Abstract, unless a person's is there, or the file's other texts are in another character set."""
+    """Set Caption/Abstract, unless the file has one, or its other texts are in another character set."""
     if CAPTION in iptc and not overwrite:
         return
     if not caption.isascii():

@@ -1,7 +1,7 @@
-"""A ZIP archive becomes the files in it, within limits, whatever its directory claims.
+"""Read the files in a ZIP archive within limits, whatever its directory claims.
 
-The names in an archive are for showing: no path of this machine is ever made of them. Its files are packed plainly or
-by Deflate; other methods can ask for any amount of memory, and hardly anybody uses them for photographs.
+The names in an archive are only shown: no path of this machine is made from them. Files may be stored or compressed by
+Deflate; other methods can demand any amount of memory and are hardly ever used for photographs.
 """
 
 import os
@@ -20,7 +20,7 @@ END = struct.Struct("<4s4H2LH")
 """The record at an archive's end (APPNOTE 4.3.16)."""
 MOST_COMMENT = 65_535
 DIRECTORY_BYTES = 4 * 2**20
-"""The largest directory that is read: Python makes half a kilobyte of objects of each entry, of 46 bytes at least."""
+"""The largest directory that is read: each entry of 46 bytes or more becomes half a kilobyte of Python objects."""
 NAME_LENGTH = 200
 LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
 DAMAGED = "The archive is damaged or no ZIP file: pack the pictures again."
@@ -28,7 +28,7 @@ DAMAGED = "The archive is damaged or no ZIP file: pack the pictures again."
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive: its content, or a sentence on why there is none."""
+    """A file of an archive: its content, or a sentence that says why it could not be read."""
 
     name: str
     data: bytes
@@ -36,22 +36,22 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether the file at `path` begins as a ZIP archive does."""
+    """Return whether the file at `path` begins like a ZIP archive."""
     with path.open("rb") as file:
         return file.read(4) in MAGIC
 
 
 def read_archive(path: Path, *, most_files: int, file_bytes: int, total_bytes: int) -> Iterator[Member]:
-    """Yield the files of a ZIP archive, without folders and what systems leave in them.
+    """Yield the files of a ZIP archive, without its folders and without files that systems add.
 
     Args:
         path: of the archive.
-        most_files: files that it may hold.
-        file_bytes: size of an unpacked file above which it is not read.
-        total_bytes: size of all together, above which nothing more is read.
+        most_files: number of files that it may hold.
+        file_bytes: unpacked size above which a file is not read.
+        total_bytes: unpacked size of all files together, above which reading stops.
 
     Raises:
-        InputError: it is damaged, holds no file or too many, or unpacks to more than `total_bytes`.
+        InputError: the archive is damaged, holds no file or too many, or unpacks to more than `total_bytes`.
     """
     with path.open("rb") as file:
         _check_directory(file)
@@ -75,7 +75,7 @@ def read_archive(path: Path, *, most_files: int, file_bytes: int, total_bytes: i
 
 
 def clean_name(name: str) -> str:
-    """Return a relative path with its folders, without a way out of them and without characters that do not print."""
+    """Return a relative path that stays inside its folder and has only printable characters."""
     printable = "".join(character for character in name.replace("\\", "/") if character.isprintable())
     parts = [part.strip() for part in PurePosixPath(printable).parts]
     parts = [part.replace(":", "_") for part in parts if part.strip(".") and part != "/"]
@@ -101,7 +101,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file_bytes: int) -> 
 
 
 def _check_directory(file: IO[bytes]) -> None:
-    """Refuse an archive whose directory is too large to be read, before zipfile reads it."""
+    """Refuse an archive whose directory is too large, before zipfile reads it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - END.size - MOST_COMMENT))
     tail = file.read()
@@ -122,7 +122,7 @@ def _check_number(files: int, most: int) -> None:
 
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:
-    """Return whether an entry is a folder, or something that a system put beside the files."""
+    """Return whether an entry is a folder, or a file that a system puts beside a user's files."""
     parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
     name = parts[-1].lower() if parts else ""
     return entry.is_dir() or "__MACOSX" in parts or name.startswith("._") or name in LITTER

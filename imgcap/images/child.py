@@ -1,4 +1,4 @@
-"""The child's side of `imgcap.images.sandbox`: one untrusted file after the other, each with limits of its own."""
+"""The child's side of `imgcap.images.sandbox`: handle one untrusted file after another, each within its own limits."""
 
 import json
 import os
@@ -11,37 +11,37 @@ from typing import Any, BinaryIO
 from imgcap.errors import InputError
 from imgcap.images.formats import EXHAUSTED
 
-CROWDED = 12  # times longer that the clock may run than the processor: others use it, or threads lock each other out
+CROWDED = 12  # clock time allowed per processor time, because other processes use the processor and threads wait
 
-NICE = 10  # pages and captions go before a picture that takes seconds to decode
+NICE = 10  # pages and captions have priority over an image that takes seconds to decode
 
 
 def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
-    """Answer the sandbox until it closes the standard input.
+    """Answer the sandbox's requests until it closes the standard input.
 
     Args:
-        answer: writes what becomes of a file: a line of JSON, and the bytes that it announces. It is given the file
-            and the request. What it raises as InputError or MemoryError is written as `{"error"}`.
+        answer: takes the output, the file and the request, and writes a line of JSON and the bytes that it announces.
+            If it raises InputError or MemoryError, `{"error"}` is written.
     """
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     wire = os.fdopen(os.dup(1), "wb")
-    silence = os.open(os.devnull, os.O_WRONLY)  # what a library prints is no answer, and no news
+    silence = os.open(os.devnull, os.O_WRONLY)  # what a library prints must not mix with the answers
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     serve(sys.stdin.buffer, wire, answer)
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
-    """Answer each request until there is none more. Each file has its own limits of time and memory."""
+    """Answer requests until the input ends. Each file has its own limits of time and memory."""
     answers.write(b"ready\n")
     answers.flush()
     while line := requests.readline():
         request = json.loads(line)
         data = requests.read(request["bytes"])
         _limit_memory(request["memory"])
-        # Left at their default action both signals end the process, also in the middle of a decoder's C code.
+        # With their default actions, both signals end the process even in the middle of a decoder's C code.
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
         try:
@@ -56,7 +56,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, byt
 
 
 def _limit_memory(limit: int) -> None:
-    """Bound this process's address space by `limit`, or by the machine's own hard limit where that is lower."""
+    """Bound this process's address space by `limit`, or by the machine's own hard limit if that is lower."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

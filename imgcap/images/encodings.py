@@ -1,4 +1,4 @@
-"""Packed bodies of HTTP answers (RFC 9110, 8.4.1) and data URLs become bytes, within a limit."""
+"""Unpack the bodies of HTTP answers (RFC 9110, 8.4.1) and data URLs into bytes, within a limit."""
 
 import io
 import urllib.request
@@ -11,18 +11,18 @@ import zstandard
 MOST_CODINGS = 3
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_WINDOW = 2**23
-"""Bytes of memory that a zstd body may ask for: what RFC 9659 allows on the web."""
+"""Bytes of memory that a zstd body may demand: the limit of RFC 9659 for the web."""
 
 
 def unpack(body: bytes, content_encoding: str, limit: int) -> bytes:
-    """Return `body` unpacked as its Content-Encoding says, or as it is where that is not true.
+    """Return `body` unpacked according to its Content-Encoding, or unchanged if that does not apply.
 
     A gzip body is unpacked whatever the header says: servers send stored gzip files without it.
 
     Args:
-        body: as it came.
-        content_encoding: the header, "" where there was none.
-        limit: bytes above which no more is unpacked; the result is then one byte longer.
+        body: the body as received.
+        content_encoding: the header, "" if it was missing.
+        limit: bytes after which unpacking stops; the result is then one byte longer.
     """
     codings = [coding.strip().lower() for coding in content_encoding.split(",")][::-1]
     if body.startswith(GZIP_MAGIC) and not {"gzip", "x-gzip"} & {*codings}:
@@ -39,7 +39,7 @@ def unpack(body: bytes, content_encoding: str, limit: int) -> bytes:
 
 
 def read_data_url(url: str) -> bytes:
-    """Return the bytes in a data URL (RFC 2397). Raises ValueError where it holds none."""
+    """Return the bytes in a data URL (RFC 2397). Raises ValueError if the URL holds none."""
     request = urllib.request.Request(url.strip())  # noqa: S310 - opened by a handler of data URLs alone
     with urllib.request.DataHandler().data_open(request) as content:
         return content.read()
@@ -89,4 +89,4 @@ DECODERS: dict[str, Callable[[bytes, int], bytes | None]] = {
     "br": _brotli,
     "zstd": _zstd,
 }
-"""Content coding -> a function that returns at most so many bytes, or None where the body is not of that coding."""
+"""Content coding -> a function that returns at most a number of bytes, or None if the body has another coding."""

@@ -1,4 +1,4 @@
-"""Which kinds of file are pictures here, and the sentence for each one that is refused."""
+"""The image formats that are decoded, and the sentence for each one that is refused."""
 
 import struct
 
@@ -21,7 +21,7 @@ UNSUPPORTED = {
     b"%!PS": "PostScript",
     b"\x1a\x45\xdf\xa3": "Video",
     b"<svg": "SVG",
-    # Camera RAW in containers of its own; the RAW kinds that are TIFF files inside are found by `imgcap.images.tiff`.
+    # Camera RAW in its own containers; `imgcap.images.tiff` finds the RAW kinds that are TIFF files.
     b"FUJIFILMCCD-RAW": "Camera RAW",  # RAF
     b"IIRO": "Camera RAW",  # ORF
     b"IIRS": "Camera RAW",
@@ -31,7 +31,7 @@ UNSUPPORTED = {
     b"FOVb": "Camera RAW",  # X3F
     b"II\x1a\x00\x00\x00HEAPCCDR": "Camera RAW",  # CRW
 }
-"""First bytes -> name. CR3 and videos share a container and are told apart by its brand."""
+"""First bytes -> name. CR3 and videos share a container, whose brand distinguishes them."""
 
 # Start-of-frame markers of JPEG processes that libjpeg-turbo does not decode: lossless, hierarchical (T.81, table B.1).
 UNSUPPORTED_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -48,7 +48,7 @@ def unsupported_variant(kind: str) -> str:
 
 
 def refusal(data: bytes) -> str:
-    """Return the sentence for `data`, a file of none of the `FORMATS`."""
+    """Return the sentence for `data`, a file in none of the `FORMATS`."""
     start = data[:256].lstrip()
     kind = next((kind for magic, kind in UNSUPPORTED.items() if start.startswith(magic)), None)
     if kind is None and b"<svg" in data[:1024].lower():
@@ -59,7 +59,7 @@ def refusal(data: bytes) -> str:
 
 
 def is_unusual_jpeg(data: bytes) -> bool:
-    """Return whether `data` is a JPEG of another precision than 8 bits, or of a process that is not decoded."""
+    """Return whether `data` is a JPEG of a precision other than 8 bits, or of a process that is not decoded."""
     place = 2
     while place + 5 <= len(data) and data[place] == 0xFF:
         marker, length = data[place + 1], struct.unpack_from(">H", data, place + 2)[0]

@@ -1,8 +1,8 @@
-"""A picture's link -> its bytes, from public addresses only.
+"""Fetch the bytes of an image behind a link, from public addresses only.
 
-The checks are made on the address that is then connected to, so a name that resolves to another address the next
-moment (DNS rebinding) gains nothing: each hop's name is resolved once, every address it gives must pass, and the
-connection goes to one of these, while Host, SNI and the certificate check keep the name.
+The address that is checked is also the one that is connected to, which prevents DNS rebinding: each hop's name is
+resolved once, all of its addresses must pass, and the connection goes to one of them, while Host, SNI and the
+certificate check keep the name.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ PAGE = (
 logger = logging.getLogger(__name__)
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Public by Python 3.11's `is_global`, but in truth not, or a way to any IPv4 address: 6to4 and its relays, Teredo,
-# documentation (RFC 9637), site-local.
+# Python 3.11's `is_global` calls these public, but they are not, or they lead to any IPv4 address: 6to4 and its relays,
+# Teredo, documentation (RFC 9637), site-local.
 NOT_PUBLIC = [
     ipaddress.ip_network(network) for network in ("2002::/16", "192.88.99.0/24", "2001::/32", "3fff::/20", "fec0::/10")
 ]
-# Both log every link that is asked for; what a person looks at is nobody's business.
+# Both log every link, and links are private.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-# Of its own, so that a name server that never answers holds up links and nothing else.
+# A separate pool, so that a name server that never answers delays links and nothing else.
 _resolvers = ThreadPoolExecutor(8, "imgcap-resolve")
 
 
 def is_public(address: Address) -> bool:
-    """Whether `address`, or the IPv4 address inside it, is one of the open internet's."""
+    """Return whether `address`, or the IPv4 address inside it, belongs to the public internet."""
     if isinstance(address, IPv6Address):
         inner = IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else address.ipv4_mapped
         if inner is not None:
@@ -58,14 +58,14 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str) -> list[Address]:
-    """Every address (A and AAAA) of `host`, by the system's resolver."""
+    """Return every address (A and AAAA) of `host`, from the system's resolver."""
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(_resolvers, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
 
 
 class PinnedTransport(httpx.AsyncHTTPTransport):
-    """A transport that connects only to addresses that `allow` lets pass, and to the very ones it was asked about."""
+    """Transport that connects only to addresses that `allow` accepts."""
 
     def __init__(self, allow: Callable[[Address], bool], resolver: Resolver, tls: ssl.SSLContext) -> None:
         super().__init__(verify=tls, trust_env=False)
@@ -73,7 +73,7 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
         self.resolver = resolver
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` to its host's first address that answers; Host, SNI and certificate stay the name's."""
+        """Send `request` to its host's first address that answers; Host, SNI and certificate keep the host's name."""
         host = request.url.raw_host.decode()
         addresses = await self._addresses(host)
         for address in addresses:
@@ -106,7 +106,7 @@ def is_link(text: str) -> bool:
 
 
 def fetch(url: str, limits: ImageLimits) -> bytes:
-    """`fetch_async` for a thread without a running event loop."""
+    """Call `fetch_async` from a thread without a running event loop."""
     return asyncio.run(fetch_async(url, limits))
 
 
@@ -118,10 +118,10 @@ async def fetch_async(
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
 ) -> bytes:
-    """Return the bytes of the picture at `url`; `imgcap.images.loading.ImageLoader.decode` judges them.
+    """Return the bytes of the image at `url`, unchecked: `imgcap.images.loading.ImageLoader.decode` checks them.
 
-    Redirects are followed, from https to http too: a plain http link is accepted as well. Where the link leads to a
-    web page, the picture that the page names as its own is fetched (`imgcap.images.pages`). Each address on the way is
+    Redirects are followed, also from https to http, since plain http links are accepted too. If the link leads to a
+    web page, the image that the page names as its own is fetched (`imgcap.images.pages`). Every address on the way is
     checked like the first.
 
     Args:
@@ -130,11 +130,11 @@ async def fetch_async(
         limits: on size, time and redirects, and whether private addresses are allowed.
         allow: says whether an address may be connected to; None allows public ones, or all if `limits` says so.
         resolver: gives the addresses of a host name.
-        tls: how https servers are verified; None is by certifi's authorities.
+        tls: how https servers are verified; None means certifi's authorities.
 
     Raises:
         InputError: the link is malformed, not public, unreachable, too slow, too large, redirects too often, is
-            answered with an HTTP error, or leads to a web page that names no picture.
+            answered with an HTTP error, or leads to a web page that names no image.
     """
     if allow is None:
         allow = (lambda _: True) if limits.allow_private_links else is_public
@@ -155,13 +155,13 @@ async def fetch_async(
         raise InputError(f"The link took longer than {limits.url_timeout:g} seconds: try it again later.") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
         raise InputError(UNREACHABLE) from None
-    except Exception as error:  # noqa: BLE001 - what a stranger's server or address brings about ends this link alone
+    except Exception as error:  # noqa: BLE001 - whatever a foreign server causes must fail this link only
         logger.warning("A link ended in an unexpected %s.", type(error).__name__)
         raise InputError(UNREACHABLE) from None
 
 
 def user_agent(contact: str) -> str:
-    """Return what servers are told of this software, in the form that Wikimedia's User-Agent policy asks for."""
+    """Return what this software tells servers about itself, in the form of Wikimedia's User-Agent policy."""
     return f"imgcap/{__version__} {f'({contact}) ' if contact else ''}httpx/{httpx.__version__}"
 
 
@@ -183,7 +183,7 @@ async def _follow(client: httpx.AsyncClient, url: httpx.URL, limits: ImageLimits
     for _ in range(limits.url_max_redirects + 1):
         url = direct(url)
         _check(url)
-        # By hand: httpx would read the whole body of a redirect, however long.
+        # Redirects are followed here, because httpx would read the whole body of each, however long.
         response = await client.send(client.build_request("GET", url), stream=True)
         if response.next_request is not None:
             await response.aclose()
@@ -224,7 +224,7 @@ def _read_data(text: str, limit: int) -> bytes:
 
 
 async def _body(response: httpx.Response, limit: int) -> bytes:
-    """The body, unpacked."""
+    """Return the unpacked body of a response."""
     if response.status_code != 200:
         raise InputError(_status_advice(response.status_code))
     body = bytearray()
@@ -243,7 +243,7 @@ def _too_large(limit: int) -> str:
 
 
 def _status_advice(status: int) -> str:
-    """What to do about an HTTP status that is not 200."""
+    """Return what to do about an HTTP status other than 200."""
     if status in (401, 403, 407, 451):
         return f"The link's server does not give the picture to programs (status {status}): save it and upload it."
     if status in (404, 410):

@@ -1,18 +1,18 @@
-"""Read a picture from bytes, a file or a link into an RGB array, safely. Every interface reads pictures with it.
+"""Read an image from bytes, a file or a link into an RGB array, safely. Every interface reads images with it.
 
-Guaranteed, for any bytes:
-- The answer is an array, or an InputError of one sentence.
-- The kind is told by the content: JPEG (an MPO's first picture), PNG, WebP and GIF (an animation's first frame),
-  HEIC/HEIF, AVIF, TIFF (the first page that is no reduced copy) or BMP. No name, extension or Content-Type is believed.
-- No file of more than `ImageLimits.max_bytes` is decoded, no picture of more than `max_pixels`, and none with a side
-  below or above those stated in `imgcap.images.pixels`. Large pictures come shrunk, of at most 16 million pixels.
-- Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process:
-  a hang, a flood of memory or a crash in a decoder stays there.
-- The array is upright (EXIF orientation), opaque (on white) and sRGB; nothing of the metadata, such as the place,
-  is kept.
+This module guarantees for any bytes:
+- The result is an array, or an InputError of one sentence.
+- The content decides the format: JPEG (an MPO's first image), PNG, WebP and GIF (an animation's first frame),
+  HEIC/HEIF, AVIF, TIFF (the first page that is not a reduced copy) or BMP. Names, extensions and Content-Types are
+  ignored.
+- No file of more than `ImageLimits.max_bytes` is decoded, no image of more than `max_pixels`, and none with a side
+  outside the bounds of `imgcap.images.pixels`. Large images are shrunk to at most 16 million pixels.
+- Decoding takes at most 5 seconds of processor time and `imgcap.images.sandbox.memory_limit` bytes, in another process,
+  so a decoder that hangs, uses up its memory or crashes affects only that process.
+- The array is upright (EXIF orientation), opaque (on white) and sRGB; no metadata, such as the place, is kept.
 
-Not guaranteed: that a damaged file is noticed where its format has no checksum (a JPEG with wrong bits decodes to
-wrong pixels), or that an attacker who takes over a decoder is held: a child has limits, but the user's own rights.
+It does not guarantee that damage is noticed in a format without a checksum (a JPEG with wrong bits decodes to wrong
+pixels), or that an attacker who takes over a decoder is contained: a child has limits, but also the user's own rights.
 """
 
 import stat
@@ -28,9 +28,9 @@ from imgcap.images.sandbox import Sandbox
 
 
 class ImageLoader:
-    """Reads pictures within limits. Any thread may call.
+    """Reads images within limits. Any thread may call.
 
-    Decoding happens in a few child processes, which start when they are first needed and belong to this loader.
+    Decoding happens in a few child processes, which belong to this loader and start when they are first needed.
     """
 
     def __init__(self, limits: ImageLimits) -> None:
@@ -38,19 +38,19 @@ class ImageLoader:
         self._sandbox = Sandbox()
 
     def decode(self, data: bytes, max_pixels: int | None = None) -> NDArray[np.uint8]:
-        """Decode the picture in `data`.
+        """Decode the image in `data`.
 
         Args:
             data: a whole file.
-            max_pixels: a lower limit than `limits.max_pixels`, for pictures that must not take long.
+            max_pixels: a lower limit than `limits.max_pixels`, for images that must not take long.
 
         Returns:
-            (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by its ICC profile; of a
-            large picture every so many pixels are averaged (`imgcap.images.pixels.reduction`).
+            (H, W, 3) uint8 RGB: upright, transparent parts white, colours converted to sRGB by the ICC profile. Blocks
+            of a large image's pixels are averaged (`imgcap.images.pixels.reduction`).
 
         Raises:
-            InputError: it is empty, not a picture, of an unsupported kind, damaged, too small, too large, takes too
-                much work, or its decoder was stopped.
+            InputError: the file is empty, not an image, of an unsupported kind, damaged, too small, too large, takes
+                too much work, or its decoder was stopped.
         """
         if not data:
             raise InputError("The file is empty: choose a picture.")
@@ -59,9 +59,9 @@ class ImageLoader:
         return self._sandbox.decode(data, min(max_pixels or self.limits.max_pixels, self.limits.max_pixels))
 
     def read_file(self, path: str | Path) -> NDArray[np.uint8]:
-        """`decode` the regular file at `path`. Raises InputError also where there is none to read."""
+        """Decode the regular file at `path`, as `decode` does. Raises InputError also if the file cannot be read."""
         try:
-            mode = Path(path).stat().st_mode  # before it is opened: a pipe would wait for ever
+            mode = Path(path).stat().st_mode  # checked first, since opening a pipe would wait for ever
             data = self._read(Path(path)) if stat.S_ISREG(mode) else None
         except FileNotFoundError:
             raise InputError("There is no file of that name: check it.") from None
@@ -76,15 +76,15 @@ class ImageLoader:
             return file.read(self.limits.max_bytes + 1)
 
     def fetch(self, url: str) -> bytes:
-        """Return the bytes at a link, as `imgcap.images.links.fetch` does, with its errors."""
+        """Return the bytes at a link. Raises InputError as `imgcap.images.links.fetch` does."""
         return links.fetch(url, self.limits)
 
     def load(self, source: str) -> NDArray[np.uint8]:
-        """`decode` what is at `source`: a link, or the path of a file.
+        """Decode the image at `source`, which is a link or the path of a file.
 
-        A source without a scheme is a path if there is such a file, and otherwise a link where it has the form of one
-        (example.org/photo.jpg). Not for a thread with a running event loop: there,
-        `decode(await links.fetch_async(url, limits))`.
+        A source without a scheme is a path if such a file exists, and otherwise a link if it has the form of one
+        (example.org/photo.jpg). A thread with a running event loop must call
+        `decode(await links.fetch_async(url, limits))` instead.
         """
         if links.is_link(source):
             return self.decode(self.fetch(source))

@@ -1,4 +1,4 @@
-"""Web pages that stand where a picture was expected -> the address of the picture they show."""
+"""Find the image that a web page shows, for links that lead to the page instead of the image."""
 
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import httpx
 
 PAGE_BYTES = 2**19
-"""Of a page, what is searched: the names of its picture stand in its head."""
-# Beginnings of HTML as the MIME Sniffing standard of WHATWG (7.1) tells it; a comment may precede an SVG too.
+"""Bytes of a page that are searched, since its head names its image."""
+# Beginnings of HTML in the MIME Sniffing standard of WHATWG (7.1). A comment is not listed: it may also precede an SVG.
 BEGINNINGS = tuple(
     f"<{name}{end}".encode()
     for name in ("!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table", "a", "style",
@@ -15,7 +15,7 @@ BEGINNINGS = tuple(
     for end in " >\t\n\r\f/"
 )  # fmt: skip
 PICTURE_NAMES = ("og:image:secure_url", "og:image", "og:image:url", "twitter:image", "twitter:image:src", "image_src")
-"""Names of `meta` elements that give a page's picture (Open Graph protocol; X Cards), or a `link`, the best first."""
+"""Names of `meta` elements that give a page's image (Open Graph protocol; X Cards), or a `link`, the best first."""
 WIKIMEDIA = (
     ".wikipedia.org", ".wikimedia.org", ".wiktionary.org", ".wikivoyage.org", ".wikibooks.org", ".wikisource.org",
     ".wikinews.org", ".wikidata.org",
@@ -24,7 +24,7 @@ WIKIMEDIA_WIDTH = 1280  # pixels: a rendering of this width is a JPEG or PNG, wh
 
 
 def is_page(body: bytes) -> bool:
-    """Return whether `body` is an HTML or XHTML page, by its content."""
+    """Return whether the content of `body` is an HTML or XHTML page."""
     start = body[:1024].lstrip(b"\xef\xbb\xbf\x00\t\n\f\r ").lower()
     if start.startswith((b"<?xml", b"<!--")):
         return b"<html" in start
@@ -32,21 +32,21 @@ def is_page(body: bytes) -> bool:
 
 
 def find_picture(body: bytes, url: httpx.URL) -> httpx.URL | None:
-    """Return the address of the picture that the page at `url` names as its own; None where it names none.
+    """Return the address of the image that the page at `url` names as its own; None if it names none.
 
     Raises:
-        httpx.InvalidURL: what it names is no address.
+        httpx.InvalidURL: the page names something that is not an address.
     """
     names = _Names()
-    names.feed(body[:PAGE_BYTES].decode("utf-8", "replace"))  # without close(): what is unfinished names nothing
+    names.feed(body[:PAGE_BYTES].decode("utf-8", "replace"))  # no close(): an unfinished element is ignored
     address = next(filter(None, map(names.found.get, PICTURE_NAMES)), None)
     return url.join(address) if address else None
 
 
 class _Names(HTMLParser):
-    """Collects what `meta` and `link` elements say, the first of each name.
+    """Collects the values of `meta` and `link` elements, the first of each name.
 
-    It builds no tree, whose depth makes other parsers take quadratic time.
+    It builds no tree, because deep trees make other parsers take quadratic time.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Names(HTMLParser):
 
 
 def direct(url: httpx.URL) -> httpx.URL:
-    """Return the direct address of a picture where `url` is its page at a service that documents such addresses.
+    """Return the direct address of an image whose page `url` is, at a service that documents such addresses.
 
     Every other address is returned as it is.
     """
@@ -78,19 +78,19 @@ def direct(url: httpx.URL) -> httpx.URL:
 
 
 def _path(url: httpx.URL) -> str:
-    """The path as written, percent signs and all."""
+    """Return the path as written, with its percent signs."""
     return url.raw_path.partition(b"?")[0].decode("ascii")
 
 
 def _dropbox(url: httpx.URL) -> httpx.URL:
-    """https://help.dropbox.com/share/force-download."""
+    """Return the address of https://help.dropbox.com/share/force-download."""
     if not _path(url).startswith(("/s/", "/scl/fi/")):
         return url
     return url.copy_remove_param("dl").copy_set_param("raw", "1")
 
 
 def _google_drive(url: httpx.URL) -> httpx.URL:
-    """The `webContentLink` of https://developers.google.com/workspace/drive/api/reference/rest/v3/files."""
+    """Return `webContentLink` of https://developers.google.com/workspace/drive/api/reference/rest/v3/files."""
     parts = _path(url).split("/")
     file = parts[3] if parts[1:3] == ["file", "d"] and len(parts) > 3 else ""
     if parts[1:] == ["open"]:
@@ -99,7 +99,7 @@ def _google_drive(url: httpx.URL) -> httpx.URL:
 
 
 def _github(url: httpx.URL) -> httpx.URL:
-    """https://docs.github.com/en/repositories/working-with-files/using-files/viewing-and-understanding-files."""
+    """Return the raw file's address (docs.github.com, "Viewing and understanding files")."""
     parts = _path(url).split("/")
     if len(parts) < 6 or parts[3] != "blob":
         return url
@@ -108,13 +108,13 @@ def _github(url: httpx.URL) -> httpx.URL:
 
 
 def _google_images(url: httpx.URL) -> httpx.URL:
-    """A result of a search for images names the picture's own address."""
+    """Return the address that a result of an image search names."""
     address = url.params.get("imgurl", "") if _path(url) == "/imgres" else ""
     return url.join(address) if address else url
 
 
 def _wikimedia(url: httpx.URL) -> httpx.URL:
-    """https://www.mediawiki.org/wiki/Help:Redirects#Special:FilePath, for a file's page or an opened picture."""
+    """Return the `Special:FilePath` (mediawiki.org, Help:Redirects) of a file's page or an opened image."""
     for place in (_path(url).removeprefix("/wiki/"), url.fragment.removeprefix("/media/")):
         namespace, colon, name = place.partition(":")
         if colon and name and namespace.lower() in ("file", "image"):

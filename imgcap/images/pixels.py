@@ -1,8 +1,7 @@
-"""Untrusted bytes -> upright sRGB pixels, with Pillow.
+"""Decode untrusted bytes into upright sRGB pixels, with Pillow.
 
 Hostile files can make any decoder work for hours or take all memory (a megabyte of progressive JPEG scans does), so
-this module runs only in the child processes of `imgcap.images.sandbox`. Everybody else calls
-`imgcap.images.loading`.
+this module runs only in the child processes of `imgcap.images.sandbox`. Other code calls `imgcap.images.loading`.
 """
 
 import contextlib
@@ -22,17 +21,17 @@ from imgcap.images import child, tiff
 from imgcap.images.formats import DAMAGED, FORMATS, is_unusual_jpeg, refusal, unsupported_variant
 
 MIN_SIDE = 32
-"""Pixels of the shorter side below which a picture is refused.
+"""Pixels of the shorter side below which an image is refused.
 
-People name the scene in 32 x 32 pixels (Torralba, Fergus and Freeman, "80 million tiny images", PAMI 2008), not in
-fewer.
+People can still name the scene in 32 x 32 pixels (Torralba, Fergus and Freeman, "80 million tiny images", PAMI 2008),
+but not in fewer.
 """
 MAX_SIDE = 65_535
-"""Pixels of the longer side above which a picture is refused: the most that a JPEG can have."""
+"""Pixels of the longer side above which an image is refused: the most that a JPEG can have."""
 ENOUGH_PIXELS, ENOUGH_SIDE, MOST_PIXELS = 2**20, 512, 2**24
-"""Pixels and shorter side that a shrunk picture keeps at least, and the pixels above which it is shrunk regardless."""
+"""Pixels and shorter side that a shrunk image keeps at least, and the pixels above which it is shrunk regardless."""
 DRAFT_SIDE = 750
-"""Pixels that the shorter side keeps when a JPEG is decoded at a reduced size: twice what the blur check works at."""
+"""Pixels that the shorter side keeps when a JPEG is decoded at a reduced size: twice the blur check's working size."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,19 +53,19 @@ PngImagePlugin.MAX_TEXT_CHUNK = 8 * 2**20  # Pillow's 1 MiB refuses real files w
 
 
 def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Return the first picture in `data`, upright, opaque, in sRGB and of a size to work with.
+    """Return the first image in `data`, upright, opaque, in sRGB and large enough to work with.
 
     Args:
-        data: a whole file of one of the `FORMATS`, told by its content.
+        data: a whole file; its content must be in one of the `FORMATS`.
         max_pixels: width x height above which nothing is decoded.
 
     Returns:
-        (H, W, 3) uint8 RGB. Transparent parts are white; nothing of the file's metadata is left. A large picture is
-        shrunk by `reduction`.
+        (H, W, 3) uint8 RGB. Transparent parts are white, and no metadata is left. A large image is shrunk by
+        `reduction`.
 
     Raises:
-        InputError: not a picture, an unsupported kind, too small, too large, or damaged.
-        MemoryError: it takes more memory than the process may have.
+        InputError: the file is not an image, of an unsupported kind, too small, too large, or damaged.
+        MemoryError: decoding takes more memory than the process may have.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -90,10 +89,10 @@ def to_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def reduction(width: int, height: int) -> int:
-    """Return the whole number by which both sides of a picture are divided, each pixel the mean of a square.
+    """Return the whole number by which both sides of an image are divided; each pixel is the mean of a square.
 
-    A power of two, as in the blur check's own shrinking, so that its numbers stay what they are at full size. About a
-    megapixel and 512 pixels of the shorter side are left, more than any part of the app looks at.
+    It is a power of two, as in the blur check's own shrinking, so that the blur check gives the same numbers as at full
+    size. At least about a megapixel and 512 pixels of the shorter side are left, more than any part of the app uses.
     """
     factor = 1
     while (
@@ -120,10 +119,10 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _shrink_while_decoding(image: Image.Image) -> None:
-    """Have libjpeg decode a large JPEG at the reduced size, which takes a fraction of the time and memory.
+    """Make libjpeg decode a large JPEG at a reduced size, which takes a fraction of the time and memory.
 
-    Its reduced size is a mean in the frequency domain, so the blur check's numbers move a little; what is left is at
-    least twice the size that the check works at. It divides by 8 at most, and `reduction` does the rest.
+    libjpeg averages in the frequency domain, so the blur check's numbers change a little; the result is at least twice
+    as large as the check's working size. libjpeg divides by 8 at most, and `reduction` does the rest.
     """
     if image.format in ("JPEG", "MPO"):
         factor = reduction(*image.size)
@@ -133,17 +132,17 @@ def _shrink_while_decoding(image: Image.Image) -> None:
 
 
 def _load(image: Image.Image, data: bytes) -> Image.Image:
-    """`image`, decoded; also where it is a JPEG that lacks only its end marker.
+    """Decode `image`, even if it is a JPEG that lacks only its end marker.
 
-    Whether anything but the marker is lacking shows when it is decoded with two different endings: coded data that
-    does not belong to it changes a picture only where its own is missing.
+    Decoding it with two different endings shows whether more than the marker is missing: foreign coded data changes
+    an image only where its own data is missing.
     """
     try:
         image.load()
     except OSError:
         if image.format not in ("JPEG", "MPO"):
             raise
-        coded = data.rstrip(b"\xff")  # half a marker would make another one of the next byte
+        coded = data.rstrip(b"\xff")  # half a marker would combine with the next byte into another marker
         whole, other = (Image.open(io.BytesIO(coded + ending), formats=["JPEG"]) for ending in (END_MARKER, FILLER))
         if ImageChops.difference(whole.convert("RGB"), other.convert("RGB")).getbbox() is not None:
             raise
@@ -152,7 +151,7 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _explain(error: Exception, data: bytes) -> str:
-    """The sentence for `data`, which made a decoder raise `error`."""
+    """Return the sentence for `data`, for which a decoder raised `error`."""
     Image.init()  # opening a JPEG registers the usual formats alone
     known = [name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(data[:16])]
     if isinstance(error, UnidentifiedImageError) and not known:
@@ -167,8 +166,8 @@ def _explain(error: Exception, data: bytes) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF (or XMP) orientation 1-8 still to be applied; 1 where the metadata cannot be read."""
-    with contextlib.suppress(Exception):  # broken metadata must not cost a person the picture
+    """Return the EXIF (or XMP) orientation 1-8 still to be applied; 1 if the metadata cannot be read."""
+    with contextlib.suppress(Exception):  # an image with broken metadata must still be decoded
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
@@ -178,14 +177,14 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     image = _opaque(_eight_bits(image))
     mode = _mode_of(profile, image.mode, grey) if profile else None
     if profile and mode:
-        with contextlib.suppress(ImageCms.PyCMSError):  # then as a viewer without colour management would show it
+        with contextlib.suppress(ImageCms.PyCMSError):  # on failure, colours stay as they would without management
             converted = ImageCms.profileToProfile(image.convert(mode), profile, SRGB, outputMode="RGB")
             return converted or image.convert("RGB")
     return image.convert("RGB")
 
 
 def _mode_of(profile: ImageCms.ImageCmsProfile, mode: str, grey: bool) -> str | None:
-    """The mode in which `profile` reads a picture of `mode`; None where the two do not fit together."""
+    """Return the mode in which `profile` reads an image of `mode`; None if the two do not fit together."""
     match profile.profile.xcolor_space.strip():
         case "RGB":
             return "RGB" if mode not in ("CMYK", "LAB") else None
@@ -199,7 +198,7 @@ def _mode_of(profile: ImageCms.ImageCmsProfile, mode: str, grey: bool) -> str | 
 
 
 def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The embedded ICC profile; None where there is none to apply, or it cannot be read."""
+    """Return the embedded ICC profile; None if the image has none to apply, or it cannot be read."""
     if image.mode == "LAB":
         return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     icc = image.info.get("icc_profile")
@@ -213,7 +212,7 @@ def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """`image` laid on white where it has transparency."""
+    """Return `image` on a white ground if it has transparency."""
     if not image.has_transparency_data:
         return image
     white = Image.new("RGBA", image.size, "white")
@@ -222,7 +221,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey brought to 0-255, by its depth where that is stated."""
+    """Return deep grey scaled to 0-255, by its depth if that is stated."""
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.asarray(image)
@@ -233,7 +232,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def answer(answers: BinaryIO, data: bytes, request: dict[str, Any]) -> None:
-    """Write what becomes of `data`: a line of JSON, and the pixels."""
+    """Write a line of JSON with the decoded image's size, then its pixels."""
     pixels = to_rgb(data, request["max_pixels"])
     answers.write(json.dumps({"height": pixels.shape[0], "width": pixels.shape[1]}).encode() + b"\n")
     answers.write(pixels.data)

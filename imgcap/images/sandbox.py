@@ -1,11 +1,11 @@
-"""Decodes untrusted pictures in child processes whose time and memory the kernel bounds.
+"""Decode untrusted images in child processes whose time and memory the kernel bounds.
 
-A decoder that hangs, takes all memory or crashes takes only its child with it: the caller gets one sentence, and the
-next picture a new child. Children hold no environment variable of ours, so no secret, and cannot write files.
+A decoder that hangs, takes all memory or crashes ends only its child: the caller gets one sentence, and the next image
+gets a new child. Children have none of this process's environment variables, so no secrets, and cannot write files.
 
-What is sent is a line of JSON, `{"bytes", "memory", "seconds", ...}`, and the file; what comes back is a line of JSON,
-`{"error"}` or for pixels `{"height", "width"}`, and the bytes that it announces. `imgcap.images.child` is the child's
-side.
+A request is a line of JSON, `{"bytes", "memory", "seconds", ...}`, followed by the file. An answer is a line of JSON,
+`{"error"}` or for pixels `{"height", "width"}`, followed by the bytes that it announces. `imgcap.images.child` is the
+child's side.
 """
 
 import json
@@ -26,13 +26,13 @@ from imgcap.errors import InputError
 from imgcap.images.formats import EXHAUSTED
 
 CHILDREN = 2
-"""Pictures decoded at once; more wait."""
+"""Images decoded at once; more wait."""
 CPU_SECONDS = 5.0
-"""Processor time that one picture may take: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""
+"""Processor time for one image: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""
 ATTEMPTS = 2
-"""Children that a picture gets, where one was stopped from outside."""
+"""Number of children that try one image, if something outside stops them."""
 PATIENCE = 5.0
-"""Seconds that a child which no longer answers has to end by itself, so that its exit status tells why."""
+"""Seconds for a child that stopped answering to end by itself, so that its exit status gives the reason."""
 TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
 CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}
 CRASHED = "The picture makes its decoder fail: save it again as a plain JPEG or PNG."
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def memory_limit(max_pixels: int) -> int:
-    """Bytes of address space that a child may have: 512 MiB for the decoders, and 24 for each pixel allowed."""
+    """Return the bytes of address space for a child: 512 MiB for the decoders, and 24 for each pixel allowed."""
     return 512 * 2**20 + 24 * max_pixels
 
 
@@ -57,12 +57,12 @@ class ChildEndedError(Exception):
 
 
 class Sandbox:
-    """A few children, each started when first needed and then kept. Any thread may call.
+    """A pool of children, each started when first needed and then kept. Any thread may call.
 
     Args:
-        children: files that are worked on at once; more wait.
+        children: number of files decoded at once; more wait.
         seconds: processor time that one file may take.
-        module: what the children run.
+        module: module that the children run.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Sandbox:
             self._slots.put(None)
 
     def decode(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-        """Return what `imgcap.images.pixels.to_rgb` makes of `data` in a child.
+        """Return the result of `imgcap.images.pixels.to_rgb` for `data`, computed in a child.
 
         Raises:
             InputError: as `to_rgb`, or as `ask`.
@@ -99,17 +99,17 @@ class Sandbox:
         options: Mapping[str, object],
         read: Callable[[dict[str, Any], IO[bytes]], Answer],
     ) -> Answer:
-        """Return what a child answers about `data`.
+        """Return a child's answer about `data`.
 
         Args:
             data: a file.
             memory: bytes of address space that the child may have.
-            options: what the child is asked beside the file.
-            read: makes the result of the child's line of JSON and of what follows it.
+            options: further fields of the request.
+            read: builds the result from the child's line of JSON and the bytes that follow it.
 
         Raises:
-            InputError: the child refuses the file; or it ran out of time or memory, crashed, or was stopped from
-                outside (by the kernel's out-of-memory killer, say) in each of its `ATTEMPTS`.
+            InputError: the child refused the file, ran out of time or memory, or crashed; or something outside stopped
+                it (such as the kernel's out-of-memory killer) in each of the `ATTEMPTS`.
         """
         request = {"bytes": len(data), "memory": memory, "seconds": self._seconds, **options}
         for _ in range(ATTEMPTS):
@@ -129,11 +129,11 @@ class Sandbox:
 
     @contextmanager
     def child(self) -> Iterator[Child]:
-        """Lend a running child to the caller alone; it is ended if the caller fails.
+        """Lend a running child to this caller alone, and end the child if the caller raises.
 
         Raises:
-            ChildEndedError: the caller met the end of the child's answers.
-            InputError: the caller read nonsense.
+            ChildEndedError: the child's output ended while the caller was reading it.
+            InputError: the caller read an answer that is not valid.
         """
         child = self._slots.get()
         try:
@@ -141,7 +141,7 @@ class Sandbox:
                 child = None
                 child = _start(self._module)
             yield child
-        except BaseException as error:  # what is left of this answer must not be read as the next one
+        except BaseException as error:  # the rest of this answer must not be read as the next one
             ended, child = child, None
             if ended is None:
                 raise
@@ -157,7 +157,7 @@ class Sandbox:
 
 
 def _send(child: Child, request: dict[str, object], data: bytes) -> dict[str, Any]:
-    """The line of JSON that a child answers."""
+    """Return the line of JSON with which a child answers."""
     to_child = _pipe(child.stdin)
     to_child.write(json.dumps(request).encode() + b"\n")
     to_child.write(data)
@@ -175,7 +175,7 @@ def _pipe(end: IO[bytes] | None) -> IO[bytes]:
 
 
 def _end(child: Child, patience: float) -> int:
-    """The exit status of a child that had `patience` seconds to end by itself."""
+    """Return the exit status of a child, which has `patience` seconds to end by itself."""
     try:
         child.wait(patience)
     except subprocess.TimeoutExpired:
@@ -185,15 +185,15 @@ def _end(child: Child, patience: float) -> int:
 
 
 def _start(module: str) -> Child:
-    """A child that is ready for files; RuntimeError where the machine does not let one start."""
+    """Return a child that is ready for files. Raises RuntimeError if the machine does not let it start."""
     try:
         child = subprocess.Popen(  # noqa: S603  a module of ours, named in this package
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[2],
-            env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # each would reserve address space for nothing
-            process_group=0,  # Ctrl-C is for the parent, which may have captions to finish
+            env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # more of either reserves address space
+            process_group=0,  # so that Ctrl-C reaches only the parent, which may have captions to finish
         )
     except OSError as error:
         raise RuntimeError(f"python -m {module} does not start: {error}") from None

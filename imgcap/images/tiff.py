@@ -1,8 +1,8 @@
-"""TIFF files -> the page to show, in a mode that Pillow understands.
+"""Open the page of a TIFF file that should be shown, in a mode that Pillow understands.
 
-TIFF is the container of most camera RAW files, whose first page is a thumbnail, and of scientific pictures, whose
-sample types Pillow 12.3 reads wrongly (uncompressed 16-bit planes, signed and 32-bit integers, big-endian compressed
-floats, inverted 16-bit grey) or not at all. tifffile reads those; everything else is left to Pillow.
+TIFF is the container of most camera RAW files, whose first page is a thumbnail, and of scientific images, whose sample
+types Pillow 12.3 reads wrongly (uncompressed 16-bit planes, signed and 32-bit integers, big-endian compressed floats,
+inverted 16-bit grey) or not at all. tifffile reads those, and Pillow reads all others.
 """
 
 import io
@@ -19,7 +19,7 @@ from imgcap.images.formats import DAMAGED, RAW_ADVICE, unsupported_variant
 
 MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 PAGES = 16
-"""Pages that are looked at for one that is not a reduced copy."""
+"""Number of pages that are searched for one that is not a reduced copy."""
 REDUCED = "The file shows only a reduced copy of its picture: export the picture as a JPEG or PNG."
 UNSUPPORTED = unsupported_variant("TIFF")
 
@@ -35,17 +35,17 @@ ASSOCIATED, UNASSOCIATED = 1, 2  # values of EXTRA_SAMPLES
 
 
 def open_page(data: bytes, max_pixels: int) -> Image.Image:
-    """Return the first page of `data` that is no reduced copy, opened by Pillow or decoded by tifffile.
+    """Return the first page of `data` that is not a reduced copy, opened by Pillow or decoded by tifffile.
 
     Args:
         data: a file that begins with one of `MAGICS`.
         max_pixels: width x height above which nothing is decoded.
 
     Raises:
-        InputError: it is camera RAW, holds only reduced copies, or is stored in a way that neither library reads.
-        Image.DecompressionBombError: it has too many pixels.
+        InputError: the file is camera RAW, holds only reduced copies, or is stored in a way that neither library reads.
+        Image.DecompressionBombError: the page has too many pixels.
     """
-    if data.startswith(b"MM\x00+"):  # a BigTIFF of this byte order, which Pillow's reader of tags takes for a TIFF
+    if data.startswith(b"MM\x00+"):  # a big-endian BigTIFF, which Pillow's reader of tags takes for a TIFF
         raise InputError(UNSUPPORTED)
     pages = []
     for page in _directories(data):
@@ -72,11 +72,12 @@ def open_page(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return deep samples brought to 0-255, in an array of the same shape.
+    """Return deep samples scaled to 0-255, in an array of the same shape.
 
-    Integers of 16 bits and fewer are scaled by their depth, floats of which all but 1% lie in 0-1 by that range.
-    Others have no stated white, so one of the customary ranges (0-1, 0-255, 0-65535) is taken, or a dark picture would
-    come out bright; failing these, their own range. What is no finite number is black.
+    Integers of at most 16 bits are scaled by their depth, and floats of which 99% lie in 0-1 by that range. Other
+    samples have no stated white, so the first customary range that holds them (0-1, 0-255, 0-65535) is taken, because
+    scaling by their own range would make a dark image bright; only if none fits is their own range taken. Values that
+    are not finite become black.
     """
     if values.dtype == np.uint16:
         return (values >> 8).astype(np.uint8)
@@ -93,7 +94,7 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _directories(data: bytes) -> Iterator[ImageFileDirectory_v2]:
-    """The tags of each page in its order."""
+    """Yield the tags of each page, in order."""
     header = data[: 16 if data[2] == 43 else 8]
     file, offset, seen = io.BytesIO(data), ImageFileDirectory_v2(header).next, set[int]()
     while offset and offset not in seen and len(seen) < PAGES:
@@ -111,7 +112,7 @@ def _directory(header: bytes, file: io.BytesIO, offset: int) -> ImageFileDirecto
 
 
 def _number(page: ImageFileDirectory_v2, tag: int, default: int = 0) -> int:
-    """The value of a tag, the largest where it has several."""
+    """Return the value of a tag, or the largest if it has several."""
     value = page.get(tag, default)
     return int(max(value) if isinstance(value, tuple) else value)
 
@@ -121,7 +122,7 @@ def _is_reduced(page: ImageFileDirectory_v2) -> bool:
 
 
 def _is_raw(data: bytes, page: ImageFileDirectory_v2) -> bool:
-    """Whether the page, or one that it leads to, holds a camera sensor's values."""
+    """Return whether the page, or one that it leads to, holds a camera sensor's values."""
     if data[8:10] == b"CR" or DNG_VERSION in page:
         return True
     offsets = page.get(SUB_IFDS, ())
@@ -136,7 +137,7 @@ def _is_raw(data: bytes, page: ImageFileDirectory_v2) -> bool:
 
 
 def _needs_tifffile(page: ImageFileDirectory_v2) -> bool:
-    """Whether Pillow would read the page's samples wrongly."""
+    """Return whether Pillow would read the page's samples wrongly."""
     bits, samples = _number(page, BITS, 1), _number(page, SAMPLES, 1)
     compressed = _number(page, COMPRESSION, 1) != 1
     if _number(page, SAMPLE_FORMAT, UNSIGNED) == FLOAT:
@@ -149,7 +150,7 @@ def _needs_tifffile(page: ImageFileDirectory_v2) -> bool:
 
 
 def _decode(data: bytes, index: int) -> Image.Image:
-    """Page `index` by tifffile, as a picture of 8 bits with its profile and orientation."""
+    """Decode page `index` by tifffile into an 8-bit image with its profile and orientation."""
     import tifffile  # few pictures need it
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:

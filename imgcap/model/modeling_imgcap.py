@@ -6,14 +6,14 @@ Two decoders can follow it:
 - `attention`: soft attention over the encoder's grid (Xu et al., 2015, arXiv:1502.03044) in the two-LSTM form of
   Anderson et al. (2018, arXiv:1707.07998), with scaled dot-product heads (Vaswani et al., 2017, arXiv:1706.03762) in
   place of the additive score, because on a CPU they cost far less;
-- `merge`: the LSTM reads words only, and meets the picture in a dense layer before the softmax (Tanti et al., 2017,
-  arXiv:1708.02043).
+- `merge`: the LSTM reads words only, and a dense layer before the softmax joins its state and the image (Tanti et al.,
+  2017, arXiv:1708.02043).
 
-Where `config.decoders` is above 1, there are so many decoders of one kind, and their probabilities of the next word are
-averaged. They share the encoder, the projection of its grid, the word embedding and the softmax layer, which a
+With `config.decoders` above 1, the model has that many decoders of one kind, and averages their probabilities of the
+next word. They share the encoder, the projection of its grid, the word embedding and the softmax layer, which a
 checkpoint stores once.
 
-Shapes below: B pictures, N = n * B captions (n captions of a picture are neighbours and share one encoder pass),
+Shapes below: B images, N = n * B captions (the n captions of an image are adjacent and share one encoder pass),
 T words, P grid cells, C encoder channels, D = config.hidden_size, V = config.vocab_size.
 """
 
@@ -41,8 +41,8 @@ class DecoderState:
     """One decoder's state between words.
 
     hidden: list of (N, D) tensors, the LSTMs' h and c; fewer rows once `keep` has been called.
-    memory: tuple of tensors computed once from the picture, B or N rows.
-    rows: (R,) int64, which of the N captions the rows of `hidden` belong to; None while they are all there.
+    memory: tuple of tensors computed once from the images, B or N rows.
+    rows: (R,) int64, which of the N captions the rows of `hidden` belong to; None until `keep` drops one.
     """
 
     def __init__(self, hidden: list[Tensor], memory: tuple[Tensor, ...]) -> None:
@@ -52,7 +52,7 @@ class DecoderState:
 
     def reorder(self, beam_idx: Tensor) -> None:
         """Reorder the state after the beams that survived; beam_idx is (N,) int64."""
-        # The beams of a picture share its memory, so only the parts that depend on the words are reordered.
+        # The beams of an image share its memory, so only the parts that depend on the words are reordered.
         self.hidden = [h.index_select(0, beam_idx) for h in self.hidden]
 
     def keep(self, going: Tensor) -> None:
@@ -65,7 +65,7 @@ class DecoderState:
         return memory if self.rows is None else memory[self.rows]
 
     def spread(self, values: Tensor, captions: int) -> Tensor:
-        """Return (N, D) with the rows of `values` (R, D) in their places among all N captions, and zeros elsewhere."""
+        """Return (N, D) with the rows of `values` (R, D) at the positions of their captions, and zeros elsewhere."""
         if self.rows is None:
             return values
         return values.new_zeros(captions, values.size(-1)).index_copy(0, self.rows, values)
@@ -74,7 +74,7 @@ class DecoderState:
 class DecoderStates:
     """The states of all the model's decoders; transformers passes it around as `past_key_values`.
 
-    each: one state a decoder.
+    each: one state for each decoder.
     length: words read so far.
     """
 
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
         network = torchvision.models.get_model(name, weights=None)
         if hasattr(network, "features"):  # VGG, DenseNet, MobileNet, EfficientNet
             self.trunk = network.features
-        else:  # ResNet and its kin: everything before the pooling keeps torchvision's names
+        else:  # ResNet and similar: every module before the pooling keeps torchvision's name
             parts = dict(network.named_children())
             names = list(parts)
             self.trunk = nn.Sequential()
@@ -119,17 +119,17 @@ class Encoder(nn.Module):
         self.channels: int = last.out_channels if isinstance(last, nn.Conv2d) else last.num_features
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutput:
-        """(B, 3, S, S) normalised pixels -> last_hidden_state (B, P, C) in the dtype of `pixel_values`."""
+        """Return last_hidden_state (B, P, C), in the dtype of `pixel_values` (B, 3, S, S), which are normalised."""
         return self.finish(pixel_values)
 
     def stages(self, last: int) -> tuple[nn.Sequential, nn.Sequential]:
-        """Return the trunk without its `last` last stages, and those; a stage is a part with weights, as `layer4`.
+        """Split the trunk before its `last` last stages; a stage is a module with weights, such as `layer4`.
 
-        Raises ValueError where the trunk has fewer stages.
+        Raises ValueError if the trunk has fewer stages.
         """
         weighty = [i for i, part in enumerate(self.trunk) if next(part.parameters(), None) is not None]
         if not 0 <= last <= len(weighty):
-            raise ValueError(f"the encoder has {len(weighty)} stages, so {last} of them cannot be told apart.")
+            raise ValueError(f"the encoder has {len(weighty)} stages, so the last {last} cannot be split off.")
         cut = weighty[-last] if last else len(self.trunk)
         return self.trunk[:cut], self.trunk[cut:]
 
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
         return self._run(self.stages(last)[0], pixel_values)
 
     def finish(self, features: Tensor, last: int | None = None) -> BaseModelOutput:
-        """Return the grid computed from the result of `begin` by the `last` last stages, or of pixels if it is None."""
+        """Return the grid that the `last` last stages compute from `begin`'s result, or all of them from pixels."""
         grid = self._run(self.trunk if last is None else self.stages(last)[1], features)
         return BaseModelOutput(last_hidden_state=grid.flatten(2).transpose(1, 2))
 
@@ -150,7 +150,7 @@ class Encoder(nn.Module):
         return result.to(features.dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Set the mode; batch normalisation keeps its ImageNet statistics; batches are too small to estimate them."""
+        """Set the mode; batch normalisation keeps its ImageNet statistics, as batches are too small for new ones."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -179,7 +179,7 @@ class AttentionDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the state before the first word of `captions` captions per image; grid is (B, P, C)."""
         cells = self.dropout(self.norm(self.project(grid)))
         split = (self.heads, cells.size(-1) // self.heads)
         keys = self.keys(cells + self.positions.weight).unflatten(-1, split).transpose(1, 2)
@@ -193,7 +193,7 @@ class AttentionDecoder(nn.Module):
         keys, values, mean = state.memory
         h1, c1, h2, c2 = state.hidden
         h1, c1 = self.attention_lstm(torch.cat((word, state.of_rows(mean), h2), -1), (h1, c1))
-        # (N, D) -> (B, heads, n, D / heads): the n captions of a picture are n queries to the same keys.
+        # (N, D) -> (B, heads, n, D / heads): the n captions of an image are n queries to the same keys.
         query = state.spread(self.query(h1), len(mean))
         query = query.view(len(keys), -1, self.heads, keys.size(-1)).transpose(1, 2)
         context = scaled_dot_product_attention(query, keys, values)
@@ -206,7 +206,7 @@ class AttentionDecoder(nn.Module):
 
 
 class MergeDecoder(nn.Module):
-    """An LSTM over words only, whose state is merged with the picture's vector in a dense layer."""
+    """An LSTM over words only, whose state is merged with the image's vector in a dense layer."""
 
     def __init__(self, config: ImgcapConfig, channels: int) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class MergeDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, grid: Tensor, captions: int) -> DecoderState:
-        """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the state before the first word of `captions` captions per image; grid is (B, P, C)."""
         picture = self.dropout(relu(self.norm(self.project(grid.mean(1))))).repeat_interleave(captions, 0)
         zeros = torch.zeros_like(picture)
         return DecoderState([zeros, zeros], (picture,))
@@ -263,7 +263,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         return False  # the state is an LSTM's, not keys and values
 
     def get_encoder(self, *_: Any, **__: Any) -> nn.Module:
-        """Return the part that `generate` runs once a picture."""
+        """Return the module that `generate` runs once per batch."""
         return self.encoder
 
     @property
@@ -272,7 +272,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         return [self.decoder, *self.more_decoders]
 
     def start(self, grid: Tensor, captions: int) -> DecoderStates:
-        """Return the states before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the states before the first word of `captions` captions per image; grid is (B, P, C)."""
         return DecoderStates([decoder.start(grid, captions) for decoder in self.decoders])
 
     def read(self, words: Tensor, states: DecoderStates) -> Tensor:
@@ -293,11 +293,11 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         return mean
 
     def get_input_embeddings(self) -> nn.Module:
-        """The word embedding."""
+        """Return the word embedding."""
         return self.embedding
 
     def get_output_embeddings(self) -> nn.Module:
-        """The layer before the softmax."""
+        """Return the layer before the softmax."""
         return self.lm_head
 
     @torch.no_grad()
@@ -307,7 +307,7 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
             init.orthogonal_(module.weight_hh)
             init.zeros_(module.bias_hh)
             bias = torch.zeros_like(module.bias_ih)
-            # A forget gate that starts open (Jozefowicz et al., 2015).
+            # The forget gate starts open (Jozefowicz et al., 2015).
             bias[module.hidden_size : 2 * module.hidden_size] = 1.0
             init.copy_(module.bias_ih, bias)
         elif isinstance(module, nn.Conv2d):
@@ -335,12 +335,12 @@ class ImgcapForImageCaptioning(PreTrainedModel, GenerationMixin):
         """Score captions.
 
         pixel_values: (B, 3, S, S) float, normalised as the image processor does; or `encoder_outputs` in its place,
-            whose first entry is the grid (B, P, C); neither is read if `past_key_values` is given.
+            whose first entry is the grid (B, P, C). With `past_key_values`, neither is read.
         decoder_input_ids: (N, T) int64, each beginning with the start token; made from `labels` if absent.
-        labels: (N, T) int64, -100 where no word counts; the words after the start token, the end token last.
+        labels: (N, T) int64, the words after the start token, the end token last, and -100 for what is not scored.
 
-        Returns logits (N, T, V), the mean cross-entropy as `loss` if there are labels, and the state.
-        Raises ValueError if picture or words are missing, or N is not a multiple of B.
+        Returns logits (N, T, V), the mean cross-entropy as `loss` if labels are given, and the state.
+        Raises ValueError if images or words are missing, or N is not a multiple of B.
         """
         if decoder_input_ids is None:
             if labels is None:

@@ -3,7 +3,7 @@
 PyPI's torchvision 0.28 is built against CUDA; beside a CPU build of torch its C library cannot load, and
 `import torchvision` stops with "operator torchvision::nms does not exist". Nothing here calls a compiled operator,
 so declaring the two that torchvision's Python code names is enough. Import this module before torchvision or
-transformers. Where the C library loads, it does nothing.
+transformers. If the C library loads, it does nothing.
 """
 
 import importlib.util

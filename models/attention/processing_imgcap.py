@@ -11,10 +11,10 @@ from .decoding import as_sentence
 
 
 class ImgcapImageProcessor(TorchvisionBackend):
-    """RGB pictures -> `pixel_values` (B, 3, S, S) float32, squashed to a square and normalised as for ImageNet.
+    """Turn RGB images into `pixel_values` (B, 3, S, S) float32, resized to a square and normalised as for ImageNet.
 
-    The aspect ratio is not kept on purpose: the training pictures were squashed too, and a crop would cut away part of
-    what the caption describes.
+    The aspect ratio is deliberately not kept: the training images were resized in the same way, and a crop would cut
+    away part of what the caption describes.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012 - transformers' own form

@@ -18,19 +18,19 @@ class ImgcapConfig(PreTrainedConfig):
     """Shape of one captioner.
 
     encoder: name of a torchvision classification CNN, without its classifier ("resnet50", "vgg16", ...).
-    decoder: "attention" (the LSTM looks at the grid at each word) or "merge" (LSTM and picture meet after the LSTM).
+    decoder: "attention" (the LSTM attends to the grid at each word) or "merge" (the image joins after the LSTM).
     decoders: number of decoders of that kind; their probabilities of the next word are averaged.
-    vocab_size: words in the tokenizer, its four special tokens among them.
+    vocab_size: words in the tokenizer, including its four special tokens.
     hidden_size: width of the word embedding, the LSTMs and the projected grid.
     num_attention_heads: heads of the soft attention; divides hidden_size. The merge decoder ignores it.
     dropout: probability, on embedded words, the projected grid and the last hidden layer.
-    image_size: pixels of a side of the square input; a multiple of 32.
+    image_size: side of the square input in pixels; a multiple of 32.
     tie_word_embeddings: the softmax shares its matrix with the word embedding (Press and Wolf, 2017).
-    confidence_slope, confidence_intercept: a caption whose tokens, the end token among them, have the mean
+    confidence_slope, confidence_intercept: a caption whose tokens, including the end token, have the mean
         log-probability x is as good as people's with probability 1 / (1 + exp(-(slope * x + intercept))); None until
         they are calibrated.
 
-    Raises ValueError where the fields contradict each other.
+    Raises ValueError if the fields contradict each other.
     """
 
     model_type = "imgcap"
@@ -72,5 +72,5 @@ class ImgcapConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "ImgcapConfig":  # noqa: ARG002
-        """This configuration itself: transformers would take the field `decoder` for a nested one."""
+        """Return this configuration itself, since transformers would take the field `decoder` for a nested one."""
         return self
