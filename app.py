@@ -1,4 +1,4 @@
-"""The app: `python app.py`, here and on a Hugging Face Space."""
+"""Start the app: `python app.py`, here and on a Hugging Face Space."""
 
 from imgcap.captioner import Captioner
 from imgcap.settings import get_settings

@@ -19,9 +19,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         recipe = load_recipe(sys.argv[1], sys.argv[2:])
-        if recipe.push_to:  # a token that is missing should not be noticed after hours
+        if recipe.push_to:  # a missing token must be noticed before hours of training
             full_id(HfApi(), recipe.push_to)
-        from imgcap.hub.card import write_card  # these take seconds to import; a wrong recipe is refused before
+        from imgcap.hub.card import write_card  # these imports take seconds, and a wrong recipe is refused before
         from imgcap.training.run import train
 
         scores = train(recipe)
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _push(recipe: Recipe) -> None:
-    """Push the finished captioner; what stops that costs nothing of the training."""
+    """Push the finished captioner; if that fails, the training is not lost."""
     from imgcap.hub.checkpoint import model_content
 
     folder, api = Path(recipe.output), HfApi()

@@ -22,7 +22,7 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Box:
-    """A box with a title and lines below it; x and y are of its upper left corner, in pixels."""
+    """A box with a title and lines below it; x and y are the pixels of its upper left corner."""
 
     x: int
     y: int
@@ -33,11 +33,11 @@ class Box:
 
     @property
     def height(self) -> int:
-        """Its height in pixels."""
+        """Height in pixels."""
         return 38 + 18 * len(self.lines)
 
     def draw(self) -> str:
-        """Return it as SVG."""
+        """Return the box as SVG."""
         middle = self.x + self.width // 2
         texts = [f'<text x="{middle}" y="{self.y + 25}">{escape(self.title)}</text>']
         texts += [
@@ -64,7 +64,7 @@ ARROWS = (
     (270, 338, 330, 338, ""), (580, 338, 640, 338, ""), (760, 300, 760, 234, ""), (640, 197, 600, 197, ""),
 )  # fmt: skip
 LOOP = "M 680 356 C 680 450, 145 460, 145 378"
-"""From the softmax back to the attention LSTM: the word just written is read next."""
+"""Path from the softmax back to the attention LSTM, which reads the word just written."""
 
 
 def picture() -> str:

@@ -1,7 +1,7 @@
-"""Judge what pip-audit found: `pip-audit --format json ... | python -m scripts.audit`. `.ci/audit` runs both.
+"""Judge pip-audit's report: `pip-audit --format json ... | python -m scripts.audit`. `.ci/audit` runs both.
 
-Exits with status 1 if an advisory names a fixed version of a pinned package, unless `ACCEPTED` says why that version
-cannot be had, or if a package could not be looked up.
+It exits with status 1 if a package could not be looked up, or if an advisory names a fixed version of a pinned package
+and `ACCEPTED` does not say why that version cannot be used.
 """
 
 import json
@@ -13,11 +13,11 @@ ACCEPTED = {
     # (imgcap/images/sandbox.py). tests/test_audit.py fails once a gradio is pinned that allows 13.
     "pillow": 13,
 }
-"""Packages, with the major version that cannot be had for now. What an older version fixes still fails."""
+"""Packages and the major version that cannot be used for now. Advisories that an older version fixes still fail."""
 
 
 def judge(found: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Return what fails the audit, and what is accepted, in a line each.
+    """Return the lines about what fails the audit, and those about what is accepted.
 
     Args:
         found: what pip-audit prints as JSON.
@@ -41,7 +41,7 @@ def judge(found: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def main() -> int:
-    """Print the judgement of what standard input holds, and return the exit status."""
+    """Print the judgement of the report on standard input, and return the exit status."""
     found = json.load(sys.stdin)
     failing, accepted = judge(found)
     for line in accepted:

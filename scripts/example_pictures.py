@@ -1,4 +1,4 @@
-"""Make the example photographs that the page offers, from those in tests/samples: python -m scripts.example_pictures"""
+"""Make the example photographs of the page from those in tests/samples: python -m scripts.example_pictures"""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SAMPLES, EXAMPLES = ROOT / "tests" / "samples", ROOT / "imgcap" / "web" / "stati
 
 
 def main() -> None:
-    """Write each picture small enough to be fetched at a click."""
+    """Write each picture, small enough to be fetched at a click."""
     EXAMPLES.mkdir(exist_ok=True)
     pictures = {Path(name).stem: load(name) for name in ("camera.png", "astronaut.jpg", "coffee.jpg")}
     width, height = pictures["camera"].size

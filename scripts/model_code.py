@@ -1,6 +1,6 @@
-"""Renew the copies of the model's code that lie beside each checkpoint in models/: `make model-code`.
+"""Update the copies of the model's code beside each checkpoint in models/: `make model-code`.
 
-`from_pretrained(..., trust_remote_code=True)` runs those copies, so they must be the code in imgcap/model.
+`from_pretrained(..., trust_remote_code=True)` runs those copies, so they must equal the code in imgcap/model.
 """
 
 import shutil
@@ -14,14 +14,14 @@ ENTRY_MODULES = ("modeling_imgcap.py", "processing_imgcap.py")  # the `auto_map`
 
 
 def pushed_modules() -> set[Path]:
-    """Return the modules that a checkpoint carries: the entry modules and all that they import from their package."""
+    """Return the modules of a checkpoint: the entry modules and all that they import from their package."""
     entries = [ROOT / "imgcap" / "model" / name for name in ENTRY_MODULES]
     imported = {Path(file) for entry in entries for file in get_relative_import_files(entry)}
     return imported | set(entries)
 
 
 def copies() -> Iterator[tuple[Path, Path]]:
-    """Yield each module and the place of its copy, for every checkpoint in models/."""
+    """Yield each module and the path of its copy, for every checkpoint in models/."""
     for config in sorted((ROOT / "models").glob("*/config.json")):
         for module in sorted(pushed_modules()):
             yield module, config.parent / module.name

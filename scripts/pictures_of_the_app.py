@@ -1,6 +1,6 @@
-"""Take the pictures of the app that it and the README show, from the running app: python -m scripts.pictures_of_the_app
+"""Take screenshots of the running app for its own pages and the README: python -m scripts.pictures_of_the_app
 
-Needs Chromium, and the trained checkpoint in models/.
+It needs Chromium, and the trained checkpoint in models/.
 """
 
 import os
@@ -23,7 +23,7 @@ PATIENCE = 120_000  # milliseconds
 
 
 def main() -> None:
-    """Start the app, take its pictures, and draw its icons."""
+    """Start the app, take its screenshots, and draw its icons."""
     with socket.socket() as probe, tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def wait_for(url: str) -> None:
-    """Return once the app answers."""
+    """Wait until the app answers."""
     for _ in range(240):
         try:
             if httpx.get(f"{url}/gradio_api/healthz").status_code == 200:
@@ -60,7 +60,7 @@ def wait_for(url: str) -> None:
 
 
 def open_result(browser: Browser, url: str, scheme: str) -> Page:
-    """Return the page with the reading of an example photograph, the photo under the attention of a word."""
+    """Return the page with the reading of an example photograph, and the attention of a word on the photo."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 1020})  # type: ignore[arg-type]
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -90,7 +90,7 @@ def take(page: Page, name: str) -> None:
 
 
 def draw_icons(browser: Browser) -> None:
-    """Save the mark in the sizes that the manifest names; a maskable one fills its square."""
+    """Save the icon in the sizes that the manifest names; a maskable one fills its square."""
     mark = (STATIC / "icon.svg").read_text(encoding="utf-8")
     filled = mark.replace('rx="8"', "").replace(
         'viewBox="0 0 32 32"', 'viewBox="-4 -4 40 40" style="background:#0b5f99"'

@@ -9,7 +9,7 @@ HEADER = "# Written by `make requirements` from pyproject.toml: change it there.
 
 
 def requirements() -> dict[str, str]:
-    """Return what the two files must hold: the Space installs the first, the tests need the second too."""
+    """Return the contents of the two files: a Space installs the first, and the tests also need the second."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project, groups = pyproject["project"], pyproject["dependency-groups"]
     extras = chain(*project["optional-dependencies"].values())

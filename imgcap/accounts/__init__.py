@@ -1,1 +1,1 @@
-"""Users, their passwords, sessions, allowances and histories, in one database."""
+"""Store users, passwords, sessions, tokens and histories in one database, and limit how often people may ask."""

@@ -22,6 +22,7 @@ from imgcap.accounts.users import find_user, get_user, normalise_name
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
+CLOSED = "Registration is closed here; ask whoever runs this server for an account."
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -31,8 +32,8 @@ R = TypeVar("R")
 class Accounts:
     """The accounts in a database. Safe to share between threads.
 
-    Names are taken as they were typed and normalised. The methods block, for a hash (some 25 ms) or a transaction; on
-    an event loop call the `a...` variants, which work in a few threads of their own.
+    The methods take names as typed and normalise them. They block for a hash (about 25 ms) or a transaction; on an
+    event loop call the `a...` variants, which run in a few separate threads.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -48,11 +49,11 @@ class Accounts:
             InputError: registration is closed, or `create` refuses.
         """
         if not self._settings.open_registration:
-            raise InputError("Registration is closed here; ask whoever runs this server for an account.")
+            raise InputError(CLOSED)
         return self.create(name, password)
 
     async def aregister(self, name: str, password: str) -> User:
-        """`register`, off the event loop."""
+        """Run `register` in a thread, off the event loop."""
         return await self._in_thread(self.register, name, password)
 
     def create(self, name: str, password: str) -> User:
@@ -65,7 +66,7 @@ class Accounts:
         password = check_password(password, name, self._settings.min_password_length)
         taken = InputError("That name is taken; choose another.")
         with self._database.session(read_only=True) as session:
-            if find_user(session, name):  # saves a hash; the constraint below decides
+            if find_user(session, name):  # only saves a hash, since the constraint below decides
                 raise taken
         user = User(name=name, password_hash=self._hasher.hash(password))
         try:
@@ -77,7 +78,7 @@ class Accounts:
         return user
 
     def create_first(self, name: str, password: str) -> None:
-        """Create an account unless there is one of that name, whose password then stays as it is.
+        """Create an account unless one of that name exists; the password of an existing account does not change.
 
         Raises:
             InputError: the name is not allowed, or the password breaks a rule.
@@ -88,14 +89,14 @@ class Accounts:
         self.create(name, password)
 
     def hash_password(self, password: str) -> str:
-        """Return what the database keeps of a password."""
+        """Return the hash of a password that the database stores."""
         return self._hasher.hash(normalise_password(password))
 
     def verify(self, name: str, password: str) -> User | None:
         """Return the user of that name if the password is theirs, else None.
 
-        It costs one Argon2 verification whether the name is unknown, malformed or known. A hash made with other
-        parameters than the present ones is renewed.
+        It costs one Argon2 verification whether the name is unknown, malformed or known. A hash made with parameters
+        other than the current ones is renewed.
         """
         try:
             wanted, given = normalise_name(name), normalise_password(password)
@@ -111,13 +112,13 @@ class Accounts:
         return user
 
     async def averify(self, name: str, password: str) -> User | None:
-        """`verify`, off the event loop."""
+        """Run `verify` in a thread, off the event loop."""
         return await self._in_thread(self.verify, name, password)
 
     def change_password(self, user: User, old: str, new: str, keep_session: str | None = None) -> None:
         """Set a new password, revoke the user's access tokens, and end the sessions except that of `keep_session`.
 
-        Whoever knew the old password may have made tokens.
+        Tokens are revoked because a person who knew the old password may have made some.
 
         Raises:
             InputError: the old password is wrong, or the new one breaks a rule.
@@ -128,7 +129,7 @@ class Accounts:
         self.set_password(verified, new, keep_session)
 
     def set_password(self, user: User, new: str, keep_session: str | None) -> None:
-        """`change_password` for a user who has proved already who they are.
+        """Set a new password as `change_password` does, for a user who has already proved who they are.
 
         Raises:
             InputError: the password breaks a rule.
@@ -136,7 +137,7 @@ class Accounts:
         self._set_password(user, check_password(new, user.name, self._settings.min_password_length), keep_session)
 
     async def aset_password(self, user: User, new: str, keep_session: str | None) -> None:
-        """`set_password`, off the event loop."""
+        """Run `set_password` in a thread, off the event loop."""
         await self._in_thread(self.set_password, user, new, keep_session)
 
     def reset_password(self, name: str) -> str:
@@ -181,11 +182,11 @@ class Accounts:
             return session.scalars(select(User).order_by(User.name)).all()
 
     def export(self, user: User) -> bytes:
-        """Return everything that is kept about a user, as a ZIP archive.
+        """Return everything that is stored about a user, as a ZIP archive.
 
         It holds `account.json` (name, creation, id elsewhere, sessions, access tokens), `history.csv` and
-        `thumbnails/ID.jpg`. The hashes of the password and of the tokens are left out: they are useless to the user and
-        useful to a thief.
+        `thumbnails/ID.jpg`. The hashes of the password and of the tokens are left out, because they are useless to the
+        user and useful to a thief.
         """
         archive = io.BytesIO()
         with (
@@ -203,7 +204,7 @@ class Accounts:
         return archive.getvalue()
 
     def close(self) -> None:
-        """Wait for the running work and end the threads."""
+        """Wait for running calls and end the threads."""
         self._threads.shutdown()
 
     def _set_password(self, user: User, password: str, keep_session: str | None) -> None:
@@ -215,7 +216,7 @@ class Accounts:
         logger.info("account %d has a new password", user.id)
 
     def _renew_hash(self, user: User, password: str) -> None:
-        """Store a hash with the present parameters, unless the password was changed meanwhile."""
+        """Store a hash with the current parameters, unless the password was changed meanwhile."""
         unchanged = (User.id == user.id) & (User.password_hash == user.password_hash)
         hashed = self._hasher.hash(password)
         with self._database.session() as session:

@@ -48,21 +48,21 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 # Names the migrations among PostgreSQL's advisory locks; any constant works (this is "imgcap" in ASCII).
 MIGRATION_LOCK = 0x696D67636170
 STARTING_SECONDS = 30.0
-"""How long SQLite waits at the start for other processes that create or migrate the same database."""
+"""Seconds that SQLite waits at the start for other processes that create or migrate the same database."""
 POOL_SECONDS = 1.0
-"""How long a transaction waits for a connection, before it waits for a lock."""
+"""Seconds that a transaction waits for a connection, before it waits for a lock."""
 SPARE_CONNECTIONS = {"sqlite": 35, "postgresql": 10}
-"""Connections beside the five that are kept open: of SQLite so many that those who wait for a lock keep nobody from
-reading (there are 40 threads), of PostgreSQL few, since it has few for all its clients."""
+"""Connections in addition to the five that stay open. SQLite has one for each of the 40 threads, so that threads that
+wait for a lock keep no other from reading. PostgreSQL has few, since its clients share a small number."""
 
 
 def utc_now() -> datetime:
-    """Return the present time with its time zone (UTC)."""
+    """Return the current time with its time zone (UTC)."""
     return datetime.now(UTC)
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A time in UTC, with its time zone also on SQLite, which stores none."""
+    """A time in UTC that keeps its time zone also on SQLite, which stores none."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -104,7 +104,7 @@ class User(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(32), unique=True)
-    """As `imgcap.accounts.users.normalise_name` returns it."""
+    """The result of `imgcap.accounts.users.normalise_name`."""
     password_hash: Mapped[str] = mapped_column(Text)
     """Argon2id in PHC string format."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
@@ -126,7 +126,7 @@ class UserSession(Base):
 
 
 class AccessToken(Base):
-    """A personal access token. Only whoever made it knows the token itself."""
+    """A personal access token. Only the person who made it knows the token itself."""
 
     __tablename__ = "tokens"
     __table_args__ = (UniqueConstraint("user_id", "name"), {"sqlite_autoincrement": True})
@@ -138,22 +138,22 @@ class AccessToken(Base):
     """SHA-256 of the token, in hexadecimal."""
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    """To the minute, and only if it could be written."""
+    """Accurate to a minute, and only stored if the database could be written."""
     expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Identity(Base):
-    """Somebody's account elsewhere, by which they sign in to theirs here."""
+    """A person's account elsewhere, which signs them in to their account here."""
 
     __tablename__ = "identities"
 
     subject: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """The provider's address, a space, and its id of the person."""
+    """The provider's address, a space, and the provider's id of the person."""
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
 
 
 class HistoryEntry(Base):
-    """One reading of one user. Links, file names and places are not kept."""
+    """One reading of one user. Links, file names and places are not stored."""
 
     __tablename__ = "history"
     __table_args__ = (Index("ix_history_user_id_id", "user_id", "id"), {"sqlite_autoincrement": True})
@@ -168,20 +168,20 @@ class HistoryEntry(Base):
     valid: Mapped[bool]
     reason: Mapped[str | None] = mapped_column(String(32))
     caption: Mapped[str | None] = mapped_column(Text)
-    """As the model wrote it."""
+    """The model's caption."""
     confidence: Mapped[float | None]
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     """A small JPEG without metadata."""
     edited_caption: Mapped[str | None] = mapped_column(Text)
-    """As the user wrote it; None if it is not edited."""
+    """The user's own caption; None if the user wrote none."""
     warning: Mapped[str | None] = mapped_column(String(32))
     """As in `imgcap.reading.Reading`."""
     model: Mapped[str | None] = mapped_column(Text)
     """Name of the model that was asked for the caption."""
     length: Mapped[str | None] = mapped_column(String(16))
-    """Of the caption."""
+    """Length of the caption that was asked for."""
     digest: Mapped[str | None] = mapped_column(String(64))
-    """What `imgcap.accounts.history.digest_picture` returned."""
+    """The result of `imgcap.accounts.history.digest_picture`."""
 
     @property
     def shown_caption(self) -> str | None:
@@ -189,8 +189,8 @@ class HistoryEntry(Base):
         return self.caption if self.edited_caption is None else self.edited_caption
 
 
-class DatabaseUnavailable(InputError):  # noqa: N818  what the database is, as HTTP's 503 words it
-    """The database could not be read or written just now: it is locked, read-only or gone, or its disk is full."""
+class DatabaseUnavailable(InputError):  # noqa: N818  named after HTTP's 503
+    """The database could not be read or written: it is locked, read-only or gone, or its disk is full."""
 
 
 class Database:
@@ -205,11 +205,11 @@ class Database:
         """Run one transaction: committed when the block ends, rolled back when it raises.
 
         Args:
-            read_only: on SQLite the transaction does not wait until another one has written.
-            wait_seconds: how long it waits for a lock on SQLite; by default as `settings.database_wait_seconds` says.
+            read_only: the transaction only reads, and on SQLite does not wait for another one that writes.
+            wait_seconds: seconds to wait for a lock on SQLite; by default `settings.database_wait_seconds`.
 
         Raises:
-            DatabaseUnavailable: the database cannot be used just now.
+            DatabaseUnavailable: the database cannot be used at the moment.
         """
         wait_ms = round(1000 * (self._wait_seconds if wait_seconds is None else wait_seconds))
         engine = self.engine.execution_options(imgcap_write=not read_only, imgcap_wait_ms=wait_ms)
@@ -219,12 +219,12 @@ class Database:
         except IntegrityError:
             raise
         except (DatabaseError, PoolTimeout) as error:
-            # Without its trace, of which there would be one for each request while the fault lasts.
+            # No traceback, since every request logs this while the fault lasts.
             logger.error("the database cannot be used: %s", getattr(error, "orig", error))  # noqa: TRY400
             raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.") from error
 
     def forget_deleted(self) -> None:
-        """Remove deleted rows also from SQLite's write-ahead log, where their old pages would stay for a while."""
+        """Remove deleted rows from SQLite's write-ahead log too, where their old pages would stay for a while."""
         if self.engine.dialect.name == "sqlite":
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -235,11 +235,11 @@ class Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database that the settings name and migrate it to the newest version.
+    """Open the database of the settings and migrate it to the newest version.
 
     Raises:
-        InputError: the data folder cannot be made, the URL is not one of SQLite or PostgreSQL, the database cannot be
-            reached, or it was made by a newer version of this program.
+        InputError: the data folder cannot be created, the URL is neither SQLite's nor PostgreSQL's, the database cannot
+            be reached, or a newer version of this program made it.
     """
     url = database_url(settings)
     engine = create_engine(
@@ -276,7 +276,7 @@ def is_damaged(error: DatabaseError) -> bool:
 def back_up(settings: Settings, destination: Path) -> None:
     """Write a consistent copy of the SQLite database to a new file, which only its owner may read.
 
-    The app may go on writing meanwhile. To restore, stop the app and put the copy in the place of `imgcap.db`.
+    The app may write meanwhile. To restore the copy, stop the app and replace `imgcap.db` with it.
 
     Raises:
         InputError: the database is PostgreSQL, is damaged or does not exist, or the file exists or cannot be written.
@@ -306,10 +306,10 @@ def back_up(settings: Settings, destination: Path) -> None:
 
 
 def database_url(settings: Settings) -> URL:
-    """Return the SQLAlchemy URL of `settings.database_url`, or of `imgcap.db` in the data folder, created if needed.
+    """Return the SQLAlchemy URL of `settings.database_url`, or of `imgcap.db` in the data folder, which is created.
 
     Raises:
-        InputError: the data folder cannot be made, or the URL is not one of SQLite or PostgreSQL.
+        InputError: the data folder cannot be created, or the URL is neither SQLite's nor PostgreSQL's.
     """
     if not settings.database_url:
         return URL.create("sqlite", database=str(_private_file(settings.data_dir, "imgcap.db")))
@@ -325,7 +325,7 @@ def database_url(settings: Settings) -> URL:
 
 
 def _private_file(folder: Path, name: str) -> Path:
-    """Return the path of a file that nobody else can read; create it and its folder if needed."""
+    """Return the path of a file that other users cannot read, and create it and its folder if needed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / name).touch(mode=0o600)
@@ -342,7 +342,7 @@ def _prepare_sqlite(engine: Engine, journal: str) -> None:
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions of its own
+        connection.isolation_level = None  # the driver must not begin transactions by itself
         connection.execute(f"PRAGMA busy_timeout = {round(1000 * STARTING_SECONDS)}").close()
         _set_journal_mode(connection, journal)
         for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
@@ -360,11 +360,11 @@ def _prepare_sqlite(engine: Engine, journal: str) -> None:
 def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info, filesystem: str = "") -> str:
     """Return the journal mode that is safe with a version of SQLite on a type of file system.
 
-    From 3.7.0 to 3.51.2 a race between connections that write or checkpoint at one moment can lose or corrupt committed
-    pages in write-ahead logging (https://sqlite.org/wal.html, "The WAL-Reset Bug"); 3.44.6 and 3.50.7 have the fix too.
-    Affected versions use a rollback journal, which costs about two thirds of the writes a second
-    (`python -m benchmarks.database`). So does every version on a network or mounted file system: write-ahead logging
-    needs memory that all its processes share (https://sqlite.org/wal.html, "Overview").
+    From 3.7.0 to 3.51.2 a race between connections that write or checkpoint at the same moment can lose or corrupt
+    committed pages in write-ahead logging (https://sqlite.org/wal.html, "The WAL-Reset Bug"); 3.44.6 and 3.50.7 have
+    the fix too. Affected versions use a rollback journal, with about a third of the writes per second
+    (`python -m benchmarks.database`). Every version does so on a network or mounted file system, because write-ahead
+    logging needs memory that all its processes share (https://sqlite.org/wal.html, "Overview").
     """
     if is_remote(filesystem):
         return "TRUNCATE"
@@ -373,7 +373,7 @@ def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info, filesys
 
 
 def _set_journal_mode(connection: sqlite3.Connection, journal: str) -> None:
-    """Set the journal mode; SQLite does not wait by itself while another process changes it."""
+    """Set the journal mode, and wait while another process changes it, which SQLite does not do by itself."""
     deadline = time.monotonic() + STARTING_SECONDS
     while True:
         try:
@@ -387,7 +387,7 @@ def _set_journal_mode(connection: sqlite3.Connection, journal: str) -> None:
 
 
 def migrate(database: Database) -> None:
-    """Migrate the tables to the newest version; of two processes that start together, one waits for the other.
+    """Migrate the tables to the newest version; if two processes start together, one waits for the other.
 
     Raises:
         InputError: the tables have a newer version than this program knows.

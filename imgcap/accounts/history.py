@@ -24,9 +24,9 @@ from imgcap.settings import Settings
 R = TypeVarTuple("R")
 Source = Literal["picture", "link"]
 THUMBNAIL_SIDE = 512
-"""Sharp on screens of two pixels to a point, where the history shows it at half this size."""
+"""Pixels of a thumbnail's longer side: twice the size in the history, to be sharp on screens of double density."""
 MAX_CAPTION = 500
-"""Characters of a caption that a user writes."""
+"""Maximum number of characters of a caption that a user writes."""
 MAX_ID = 2**31 - 1
 """Largest id in PostgreSQL; SQLite's driver raises at integers of more than 64 bits."""
 NO_SUCH_READING = "Your history has no such reading; it may have been deleted."
@@ -34,17 +34,17 @@ COLUMNS = (
     "id", "time", "source", "valid", "reason", "blur_variance", "threshold", "caption", "confidence",
     "edited_caption", "warning", "model", "length",
 )  # fmt: skip
-"""Of an export. New ones are only appended."""
+"""Columns of an export; new ones are only appended."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a reading comes from.
+    """The origin of a reading.
 
-    source: whether the picture was uploaded or came from a link.
-    digest: what `digest_picture` returned; None if the picture is not to be known again.
-    model: name of the model that was asked for a caption, if one was.
-    length: of the caption that was asked for.
+    source: whether the image was uploaded or came from a link.
+    digest: the result of `digest_picture`; None if the same image should not be recognised again.
+    model: name of the model that was asked for a caption, if any.
+    length: length of the caption that was asked for.
     """
 
     source: Source = "picture"
@@ -57,14 +57,14 @@ UPLOADED = Origin()
 
 
 def digest_picture(image: NDArray[np.uint8]) -> str:
-    """Return the SHA-256, in hexadecimal, of a decoded picture (H, W, 3) uint8: equal for equal pixels."""
+    """Return the SHA-256, in hexadecimal, of a decoded image (H, W, 3) uint8, which is equal for equal pixels."""
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
 def make_thumbnail(image: NDArray[np.uint8], side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return a JPEG of at most `side` x `side` pixels, without metadata, of an upright (H, W, 3) uint8 RGB picture."""
+    """Return a JPEG of at most `side` x `side` pixels, without metadata, of an upright (H, W, 3) uint8 RGB image."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side))
     jpeg = io.BytesIO()
@@ -73,7 +73,7 @@ def make_thumbnail(image: NDArray[np.uint8], side: int = THUMBNAIL_SIDE) -> byte
 
 
 class History:
-    """The readings of every user, each private to its user. Safe to share between threads.
+    """The readings of all users, which are private to each. Safe to share between threads.
 
     When a method returns, its changes are on the disk.
     """
@@ -85,18 +85,17 @@ class History:
     def add(self, user_id: int, reading: Reading, thumbnail: bytes, origin: Origin = UPLOADED) -> int:
         """Store a reading and return its id; above `settings.history_limit` readings the user's oldest is deleted.
 
-        The same photo twice in a row is kept once: where the user's newest reading is of the same pixels (`digest`) and
-        was asked for with the same model and length, the new reading takes its place. It keeps its id, and the user's
-        own caption if there is one.
+        The same photo twice in a row is stored once: if the user's newest reading has the same pixels (`digest`), model
+        and length, the new reading replaces it, but keeps its id and the user's own caption, if any.
 
         Args:
-            user_id: of the account.
-            reading: a Reading without an error. Its `source` is not kept, since it may hold a link or a file name.
-            thumbnail: what `make_thumbnail` returned.
-            origin: where the reading comes from.
+            user_id: id of the account.
+            reading: a Reading without an error. Its `source` is not stored, since it may be a link or a file name.
+            thumbnail: the result of `make_thumbnail`.
+            origin: the origin of the reading.
 
         Raises:
-            InputError: there is no such account.
+            InputError: the account does not exist.
             ValueError: the reading has no measurement.
         """
         if reading.valid is None or reading.blur_variance is None:
@@ -128,10 +127,10 @@ class History:
     def edit(self, user_id: int, entry_id: int, caption: str | None) -> HistoryEntry:
         """Set the user's own caption beside the model's, or with None restore the model's; return the reading.
 
-        Line breaks and other white space become single spaces. What the model wrote is not an edit.
+        Line breaks and other white space become single spaces. A caption equal to the model's is not an edit.
 
         Raises:
-            InputError: the caption is empty, longer than `MAX_CAPTION` or no readable text, or the user has no reading
+            InputError: the caption is empty, longer than `MAX_CAPTION` or not readable text, or the user has no reading
                 of that id, even if another user has.
         """
         text = None if caption is None else check_caption(caption)
@@ -141,7 +140,7 @@ class History:
             return entry
 
     def search(self, user_id: int, text: str = "", limit: int = 20, offset: int = 0) -> Sequence[HistoryEntry]:
-        """Return the user's readings, newest first, in whose captions or reason is every word of `text`."""
+        """Return the user's readings, newest first, whose captions or reason contain every word of `text`."""
         with self._database.session(read_only=True) as session:
             found = select(HistoryEntry).where(_matches(user_id, text))
             return session.scalars(_newest_first(found).limit(limit).offset(offset)).all()
@@ -177,7 +176,7 @@ class History:
             raise InputError(NO_SUCH_READING)
 
     def delete_all(self, user_id: int) -> int:
-        """Delete all the user's readings; return how many."""
+        """Delete all the user's readings; return how many there were."""
         with self._database.session() as session:
             return len(
                 session.execute(
@@ -210,7 +209,7 @@ def check_caption(text: str) -> str:
     """Return a caption that a person wrote, on one line.
 
     Raises:
-        InputError: it is empty, longer than `MAX_CAPTION`, or no readable text.
+        InputError: the caption is empty, longer than `MAX_CAPTION`, or not readable text.
     """
     line = " ".join(text.split())
     if not line:
@@ -255,7 +254,7 @@ def _newest_first(query: Select[*R]) -> Select[*R]:
 
 
 def _find_same(session: Session, user_id: int, origin: Origin) -> HistoryEntry | None:
-    """Return the user's newest reading if it is of the same picture, asked for in the same way."""
+    """Return the user's newest reading if it has the same image, model and length."""
     newest = session.scalar(_newest_first(select(HistoryEntry).where(HistoryEntry.user_id == user_id)).limit(1))
     if newest is None or origin.digest is None:
         return None

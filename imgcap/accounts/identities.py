@@ -1,4 +1,4 @@
-"""Accounts of people who sign in with an account elsewhere, such as at Hugging Face, and need no password here."""
+"""Manage accounts of people who sign in with an account elsewhere, such as at Hugging Face, without a password here."""
 
 import re
 import secrets
@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.accounts import CLOSED, Accounts
 from imgcap.accounts.database import Database, Identity, User, UserSession, utc_now
 from imgcap.accounts.passwords import generate_password
 from imgcap.accounts.sessions import hash_token
@@ -17,19 +17,19 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 
 FRESH = timedelta(minutes=10)
-"""How long after signing in elsewhere a person need not prove again who they are."""
+"""Time after a sign-in elsewhere during which a person need not prove again who they are."""
 _TRIES = 20
 
 
 class Identities:
-    """The accounts that belong to somebody's account elsewhere. Safe to share between threads.
+    """The accounts that belong to an account elsewhere. Safe to share between threads.
 
-    They have a password that nobody knows, until their owner chooses one.
+    Their passwords are random and unknown until the owner chooses one.
 
     Args:
         database: an open database.
-        accounts: in the same database.
-        settings: say whether strangers may register.
+        accounts: the accounts in the same database.
+        settings: say whether visitors may register.
     """
 
     def __init__(self, database: Database, accounts: Accounts, settings: Settings) -> None:
@@ -38,22 +38,22 @@ class Identities:
         self._settings = settings
 
     def sign_in(self, subject: str, name: str) -> User:
-        """Return the account of somebody who signed in elsewhere; at the first time it is made.
+        """Return the account of a person who signed in elsewhere, and create it at the first time.
 
-        An account that has the same name here already stays its owner's: the newcomer gets a name with a number.
+        If another account already has the same name here, the new account gets the name with a number.
 
         Args:
-            subject: who they are there, which never changes.
-            name: what they are called there.
+            subject: the person's id elsewhere, which never changes.
+            name: the person's name elsewhere.
 
         Raises:
-            InputError: there is no such account yet, and registration is closed.
+            InputError: the person has no account yet, and registration is closed.
         """
         user = self._find(subject)
         if user is not None:
             return user
         if not self._settings.open_registration:
-            raise InputError("Registration is closed here; ask whoever runs this server for an account.")
+            raise InputError(CLOSED)
         for number in range(1, _TRIES + 1):
             user = self._try_to_create(subject, _name_here(name, number))
             if user is not None:
@@ -61,12 +61,12 @@ class Identities:
         raise InputError("No free name was found for your account; register with a name and a password instead.")
 
     def is_linked(self, user_id: int) -> bool:
-        """Return whether the account belongs to one elsewhere."""
+        """Return whether the account belongs to an account elsewhere."""
         with self._database.session(read_only=True) as session:
             return session.scalar(select(Identity.subject).where(Identity.user_id == user_id)) is not None
 
     def is_fresh(self, user_id: int, token: str | None) -> bool:
-        """Return whether the account belongs to one elsewhere and its session, of this token, began a moment ago."""
+        """Return whether the account belongs to one elsewhere and the session of this token began a moment ago."""
         with self._database.session(read_only=True) as session:
             began = session.scalar(
                 select(UserSession.created_at)
@@ -80,7 +80,7 @@ class Identities:
             return session.scalar(select(User).join(Identity).where(Identity.subject == subject))
 
     def _try_to_create(self, subject: str, name: str) -> User | None:
-        """Return a new account with its identity; None if the name is taken. Of two at once, one finds the other's."""
+        """Return a new account with its identity; None if the name is taken."""
         with self._database.session(read_only=True) as session:
             if find_user(session, name):
                 return None
@@ -91,13 +91,13 @@ class Identities:
                 session.add(user)
                 session.flush()
                 session.add(Identity(subject=subject, user_id=user.id))
-        except IntegrityError:
+        except IntegrityError:  # the same person signed in twice at the same moment
             return self._find(subject)
         return user
 
 
 def _name_here(name: str, number: int) -> str:
-    """Return a name that is allowed here, made of one that need not be."""
+    """Return a name that is allowed here, derived from a name elsewhere."""
     plain = unicodedata.normalize("NFKD", name).casefold()
     plain = re.sub(r"[^a-z0-9._-]", "", plain).strip("._-")[:26].strip("._-")
     if len(plain) < 3:

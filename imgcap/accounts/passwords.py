@@ -17,16 +17,16 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 
 MAX_BYTES = 1024
-"""Longest password, in bytes of UTF-8, so that nobody can make the server normalise and hash megabytes."""
+"""Maximum length of a password in bytes of UTF-8, so that nobody can make the server normalise and hash megabytes."""
 
 GUESSABLE = 10**10
-"""Fewer guesses than this and a password is refused; zxcvbn calls more "very unguessable"."""
+"""A password that needs fewer guesses is refused; zxcvbn calls more "very unguessable"."""
 
 GUESSABLE_JOINED = 10**6
-"""The same for the password without spaces and punctuation: three random words need about 10**8 guesses then."""
+"""The same limit without spaces and punctuation, where three random words need about 10**8 guesses."""
 
 ESTIMATED_CHARACTERS = 72
-"""zxcvbn's limit. Passwords are judged by so many characters, since more only make them stronger."""
+"""zxcvbn's limit. Only this many characters are judged, since more only make a password stronger."""
 
 # No spaces, and no characters that are easily confused when read from a screen.
 GENERATED_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -37,7 +37,7 @@ def normalise_password(password: str) -> str:
     """Return the password in NFKC, as SP 800-63B-4 advises, so that it is the same from every keyboard.
 
     Raises:
-        InputError: it is longer than `MAX_BYTES`, or cannot be encoded as UTF-8.
+        InputError: the password is longer than `MAX_BYTES`, or cannot be encoded as UTF-8.
     """
     too_long = f"The password is longer than {MAX_BYTES} bytes; choose a shorter one."
     if len(password) > MAX_BYTES:
@@ -56,9 +56,9 @@ def check_password(password: str, name: str, min_length: int) -> str:
     """Check a new password against the rules and return it normalised.
 
     Args:
-        password: as typed.
-        name: the account's normalised name, which the password must not consist of.
-        min_length: least number of Unicode characters.
+        password: the password as typed.
+        name: the account's normalised name, which is easy to guess.
+        min_length: minimum number of Unicode characters.
 
     Raises:
         InputError: the password breaks a rule; the message says which.
@@ -74,9 +74,9 @@ def check_password(password: str, name: str, min_length: int) -> str:
 def _is_guessable(password: str, name: str, min_length: int) -> bool:
     """Return whether an attacker who knows words, names, leaked passwords and habits needs few guesses.
 
-    The estimate is zxcvbn's (Wheeler, USENIX Security 2016). It knows repetitions, sequences, keyboard runs, dates,
-    digits for letters, and combinations of them with common words, where a list knows only what is written in it. A
-    random password of `min_length` characters always passes: zxcvbn counts at least 10 guesses for each.
+    The estimate is zxcvbn's (Wheeler, USENIX Security 2016). Unlike a list, it knows repetitions, sequences, keyboard
+    runs, dates, digits for letters, and combinations of them with common words. A random password of `min_length`
+    characters always passes, because zxcvbn counts at least 10 guesses for each character.
     """
     known = [name, *re.split(r"[._-]", name), "imgcap"]
     joined = re.sub(r"[\s._/-]+", "", password)
@@ -104,7 +104,7 @@ class Argon2Hasher:
         )
         self._slots = threading.BoundedSemaphore(settings.hash_concurrency)
         self.decoy = self.hash(secrets.token_hex())
-        """A hash of a random password, to verify against when there is no account."""
+        """A hash of a random password, which is verified if no account has the name."""
 
     def hash(self, password: str) -> str:
         """Return the PHC string of a normalised password."""
@@ -120,5 +120,5 @@ class Argon2Hasher:
                 return False
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Return whether the hash was made with other parameters than the present ones."""
+        """Return whether the hash was made with parameters other than the current ones."""
         return self._argon2.check_needs_rehash(password_hash)

@@ -1,4 +1,4 @@
-"""Keep sign-ins in the database, where they survive a restart and can be ended, instead of in Gradio's dictionary."""
+"""Store sign-ins in the database instead of Gradio's dictionary, so that they survive a restart and can be ended."""
 
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
@@ -13,11 +13,11 @@ from imgcap.accounts.users import check_exists, get_user
 from imgcap.settings import Settings
 
 TOUCH_EVERY = timedelta(minutes=1)
-"""Resolution of the stored time of last use; a write at every request would cost too much."""
+"""Resolution of the stored time of last use, because a write at every request would cost too much."""
 
 
 class TokenHash(str):
-    """The stored hash of a token. Iterating over the store yields these, and the store accepts them as keys.
+    """The stored hash of a token. Iterating over the store yields hashes, and the store accepts them as keys.
 
     A browser can only send a plain string, which is hashed first, so the hashes in the database cannot be used to sign
     in.
@@ -36,8 +36,8 @@ def hash_token(token: str) -> TokenHash:
 class SessionStore(MutableMapping[str, str]):
     """A mapping of tokens to users in the database, which replaces `gradio.routes.App.tokens`.
 
-    Gradio sets a token to the name that was typed. Reading it gives the account's id, as text, so that everything that
-    Gradio keeps under a "username" belongs to an account, and not to the next person who registers its name.
+    Gradio sets a token to the typed name. Reading the token gives the account's id as text, so that everything that
+    Gradio stores under a "username" belongs to an account, and not to the next person who registers its name.
 
     A session ends `settings.session_days` after the sign-in, or after `settings.session_idle_days` without use; reading
     a session counts as use. Setting a token creates a session; iterating yields hashes of tokens, which are also keys.
@@ -45,7 +45,7 @@ class SessionStore(MutableMapping[str, str]):
     Args:
         database: an open database.
         settings: say how long a session lasts.
-        now: returns the present time.
+        now: returns the current time.
     """
 
     def __init__(self, database: Database, settings: Settings, now: Callable[[], datetime] = utc_now) -> None:
@@ -55,7 +55,7 @@ class SessionStore(MutableMapping[str, str]):
         self._now = now
 
     def find(self, token: str) -> User | None:
-        """Return the user of a session, or None if there is no such session. Counts as use of the session."""
+        """Return the user of a session and count this as a use; None if the session does not exist."""
         now = self._now()
         with self._database.session(read_only=True) as session:
             row = session.execute(
@@ -113,7 +113,7 @@ class SessionStore(MutableMapping[str, str]):
             return ended.first() is not None
 
     def end_all(self, user_id: int) -> int:
-        """End every session of a user; return how many."""
+        """End every session of a user; return how many ended."""
         with self._database.session() as session:
             return end_sessions(session, user_id)
 
@@ -128,7 +128,7 @@ class SessionStore(MutableMapping[str, str]):
 
 
 def end_sessions(session: Session, user_id: int, except_token: str | None = None) -> int:
-    """End the user's sessions within a transaction, except that of one token; return how many."""
+    """End the user's sessions within a transaction, except the one of a token; return how many ended."""
     kept = "" if except_token is None else str(hash_token(except_token))
     ended = session.execute(
         delete(UserSession)

@@ -1,4 +1,4 @@
-"""Find out on what kind of disk the accounts are kept, and how long it lasts."""
+"""Find the kind of disk on which the accounts are stored, and whether it is permanent."""
 
 import re
 from pathlib import Path
@@ -7,15 +7,15 @@ from imgcap.settings import Settings
 
 MOUNTS = Path("/proc/self/mountinfo")
 REMOTE = frozenset({"9p", "afs", "ceph", "cifs", "fuse", "fuseblk", "glusterfs", "lustre", "ncpfs", "smb2", "smb3"})
-"""File systems of the network or of a program, by the names that Linux gives them; `nfs*` and `fuse.*` too."""
+"""File systems of the network or of a program, by their names in Linux; `nfs*` and `fuse.*` belong to them too."""
 
 
 def filesystem_of(path: Path, mounts: Path = MOUNTS) -> str:
     """Return the type of the file system that a path is on, such as "ext4" or "fuse.hf-mount"; empty if unknown.
 
     Args:
-        path: need not exist.
-        mounts: the list of mounts, as Linux gives it.
+        path: a path, which need not exist.
+        mounts: the list of mounts in Linux's format.
     """
     try:
         lines = mounts.read_text().splitlines()
@@ -31,15 +31,15 @@ def filesystem_of(path: Path, mounts: Path = MOUNTS) -> str:
 
 
 def is_remote(filesystem: str) -> bool:
-    """Return whether a file system is of the network or of a program: its locks cannot be trusted."""
+    """Return whether a file system belongs to the network or a program, so that its locks cannot be trusted."""
     return filesystem in REMOTE or filesystem.startswith(("nfs", "fuse."))
 
 
 def storage_risk(settings: Settings, mounts: Path = MOUNTS) -> str:
-    """Return what threatens accounts and histories: "short_lived", "remote", or "" if nothing is known to.
+    """Return what threatens accounts and histories: "short_lived", "remote", or "" if no risk is known.
 
     Args:
-        settings: say where they are kept.
+        settings: say where they are stored.
         mounts: as for `filesystem_of`.
     """
     if settings.database_url and not settings.database_url.startswith("sqlite"):
@@ -50,7 +50,7 @@ def storage_risk(settings: Settings, mounts: Path = MOUNTS) -> str:
 
 
 def explain_risk(risk: str) -> str:
-    """Return what the operator is told of a risk that `storage_risk` found."""
+    """Return the message to the operator about a risk that `storage_risk` found."""
     cure = "set IMGCAP_DATABASE_URL to a PostgreSQL to keep them."
     if risk == "remote":
         return f"The data folder is on a network or mounted file system, where SQLite may lose accounts: {cure}"

@@ -33,7 +33,7 @@ UNCOUNTED = "The server cannot count requests just now; try again in a minute."
 class Throttled(InputError):  # noqa: N818  the term for HTTP status 429
     """A limit was reached.
 
-    retry_after: seconds until one more try is allowed, a whole number of at least 1, for the header Retry-After.
+    retry_after: whole seconds, at least 1, until the next try is allowed, for the header Retry-After.
     """
 
     def __init__(self, sentence: str, retry_after: int) -> None:
@@ -70,11 +70,11 @@ class Throttle:
         """Count `n` requests, or refuse and count nothing.
 
         Args:
-            kind: of the requests.
-            account: the account's id, or a name as typed if nobody is signed in; None if there is neither.
+            kind: kind of the requests.
+            account: the account's id, or a typed name if nobody is signed in; None without either.
             address: the client's IP address; None if it is unknown. IPv6 addresses count by their /64.
             n: number of requests, for a batch.
-            keep: requests that must be left afterwards, where the limit allows as many, for whoever is not to wait.
+            keep: number of requests that must remain afterwards, if the limit allows so many.
 
         Raises:
             Throttled: a limit of the account or of the address would be exceeded.
@@ -103,7 +103,7 @@ class Throttle:
             raise Throttled(UNCOUNTED, 60) from error
 
     def _forget(self) -> None:
-        """Delete expired entries: `limits` empties them but keeps their keys, and so every address ever seen."""
+        """Delete expired entries, since `limits` empties them but keeps their keys, and so every address ever seen."""
         storage = self._limiter.storage
         if isinstance(storage, MemoryStorage):
             for key in [key for key, events in list(storage.events.items()) if not events]:
@@ -136,7 +136,7 @@ def _parse(limits: str) -> list[RateLimitItem]:
 
 def _account_key(account: str | int) -> str:
     if isinstance(account, int):
-        return f"#{account}"  # no name begins so
+        return f"#{account}"  # names cannot contain this sign
     try:
         return normalise_name(account)
     except InputError:
@@ -144,7 +144,7 @@ def _account_key(account: str | int) -> str:
 
 
 def _network(address: str) -> str:
-    """Return the address itself, or for IPv6 its /64, which one household or server is usually given."""
+    """Return the address itself, or for IPv6 its /64, which usually belongs to one household or server."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Personal access tokens: with one a program or an agent calls the API without the account's password."""
+"""Manage personal access tokens, with which a program or an agent calls the API without the account's password."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ from imgcap.accounts.users import check_exists
 from imgcap.errors import InputError
 
 PREFIX = "imgcap_"
-"""By it secret scanners and this server tell a token of ours from anything else that is sent as one."""
+"""Prefix by which secret scanners and this server recognise the tokens of imgcap."""
 MAX_TOKENS = 20
 MAX_NAME = 64
 MAX_DAYS = 3650
 
 
 class Tokens:
-    """The tokens of every account. Safe to share between threads.
+    """The tokens of all accounts. Safe to share between threads.
 
-    The database holds SHA-256 hashes of them; a token itself is known only to whoever made it.
+    The database stores their SHA-256 hashes; only the person who made a token knows the token itself.
 
     Args:
         database: an open database.
-        now: returns the present time.
+        now: returns the current time.
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
@@ -38,13 +38,13 @@ class Tokens:
         """Return a new token, which cannot be read again later.
 
         Args:
-            user_id: of the account.
-            name: by which its owner knows it; one of an expired token may be taken again.
-            days: after which it expires; None is never.
+            user_id: id of the account.
+            name: the owner's name for it; the name of an expired token may be used again.
+            days: days until it expires; None for never.
 
         Raises:
-            InputError: the name is empty, too long, no readable text or taken, the days are not 1 to `MAX_DAYS`, the
-                account has `MAX_TOKENS` already, or there is no such account.
+            InputError: the name is empty, too long, not readable text or taken; the days are not 1 to `MAX_DAYS`; the
+                account already has `MAX_TOKENS`; or the account does not exist.
         """
         name = _check_name(name)
         if days is not None and not 1 <= days <= MAX_DAYS:
@@ -71,7 +71,7 @@ class Tokens:
         return token
 
     def find(self, token: str) -> User | None:
-        """Return the user whose token it is; None if it is unknown, revoked or expired. Noted as its last use."""
+        """Return the user of a token and record its use; None if the token is unknown, revoked or expired."""
         now = self._now()
         with self._database.session(read_only=True) as session:
             row = session.execute(
@@ -96,7 +96,7 @@ class Tokens:
             return tokens_of(session, user_id)
 
     def revoke(self, user_id: int, name: str) -> None:
-        """End a token of the account's at once.
+        """Revoke one of the account's tokens at once.
 
         Raises:
             InputError: the account has no token of that name.
@@ -115,13 +115,13 @@ class Tokens:
 
 
 def tokens_of(session: Session, user_id: int) -> Sequence[AccessToken]:
-    """Return what `Tokens.list` returns, within a transaction."""
+    """Return an account's tokens, newest first, within a transaction."""
     own = select(AccessToken).where(AccessToken.user_id == user_id)
     return session.scalars(own.order_by(AccessToken.id.desc())).all()
 
 
 def revoke_all(session: Session, user_id: int) -> None:
-    """End every token of an account within a transaction."""
+    """Revoke every token of an account within a transaction."""
     session.execute(delete(AccessToken).where(AccessToken.user_id == user_id))
 
 

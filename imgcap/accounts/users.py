@@ -1,7 +1,7 @@
 """Normalise user names and find their users.
 
-A name can be given up and registered again by somebody else, an id cannot: whatever belongs to an account refers to its
-id, and names are for signing in and for display.
+Another person can register the name of a deleted account, but ids are never reused. Therefore everything that belongs
+to an account refers to its id, and names only serve for signing in and for display.
 """
 
 import re
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from imgcap.accounts.database import User
 from imgcap.errors import InputError
 
-# ASCII only: a name that looks like another (with a Cyrillic a) would let one user pass for another.
+# ASCII only, because look-alike letters (such as a Cyrillic a) would let one user pass for another.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,30}[a-z0-9]")
 
 
@@ -34,7 +34,7 @@ def normalise_name(name: str) -> str:
 
 
 def find_user(session: Session, name: str) -> User | None:
-    """Return the user of that name in any case, or None if nobody has it or it is not allowed."""
+    """Return the user of that name in any case, or None if nobody has it or the name is not allowed."""
     try:
         return session.scalar(select(User).where(User.name == normalise_name(name)))
     except InputError:
@@ -42,7 +42,7 @@ def find_user(session: Session, name: str) -> User | None:
 
 
 def check_exists(session: Session, user_id: int) -> None:
-    """Make sure that an account exists, and cannot be deleted before this transaction ends.
+    """Raise InputError unless an account exists, and keep it from being deleted before this transaction ends.
 
     Raises:
         InputError: there is no such account.

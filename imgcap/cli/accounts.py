@@ -78,7 +78,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
 
 @contextmanager
 def open_accounts() -> Iterator[tuple["Accounts", "Database"]]:
-    """Open the accounts that the settings name; print a user's mistake as one line and exit with status 1."""
+    """Open the accounts of the configured database; print a user's mistake as one line and exit with status 1."""
     from imgcap.accounts.accounts import Accounts
     from imgcap.accounts.database import open_database
     from imgcap.settings import get_settings

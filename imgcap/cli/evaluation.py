@@ -1,4 +1,4 @@
-"""`imgcap evaluate` and `imgcap calibrate-confidence`: how good captions are, and how sure the captioner may be."""
+"""`imgcap evaluate` and `imgcap calibrate-confidence`: score captions, and calibrate their confidence."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def calibrate_confidence(
     model: Annotated[Path, typer.Option(help="Folder of the captioner; its config.json is updated.")],
     data: DataSource = FLICKR8K,
 ) -> None:
-    """Fit what a captioner keeps beside its weights, and print as JSON how reliable its confidence is.
+    """Fit the files that a captioner keeps beside its weights, and print as JSON how reliable its confidence is.
 
     Document frequencies for its choice of caption and bounds of familiar images come from the training split,
     confidences from the validation split.

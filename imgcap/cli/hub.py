@@ -115,7 +115,7 @@ def _read_pairs(values: list[str], option: str, *, from_environment: bool = Fals
     """Return NAME=VALUE arguments as a dictionary.
 
     Raises:
-        InputError: one has no value, neither in itself nor, where that is allowed, in the environment.
+        InputError: an argument has no value, and, if allowed, the environment has none either.
     """
     pairs = {}
     for value in values:

@@ -1,7 +1,7 @@
 """The command line: `imgcap COMMAND`, or `python -m imgcap COMMAND`.
 
-Each group of commands has a file of its own. A command imports what it needs inside its function, so that `--help` and
-the other commands start without it.
+Each group of commands has its own file. A command imports its libraries inside its function, so that `--help` and the
+other commands start without them.
 """
 
 import typer
@@ -28,7 +28,7 @@ TRAINING_LIBRARIES = {
     "torchvision",
     "transformers",
 }
-"""Imported by commands that a plain `pip install imgcap` leaves incomplete."""
+"""Libraries that some commands need and that a plain `pip install imgcap` does not install."""
 
 app = typer.Typer(
     name="imgcap",

@@ -1,4 +1,4 @@
-"""`imgcap serve`: the app, as `python app.py` starts it, for an installed copy that has no app.py."""
+"""`imgcap serve`: start the app as `python app.py` does, for an installed copy, which has no app.py."""
 
 
 def serve() -> None:

@@ -1,4 +1,4 @@
-"""Compare what engines write: the exported model against the PyTorch model that it was made from."""
+"""Compare the captions of an exported model with those of the PyTorch model that it was made from."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +23,12 @@ BATCH = 16
 
 
 def rgb(image: Any) -> NDArray[np.uint8]:
-    """Return a data set's picture as (H, W, 3), uint8 RGB."""
+    """Return a data set's image as (H, W, 3), uint8 RGB."""
     return np.asarray(image.convert("RGB"))
 
 
 def prepare_batches(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[NDArray[Any]]:
-    """Yield a split's images as the writer's engine takes them, `BATCH` at a time, and show how far they are."""
+    """Yield a split's images prepared for the writer's engine, `BATCH` at a time, with a progress bar."""
     for start in tqdm(range(0, len(rows), BATCH), desc=what, mininterval=5):
         yield np.stack([writer.prepare(rgb(image)) for image in rows.images[start : start + BATCH]])
 
@@ -45,8 +45,8 @@ def compare_engines(folder: Path, rows: CaptionedImages) -> dict[str, Any]:
     """Caption rows of a validation split with PyTorch in float32 and with the exported files in `folder`.
 
     Returns:
-        "n", the rows; "torch", "float32" and "int8", the CIDEr-D of each engine that there is, all with the same beam
-        search; "same", the share of captions that the int8 engine writes as PyTorch does.
+        "n", the number of rows; "torch", "float32" and "int8", the CIDEr-D of each available engine, all with the same
+        beam search; "same", the share of captions on which the int8 engine and PyTorch agree exactly.
     """
     description = describe(folder, str(folder))
     engines: dict[str, Engine[Any]] = {"torch": TorchEngine(load_captioner(str(folder))[0])}

@@ -1,7 +1,7 @@
-"""METEOR 1.5 (Denkowski and Lavie 2014) through the Java archive that pycocoevalcap brings, in COCO's configuration.
+"""Compute METEOR 1.5 (Denkowski and Lavie 2014) with the Java archive in pycocoevalcap, in COCO's configuration.
 
-The archive aligns each candidate with its references and gives the counts of that alignment; METEOR of any set of
-pictures is one formula of their summed counts. It runs once over all captions and ends: no Java process stays behind.
+The archive aligns each candidate with its references and returns the counts of that alignment; METEOR of any set of
+images is one formula of their summed counts. The archive runs once over all captions, and no Java process remains.
 """
 
 import shutil
@@ -23,7 +23,7 @@ _MATCHERS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
 def available() -> bool:
-    """Return whether Java is there to run METEOR."""
+    """Return whether Java is installed, which METEOR needs."""
     return shutil.which("java") is not None
 
 
@@ -33,12 +33,12 @@ def statistics(
     """Return the alignment counts of each candidate with the best of its references.
 
     Args:
-        candidates: one tokenized caption a picture.
-        references: tokenized references of each picture, at least one.
-        timeout: seconds for the whole run, about fifteen of which are Java's start.
+        candidates: one tokenized caption per image.
+        references: tokenized references of each image, at least one.
+        timeout: seconds for the whole run, of which Java's start takes about fifteen.
 
     Returns:
-        Counts, shape (pictures, 23): lengths and function words of candidate and reference; for each of the four
+        Counts, shape (images, 23): lengths and function words of candidate and reference; for each of the four
         matchers the matched content words of candidate and reference, then the function words; chunks; matched words.
 
     Raises:
@@ -69,7 +69,7 @@ def _request(candidate: str, references: Sequence[str]) -> str:
 
 
 def countable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the statistics for summing: a candidate that is one whole match adds no chunk, as in the archive."""
+    """Return the statistics ready for summing: as in the archive, a candidate that matches completely adds no chunk."""
     candidate, reference, chunks = statistics[:, 0], statistics[:, 1], statistics[:, 20]
     whole = (statistics[:, 21] == candidate) & (statistics[:, 22] == reference) & (chunks == 1)
     summable = statistics.copy()

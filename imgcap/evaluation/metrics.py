@@ -126,14 +126,14 @@ def score(
 
     The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR
     are computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the
-    document frequencies of the split. The intervals say how far another draw of images could move a number, and nothing
-    about how far another training run could.
+    document frequencies of the split. The intervals show how much another sample of images could change a number, not
+    how much another training run could.
 
     Args:
         predictions: one caption for each image.
         references: at least one reference caption for each image.
-        resamples: of the bootstrap; 0 for no intervals.
-        seed: of the resampling.
+        resamples: resamples of the bootstrap; 0 for no intervals.
+        seed: seed of the resampling.
         with_meteor: false leaves METEOR null and saves Java's start, about fifteen seconds.
 
     Returns:
@@ -141,7 +141,8 @@ def score(
         [low, high] under each of those names. METEOR and its interval are None without Java.
 
     Raises:
-        InputError: there are no captions, not as many predictions as lists of references, or a list is empty.
+        InputError: no captions are given, the numbers of predictions and lists of references differ, or a list is
+            empty.
         RuntimeError: METEOR's Java program failed.
     """
     tokenized = _tokenized(predictions, references)
@@ -158,7 +159,7 @@ def score(
 
 
 def cider_of_each(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """Return CIDEr-D of each image's caption, shape (images,); their mean is the CIDEr of `score`, with its errors."""
+    """Return CIDEr-D of each image's caption, shape (images,), with the mean and the errors of `score`."""
     return _cider(*_tokenized(predictions, references)).numbers[:, 0]
 
 
@@ -178,7 +179,7 @@ def _tokenized(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
     return [tokenize(p) for p in predictions], [[tokenize(caption) for caption in r] for r in references]
 
 
-# The same, one by one, for the evaluate library
+# The metrics for the evaluate library
 
 _CITATION = """@article{chen2015microsoft,
   title={Microsoft COCO Captions: Data Collection and Evaluation Server},

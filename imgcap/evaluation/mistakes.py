@@ -4,7 +4,8 @@ Words are compared, not images. References leave out much that is true, so a rig
 can use a wrong word of something else, so a wrong caption can be missed. To measure this noise, each reference is also
 judged against the image's other references by the same rules.
 
-For each kind, captions that name nothing of it (no sex, no colour, no count) are left out. What a caption names is
+For each kind, captions that name nothing of that kind (no sex, no colour, no count) are left out. What a caption names
+is
 
 - confirmed, if the references agree;
 - contradicted, if references mention the same topic and none agrees;
@@ -87,7 +88,7 @@ SUBJECTS |= {f"{w}s": (subject, "several") for w, (subject, _) in SUBJECTS.items
 SUBJECTS |= {w: (subject, "several") for subject, line in _SEVERAL.items() for w in line.split()}
 SUBJECTS |= {w: (subject, "group") for subject, line in _GROUPS.items() for w in line.split()}
 
-# Where a phrase ends: before these a colour is nobody's, and beyond them no number is looked for.
+# Words that end a phrase: a colour before them describes nothing, and the search for a number stops at them.
 _BREAKS = _set(
     "a an the and or but is are was were be in on at with by to from of for while as that who which wearing near over "
     "his her its their"
@@ -125,11 +126,11 @@ def colours(caption: str) -> Claims:
 
 
 def coloured_things(caption: str) -> Claims:
-    """Return under each thing that follows a colour its colours: {"dog": {"black", "white"}} for a black and white dog.
+    """Return the colours of each thing that follows a colour: {"dog": {"black", "white"}} for a black and white dog.
 
-    A caption is contradicted here only if references give the same thing other colours, so fewer are counted than in
-    `colours`, and those are more likely wrong. This misses things that a reference calls by another name, and cannot
-    tell which of two dogs is meant.
+    A caption is contradicted here only if references give the same thing other colours, so fewer captions are counted
+    than in `colours`, and these are more likely wrong. This misses things that a reference calls by another name, and
+    cannot tell which of two dogs is meant.
     """
     things: dict[str, frozenset[str]] = {}
     run: frozenset[str] = frozenset()
@@ -148,13 +149,13 @@ def coloured_things(caption: str) -> Claims:
 def counts(caption: str) -> Claims:
     """Return under "people" and "dogs" the numbers that a caption may mean, {2} for "two dogs"; 11 is more than ten.
 
-    A noun in the singular is one, a plural the number in front of it ("two", "a couple of") or else two and more. A
-    later noun adds to the count where an indefinite article or a number above one introduces it ("a man and a boy":
-    {2}). Otherwise, or once there are several, it may or may not mean the same ("a man and his son": {1, 2}; "two men,
-    a tall man in front": {2, 3}).
+    A singular noun means one; a plural means the number in front of it ("two", "a couple of") or else two or more. A
+    later noun adds to the count if an indefinite article or a number above one introduces it ("a man and a boy": {2}).
+    Otherwise, or after a plural, it may or may not mean the same ("a man and his son": {1, 2}; "two men, a tall man in
+    front": {2, 3}).
 
     This misses numbers far from their noun, takes "dog house" for a dog, and counts only what is mentioned: five people
-    in the background count only if somebody writes of them.
+    in the background count only if the caption mentions them.
     """
     spans: dict[str, tuple[int, int]] = {}
     tokens = words(caption)
@@ -176,7 +177,7 @@ def _introduction(before: Sequence[str]) -> tuple[bool, int | None]:
     backwards = [*reversed(before), ""]
     for word, previous in list(pairwise(backwards))[:_REACH]:
         if word in NUMBERS:
-            return NUMBERS[word] > 1, NUMBERS[word] if NUMBERS[word] > 1 else None  # one may be one of those before
+            return NUMBERS[word] > 1, NUMBERS[word] if NUMBERS[word] > 1 else None  # "one" may refer back
         if word in ("a", "an", "another"):
             return True, None
         within = (word == "and" and previous in COLOURS) or (word == "of" and previous in NUMBERS)
@@ -231,7 +232,7 @@ def verdicts(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[
 
 
 def count_mistakes(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Count the mistakes of a split's captions by kind, beside those that the same rules find in people's captions.
+    """Count mistakes of a split's captions by kind, and the mistakes that the same rules find in people's captions.
 
     Args:
         captions: one for each image, raw text.
@@ -241,15 +242,15 @@ def count_mistakes(captions: Sequence[str], references: Sequence[Sequence[str]])
         For each kind of `KINDS`, under its name:
 
         - "captions": the captions against all references of their images;
-        - "captions_left_out": the same with each reference left out in turn, so that it can be compared with
+        - "captions_left_out": the captions with each reference left out in turn, for comparison with the next;
         - "people_left_out": each reference against the others of its image.
 
         Each has "named" (captions that name something of the kind), "contradicted", "unconfirmed", "confirmed" (counts
-        that add up to it), "share" (contradicted of named, None where nothing is named) and "interval", Wilson's 95%
+        that add up to "named"), "share" (contradicted of named, None if nothing is named) and "interval", Wilson's 95%
         interval of the share. Its trials are images, since captions of one image are not independent.
 
     Raises:
-        InputError: not as many captions as lists of references.
+        InputError: the numbers of captions and lists of references differ.
     """
     if len(captions) != len(references):
         raise InputError(f"There are {len(captions)} captions but {len(references)} lists of references.")
@@ -291,11 +292,11 @@ def _tally(pictures: Sequence[Sequence[Verdict | None]]) -> dict[str, Any]:
 def wilson(share: float, trials: int) -> list[float]:
     """Return [low, high], the 95% interval of a share (Wilson 1927, "Probable inference", JASA 22).
 
-    scipy's takes whole counts; here the trials are images, and a share of their captions need not be a whole number.
+    scipy's version needs whole counts; here the trials are images, and a share of their captions may not be whole.
     """
     z = 1.959964
     centre = share + z * z / (2 * trials)
     reach = z * sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z * z / trials
-    # At 0 and 1 the share is an end of its interval, which rounding must not move past it.
+    # At 0 and 1 the share is an end of its interval, and rounding must not exclude it.
     return [max(0.0, min(share, (centre - reach) / scale)), min(1.0, max(share, (centre + reach) / scale))]

@@ -1,14 +1,14 @@
 r"""Split captions into Penn Treebank tokens, as COCO's caption evaluation does.
 
-`tokenize` gives what pycocoevalcap's `PTBTokenizer` gives: the tokens of Stanford CoreNLP 3.4.1's tokenizer with
-`-lowerCase`, less COCO's list of punctuation. That program is a Java archive. This is a Python lexer of the same
-language, written from the archive's output (which words keep their full stop, where an apostrophe splits, ...), so that
-scores need no Java; tests/test_ptb.py holds it against the archive.
+`tokenize` returns the result of pycocoevalcap's `PTBTokenizer`: the tokens of Stanford CoreNLP 3.4.1's tokenizer with
+`-lowerCase`, without COCO's list of punctuation. That program is a Java archive. This module is a Python lexer of the
+same language, written from the archive's output (which words keep their full stop, where an apostrophe splits, ...), so
+that scores need no Java; tests/evaluation/test_ptb.py compares it with the archive.
 
-It covers English captions in Latin letters with any ASCII and common typographic characters. In other scripts, in runs
-of mixed curly quotes and after an abbreviation glued to what follows ("etc.x") it may differ from the archive.
+It covers English captions in Latin letters with any ASCII and common typographic characters. It may differ from the
+archive in other scripts, in runs of mixed curly quotes and after an abbreviation joined to the next word ("etc.x").
 """
-# ruff: noqa: RUF001  # look-alike characters are what a tokenizer tells apart
+# ruff: noqa: RUF001  # a tokenizer must distinguish look-alike characters
 
 import re
 
@@ -48,8 +48,8 @@ _HYPHENATED = rf"(?:[dDoOlL]{_A}{_L})?{_W}+(?:[-_‐‑](?:[dDoOlL]{_A}{_L})?{_W
 _HOST = "[^\\s\"`'<>|!?(){}$,-_]+"  # the range from , to _ leaves out capitals and digits, as the original does
 _PATH = r"/[^\s\"<>|()]+[^\s\"<>|.!?(){},-]"
 
-# At each place every rule is tried: the longest match wins, and of equals the earliest. Where a rule has a group, the
-# group is the token, and what follows it is context that counts towards the length.
+# Every rule is tried at each position: the longest match wins, and among equals the earliest. If a rule has a group,
+# the group is the token, and the rest is context that counts towards the length.
 _RULES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -97,7 +97,7 @@ _RULES = tuple(
     )
 )
 
-# Most of a caption: words that no rule could make longer, and a full stop or comma on its own.
+# Most of a caption: words that no rule could make longer, and separate full stops and commas.
 _PLAIN = re.compile(r"([A-Za-z]{2,})(?:,?(?=\s)|[.,]?$)|a(?=\s)|[.,](?= [A-Za-z]|$)")
 _NOT_PLAIN = frozenset("".join(word) for word in _SPLIT_WORDS) | frozenset(
     f"{_ABBREVIATIONS} {_CAPITALISED_ABBREVIATIONS}".lower().split()
@@ -110,7 +110,7 @@ _SPELLINGS = {
     "£": "#", "€": "$", "¤": "$", "\x80": "$", "₠": "$", "₢": "$", "₮": "$", "¢": "cents",
     "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3",
 }  # fmt: skip
-# COCO's list names "-LRB-" and its kin too, but they come lower-cased from the tokenizer and so stay in.
+# COCO's list also names "-LRB-" and the other brackets, but the tokenizer lower-cases them, so they are not removed.
 _REMOVED = re.compile(
     r"[.?!,:;'\"`‘’‛“”«»‹›…–—―\x85\x91-\x94\x96\x97※\xad-]|-{2,4}|\.[. ]+|''|``|’’|‘‘|(?i:&(?:nbsp|quot|mdash|ndash);)"
 )
@@ -125,8 +125,8 @@ _IN_CURLY_QUOTES = str.maketrans({"‘": "`", "’": "'", "“": "``", "”": "'
 def tokenize(caption: str) -> str:
     """Return a caption's tokens in lower case without punctuation, joined by single spaces.
 
-    A token with a space in it ("1 1/2", a telephone number) holds a no-break space there, as the original writes it.
-    Characters the original cannot tokenize (emoji) are left out. An empty caption gives an empty string.
+    A token that contains a space ("1 1/2", a telephone number) has a no-break space there, as in the original.
+    Characters that the original cannot tokenize (emoji) are left out. An empty caption gives an empty string.
     """
     text = _ENTITIES.sub(lambda entity: "&" if "m" in entity[0].lower() else "'", " ".join(caption.split()))
     tokens: list[str] = []
@@ -147,7 +147,7 @@ def tokenize(caption: str) -> str:
 
 
 def _token_end(text: str, start: int) -> int:
-    """Return the end of the token that starts at `start`, where there is no space."""
+    """Return the end of the token that starts at `start`, which must not be a space."""
     longest, end = start, start
     for rule in _RULES:
         found = rule.match(text, start)

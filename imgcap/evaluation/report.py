@@ -1,4 +1,4 @@
-"""Write a split's captions image by image as one HTML page that needs no other file."""
+"""Write a split's captions, image by image, into one HTML page that needs no other file."""
 
 import io
 import os
@@ -19,11 +19,11 @@ from imgcap.errors import InputError
 from imgcap.evaluation.metrics import METRICS, cider_of_each
 from imgcap.evaluation.mistakes import KINDS, MANY, Claim, Kind, count_mistakes, verdicts
 
-SECTION = 20  # images among the best, the median and the worst
+SECTION = 20  # images in each of the sections best, median and worst
 EXAMPLES = 4  # images of each kind of mistake
-HEIGHT = 224  # pixels of an image, at most; wide ones are lower
-BIN = 0.1  # of CIDEr-D in the histogram
-LAST_BIN = 20  # holds what is above, too
+HEIGHT = 224  # maximum height of an image in pixels; wide images are lower
+BIN = 0.1  # width of a bin of CIDEr-D in the histogram
+LAST_BIN = 20  # also holds all higher scores
 
 _PAGE = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
@@ -46,10 +46,10 @@ class Picture:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a path where no report can be written, before minutes are spent on its content.
+    """Raise InputError if no report can be written to `path`, before minutes are spent on its content.
 
     Raises:
-        InputError: it is a folder, or its folder does not exist or cannot be written to.
+        InputError: the path is a folder, or its folder does not exist or cannot be written to.
     """
     try:
         folder = path.is_dir()
@@ -64,15 +64,15 @@ def check_place(path: Path) -> None:
 
 
 def write_report(path: Path, summary: Mapping[str, Any], rows: CaptionedImages, captions: Sequence[str]) -> None:
-    """Write the page; it appears whole or not at all.
+    """Write the page, completely or not at all.
 
     It holds the scores, a histogram of the images' CIDEr-D, the mistakes by kind with examples, and the best, median
-    and worst twenty images by CIDEr-D beside their references. If there are fewer than sixty images, each of these
-    three sections shows a third, so that none is shown twice; with one or two images they overlap.
+    and worst twenty images by CIDEr-D beside their references. With fewer than sixty images, each of these three
+    sections shows a third, so that no image appears twice; with one or two images the sections overlap.
 
     Args:
         path: the file; an existing one is replaced.
-        summary: what `imgcap.evaluation.run.summarize` says of the captions.
+        summary: the result of `imgcap.evaluation.run.summarize`.
         rows: the split's images with their references.
         captions: one for each image.
 
@@ -86,7 +86,7 @@ def write_report(path: Path, summary: Mapping[str, Any], rows: CaptionedImages, 
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        with suppress(OSError):  # what could not be written need not be there
+        with suppress(OSError):  # the partial file may not exist
             partial.unlink()
         raise InputError(f"The report {str(path)!r} cannot be written: {error.strerror}.") from error
 
@@ -118,7 +118,7 @@ def _content(summary: Mapping[str, Any], split: CaptionedImages, captions: Seque
 
 
 def ranked(cider: NDArray[np.float64]) -> dict[str, list[int]]:
-    """Return the rows of the best, the median and the worst images, in this order; equals keep the order of rows."""
+    """Return the rows of the best, the median and the worst images; equal scores keep the order of rows."""
     order = np.argsort(-cider, kind="stable").tolist()
     size = min(SECTION, max(1, len(order) // 3))
     middle = (len(order) - size) // 2
@@ -132,7 +132,7 @@ def histogram(cider: NDArray[np.float64]) -> list[tuple[float, int]]:
 
 
 def contradictions(kind: Kind, caption: str, references: Sequence[str]) -> list[str]:
-    """Say where references contradict a caption: "sex: the caption says male, references female"."""
+    """Return how references contradict a caption: "sex: the caption says male, references female"."""
     found = []
     for topic, claim in kind.claims(caption).items():
         claims = [kind.claims(reference) for reference in references]
@@ -151,7 +151,7 @@ def _in_words(claim: Claim) -> str:
 
 
 def _examples(kind: Kind, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
-    """Return rows spread evenly over the contradicted ones, chosen by position and not by score."""
+    """Return rows spread evenly over the contradicted ones, independent of their scores."""
     rows = [row for row, verdict in enumerate(verdicts(kind, captions, references)) if verdict == "contradicted"]
     places = np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).round().astype(int)
     return [rows[place] for place in places]

@@ -1,4 +1,4 @@
-"""Write captions for a whole split, and score them: what `imgcap evaluate` prints."""
+"""Write captions for a whole split and score them, for `imgcap evaluate`."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ class CaptionedSplit:
     """The default captions of a split's images.
 
     rows: the images with their references.
-    captions: one sentence for each image, as a person reads it.
+    captions: one sentence for each image, as it is shown to people.
     log_probabilities: mean log-probability per token of each caption, shape (len(rows),).
     """
 
@@ -60,17 +60,17 @@ def encode(
 
 
 def write_captions(writer: Writer, grids: Iterable[Tensor]) -> list[Candidate]:
-    """Return the caption of each image as users are shown it, with its mean log-probability per token.
+    """Return the caption of each image as users see it, with its mean log-probability per token.
 
     Args:
-        writer: of the captioner, with its default way of decoding.
+        writer: the captioner's writer, with its default decoding.
         grids: the encoder's output for batches of images, (B, P, C) each, on the engine's device.
     """
     return [beams[0] for grid in grids for beams in writer.search(grid, len(grid), "normal").beams]
 
 
 def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
-    """Write the default captions of a split: without the blur check, as shown to a user.
+    """Write the default captions of a split as users see them, but without the blur check.
 
     Args:
         model: folder or Hub id of the captioner.
@@ -84,7 +84,7 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
 
 
 def open_reference(model: str) -> tuple[Writer, Callable[[CaptionedImages], Iterator[Tensor]]]:
-    """Open a captioner as it is scored: in PyTorch and float32, with its own image processor.
+    """Open a captioner for scoring: in PyTorch and float32, with its own image processor.
 
     Returns:
         The writer, and a function that encodes images for it as `encode` does.
@@ -99,7 +99,7 @@ def open_reference(model: str) -> tuple[Writer, Callable[[CaptionedImages], Iter
 
 
 def collect(rows: CaptionedImages, written: Iterable[Candidate]) -> CaptionedSplit:
-    """Return a split with the caption that was written of each of its images."""
+    """Return a split with the captions that were written for its images."""
     captions = list(written)
     return CaptionedSplit(rows, [one.text for one in captions], np.array([one.log_probability for one in captions]))
 
@@ -109,7 +109,7 @@ def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, An
 
     Returns:
         "model", "split", "n", the scores of `imgcap.evaluation.metrics.score` against the raw references, and under
-        "variety" what `imgcap.evaluation.variety.compare_variety` says.
+        "variety" the result of `imgcap.evaluation.variety.compare_variety`.
     """
     captions, references = captioned.captions, captioned.rows.captions
     scores = score(captions, references)
@@ -118,7 +118,7 @@ def summarize(model: str, split: str, captioned: CaptionedSplit) -> dict[str, An
 
 
 def save_scores(folder: Path, captioned: CaptionedSplit, summary: Mapping[str, Any]) -> None:
-    """Write scores.json and mistakes.json, of which the model card is made, into a folder."""
+    """Write scores.json and mistakes.json, from which the model card is made, into a folder."""
     mistakes = count_mistakes(captioned.captions, captioned.rows.captions)
     for name, content in (("scores", summary), ("mistakes", mistakes)):
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -132,15 +132,15 @@ def evaluate(
     report: Path | None = None,
     record: Path | None = None,
 ) -> dict[str, Any]:
-    """Caption a split and return what `summarize` says of it.
+    """Caption a split and return the result of `summarize`.
 
     Args:
         model: folder or Hub id of the captioner.
         source: folder or Hub id of the data set.
         split: its split.
-        limit: the most images.
+        limit: maximum number of images.
         report: file for a page that shows the images, their captions and references; see `imgcap.evaluation.report`.
-        record: folder for what `save_scores` writes.
+        record: folder for the files of `save_scores`.
 
     Raises:
         InputError: model, data set or split cannot be read, or the report cannot be written.

@@ -1,4 +1,4 @@
-"""Measure how varied captions are, beside people's own: one that is never wrong may still always say the same."""
+"""Measure how varied captions are in comparison with people's: a captioner can be right but always say the same."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ def template(caption: str) -> str:
 def variety(captions: Sequence[str]) -> dict[str, float]:
     """Return how varied captions of different images are.
 
-    All four depend on the number of captions: compare lists of one length.
+    All four numbers depend on how many captions there are, so compare only lists of equal length.
 
     Args:
         captions: one for each image, at least one, raw text.
 
     Returns:
-        "distinct", the share of different captions, 0-1; "words", how many different words they use; "length", the mean
+        "distinct", the share of different captions, 0-1; "words", the number of different words; "length", the mean
         number of words; "in_commonest_templates", the share of captions in the five commonest templates, 0-1.
     """
     words = [clean_caption(caption).split() for caption in captions]
@@ -39,14 +39,14 @@ def variety(captions: Sequence[str]) -> dict[str, float]:
 
 
 def compare_variety(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
-    """Return `variety` of a split's captions, and of people's own of the same images.
+    """Return `variety` of a split's captions, and of people's captions of the same images.
 
     Args:
         captions: one for each image.
-        references: of each image, at least one.
+        references: references of each image, at least one.
 
     Returns:
-        "captions", and "people": the mean over the first references of the images, the second ones, and so on.
+        "captions", and "people": the mean over the first references of all images, the second ones, and so on.
     """
     people = [variety([row[i] for row in references]) for i in range(min(map(len, references)))]
     return {

@@ -1,1 +1,1 @@
-"""What goes to the Hub beside the weights."""
+"""Build and push the contents of repositories on the Hub: models, Spaces and data set cards."""

@@ -14,7 +14,7 @@ from imgcap.data import FLICKR8K
 from imgcap.inference.manifest import read_check
 
 MODEL, DATA = "<this model>", "<its data>"
-"""What stands in a card and its script for the ids, until they are pushed."""
+"""Placeholders for the ids in a card and its script, until they are pushed."""
 
 TEMPLATE = """---
 {{ card_data }}
@@ -124,11 +124,11 @@ alone would give a perfect one {ece_by_chance:.3f}.
 
 
 def with_confidence(card: str, report: Mapping[str, Any]) -> str:
-    """Return a card with a section on how reliable the model's confidence is; it replaces an older one.
+    """Return a card with a section on how reliable the model's confidence is, which replaces an older section.
 
     Args:
         card: the card's text.
-        report: what `imgcap.evaluation.confidence.calibrate` returned.
+        report: the result of `imgcap.evaluation.confidence.calibrate`.
     """
     rows = "\n".join(f"| {row['n']} | {row['confidence']:.2f} | {row['share']:.2f} |" for row in report["bins"])
     section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows})
@@ -140,8 +140,8 @@ def write_confidence(folder: Path, report: Mapping[str, Any]) -> None:
     """Write a calibration into the card of the captioner in a folder, if the folder has a card.
 
     Args:
-        folder: of a captioner.
-        report: what `imgcap.evaluation.confidence.calibrate` returned.
+        folder: folder of a captioner.
+        report: the result of `imgcap.evaluation.confidence.calibrate`.
     """
     path = folder / "README.md"
     if path.is_file():
@@ -151,13 +151,13 @@ def write_confidence(folder: Path, report: Mapping[str, Any]) -> None:
 def write_card(folder: Path) -> None:
     """Write `README.md`, the card, into the folder of a finished captioner.
 
-    It is made of the files that training left there: recipe.yaml, scores.json, mistakes.json, provenance.md, the
-    configuration, confidence.json if the captioner is calibrated, and what its exported files scored.
+    It is made from the files that training wrote there: recipe.yaml, scores.json, mistakes.json, provenance.md, the
+    configuration, confidence.json if the captioner is calibrated, and the scores of its exported files.
 
     Args:
-        folder: of the captioner.
+        folder: folder of the captioner.
     """
-    from omegaconf import OmegaConf  # training has it, and takes seconds to import; pushing needs neither
+    from omegaconf import OmegaConf  # only training installs it, and pushing does not need it
 
     from imgcap.model import ImgcapConfig
 
@@ -193,10 +193,10 @@ def write_card(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """What a card says of the data set.
+    """The data set's names in a card.
 
-    id: on the Hub; empty if it is only somebody's folder.
-    title: in a sentence.
+    id: id on the Hub; empty if the data set is only a local folder.
+    title: name for use in a sentence.
     """
 
     id: str
@@ -204,7 +204,7 @@ class _TrainingData:
 
     @classmethod
     def of(cls, recipe: Any) -> "_TrainingData":
-        """Read a recipe: `data_id` names what lies in a folder, and other `data` is an id itself."""
+        """Return the data set of a recipe: `data_id` names a folder's content, and other `data` is an id itself."""
         data, named = str(recipe["data"]), str(recipe.get("data_id") or "")
         known = named or ("" if Path(data).exists() else data)
         return cls(known, "Flickr8k" if known == FLICKR8K else f"`{known}`" if known else "a data set of its owner")
@@ -219,7 +219,7 @@ class _TrainingData:
 
 
 def _exported(check: Mapping[str, Any] | None) -> str:
-    """Return the paragraph on the ONNX files, after an empty line; "" if none were checked."""
+    """Return an empty line and the paragraph on the ONNX files; "" if none were checked."""
     if check is None:
         return ""
     kinds = [f"{check[name]:.3f} {words}" for name, words in _ENGINES.items() if name in check]
@@ -234,7 +234,7 @@ _ENGINES = {"torch": "in PyTorch", "float32": "from float32 files", "int8": "fro
 
 
 def _variety(scores: Mapping[str, Any]) -> str:
-    """Return the sentence on variety; empty for scores that were written before it was measured."""
+    """Return the sentence on variety; empty for older scores, which lack it."""
     if "variety" not in scores:
         return ""
     captions, people = scores["variety"]["captions"], scores["variety"]["people"]

@@ -1,4 +1,4 @@
-"""What a model's repository holds: the captioner with its code, its ONNX files and its card, as `push` takes it."""
+"""Collect the content of a model's repository: the captioner with its code, its ONNX files and its card."""
 
 import json
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
 RECORDS = ("*.json", "*.jsonl", "*.md", "*.py", "*.safetensors", "*.yaml", "stages/*/*", f"{FOLDER}/*.onnx")
 SCORING = ("__init__.py", "errors.py", "reading.py", "data", "evaluation", "images", "inference", "model")
-"""The part of this package that scores a captioner; it goes along, so that `reproduce.py` needs nothing else."""
+"""The part of this package that scores a captioner; it is pushed too, so that `reproduce.py` needs nothing else."""
 OWNED = (f"{FOLDER}/*", "stages/*", "code/*", "examples/*", "reproduce.py")
 
 
 def model_content(folder: Path, repo: str) -> Content:
-    """Return what the repository of a captioner holds.
+    """Return the content of a captioner's repository.
 
     Args:
-        folder: of a captioner with its card, as `train.py` wrote it.
+        folder: folder of a captioner with its card, as written by `train.py`.
         repo: the repository's id, which the card and its script name.
 
     Raises:
-        InputError: the folder lacks a file of the captioner, or its ONNX files belong to another one.
+        InputError: the folder lacks a file of the captioner, or its ONNX files belong to another captioner.
     """
     _check(folder)
     files: dict[str, Path | bytes] = {
@@ -55,7 +55,7 @@ def has_onnx(folder: Path) -> bool:
     """Return whether a captioner has ONNX files.
 
     Raises:
-        InputError: it has, but they are damaged or of another captioner.
+        InputError: the files are damaged or belong to another captioner.
     """
     if not (folder / FOLDER / MANIFEST).is_file():
         return False
@@ -68,7 +68,7 @@ def has_onnx(folder: Path) -> bool:
 
 
 def caption_examples(folder: Path) -> dict[str, str]:
-    """Return the caption that the captioner in `folder` writes for each example picture, by the picture's name."""
+    """Return the caption of the captioner in `folder` for each example image, by the image's name."""
     import numpy as np
     from PIL import Image
 
@@ -84,7 +84,7 @@ def caption_examples(folder: Path) -> dict[str, str]:
 
 
 def package_files(parts: tuple[str, ...] = (".",)) -> dict[str, Path]:
-    """Return the files of some parts of this package, or of all of it, by their paths below `imgcap`."""
+    """Return the files of some parts of this package, or of the whole package, by their paths below `imgcap`."""
     package = HERE.parent
     found = (path for part in parts for path in sorted([package / part, *(package / part).rglob("*")]))
     return {
@@ -95,7 +95,7 @@ def package_files(parts: tuple[str, ...] = (".",)) -> dict[str, Path]:
 
 
 def requirements(*extras: str, without: frozenset[str] = frozenset()) -> list[str]:
-    """Return what this package and some of its extras need, with exact versions, except some packages."""
+    """Return the requirements of this package and some of its extras, without the packages in `without`."""
     declared = [one for one in map(Requirement, requires("imgcap") or []) if one.name not in without]
     chosen = [{"extra": extra} for extra in ("", *extras)]
     wanted = [one for one in declared if one.marker is None or any(map(one.marker.evaluate, chosen))]
@@ -123,7 +123,7 @@ def _auto_map(folder: Path) -> dict[str, str]:
 
 
 def _with_examples(card: ModelCard, captions: Mapping[str, str]) -> str:
-    """Return a card whose front matter shows the example pictures with the captions that the model writes."""
+    """Return a card whose front matter shows the example images with the model's captions."""
     card.data["widget"] = [
         {"src": f"examples/{name}", "example_title": Path(name).stem.capitalize(), "output": {"text": caption}}
         for name, caption in captions.items()

@@ -1,4 +1,4 @@
-"""What a data set's card says: how many images and captions there are, and what the captions are like."""
+"""Write a data set's card: the numbers of its images and captions, and statistics of the captions."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -38,13 +38,13 @@ A captioner is trained on it by `python train.py configs/attention.yaml data={re
 def dataset_content(api: HfApi, repo: str, source: str) -> Content:
     """Return the card of a data set of images with captions, as its repository's README.md.
 
-    A card that is there already keeps its text and its front matter, which `datasets` reads; the section between the
-    two marks in it is renewed.
+    An existing card keeps its text and its front matter, which `datasets` reads; only the section between the two marks
+    is replaced.
 
     Args:
-        api: reads the card that is there.
+        api: reads the existing card.
         repo: id of the data set on the Hub.
-        source: folder or Hub id to count in.
+        source: folder or Hub id of the images and captions to count.
 
     Raises:
         InputError: the data set cannot be read, or has none of the three splits.

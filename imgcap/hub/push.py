@@ -1,7 +1,7 @@
-"""Push files to a repository on the Hub: compare them with what is there, and send what differs as one commit.
+"""Push files to a repository on the Hub: compare them with its present files, and send the differences as one commit.
 
-huggingface_hub's client does the work. It keeps large files in LFS or Xet, and does not send again what an interrupted
-push has sent already.
+huggingface_hub's client does the work. It stores large files in LFS or Xet, and does not send files again that an
+interrupted push has already sent.
 """
 
 import re
@@ -35,12 +35,12 @@ NAMES: Mapping[Kind, str] = {"model": "model", "dataset": "data set", "space": "
 
 @dataclass(frozen=True)
 class Content:
-    """What a repository is to hold.
+    """The files that a repository should contain.
 
-    kind: of the repository.
-    files: path in the repository -> a file here, or the bytes themselves.
-    owned: patterns of the paths that are ours. A file in the repository that matches one, and is not among `files`, is
-        deleted; what people added by themselves stays.
+    kind: kind of the repository.
+    files: path in the repository -> a local file, or the bytes themselves.
+    owned: patterns of the paths that imgcap manages. A file in the repository that matches one and is not among `files`
+        is deleted; all other files stay.
     """
 
     kind: Kind
@@ -50,7 +50,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Change:
-    """What a push does with one file; `size` is in bytes, 0 for one that goes."""
+    """What a push does with one file; `size` is in bytes, 0 for a file that is deleted."""
 
     path: str
     action: Action
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True)
 class SpaceOptions:
-    """What a Space has beside its files: public variables, secrets, and the hardware to ask for ("" leaves it)."""
+    """A Space's public variables, secrets and hardware ("" leaves the hardware as it is)."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -67,10 +67,10 @@ class SpaceOptions:
 
 
 def full_id(api: HfApi, repo: str) -> str:
-    """Return a repository's id with its namespace, by default that of the token's user.
+    """Return a repository's id with its namespace, by default the token's user.
 
     Raises:
-        InputError: the id is none, there is no token that the Hub knows, or the Hub cannot be reached.
+        InputError: the id is not valid, the Hub knows no such token, or the Hub cannot be reached.
     """
     if re.match(r"(models?|datasets?|spaces?)/|https?:", repo):
         raise InputError(f"{repo!r} is no repository's id: write NAMESPACE/NAME, without the kind before it.")
@@ -106,15 +106,15 @@ def push(
     """Create the repository unless it exists, and commit what differs.
 
     Args:
-        api: with the token of somebody who may write there.
+        api: client with a token that may write there.
         repo: id with its namespace.
-        content: what the repository is to hold.
-        message: of the commit.
-        private: whether a new repository is private; one that exists stays as it is.
-        hardware: of a new Space; empty for the Hub's default.
+        content: the files that the repository should contain.
+        message: message of the commit.
+        private: whether a new repository is private; an existing one stays as it is.
+        hardware: hardware of a new Space; empty for the Hub's default.
 
     Returns:
-        The new commit's id; None if nothing differed, and then there is no new commit.
+        The new commit's id; None if nothing differed, so that no commit was made.
 
     Raises:
         InputError: the Hub refuses or cannot be reached; the sentence says what to do.
@@ -139,20 +139,20 @@ def push(
 
 
 def check_hardware(name: str) -> None:
-    """Raise InputError unless a Space can have hardware of that name; the empty one asks for none."""
+    """Raise InputError unless `name` is hardware that a Space can have, or empty."""
     known = [hardware.value for hardware in SpaceHardware]
     if name and name not in known:
         raise InputError(f"--hardware {name} is unknown: choose one of {', '.join(known)}.")
 
 
 def set_options(api: HfApi, repo: str, options: SpaceOptions) -> list[str]:
-    """Set a Space's variables, secrets and hardware, and return the names of what was set.
+    """Set a Space's variables, secrets and hardware, and return the names of those that were set.
 
-    Variables and hardware that are so already are left alone, since each change restarts the Space. Secrets cannot be
+    Variables and hardware with the right value are left alone, since each change restarts the Space. Secrets cannot be
     read, so they are always set.
 
     Raises:
-        InputError: as `push`.
+        InputError: as for `push`.
     """
     done = []
     with one_sentence(repo, "space"):
@@ -171,7 +171,7 @@ def set_options(api: HfApi, repo: str, options: SpaceOptions) -> list[str]:
 
 
 def format_changes(changes: Iterable[Change]) -> str:
-    """Return one line a file: what would happen to it, its size and its path; then a line with the sums."""
+    """Return one line per file with what would happen to it, its size and its path; then a line with the sums."""
     changes = list(changes)
     lines = [f"{change.action:8}{change.size / 1e6:10.3f} MB  {change.path}" for change in changes]
     going = [change for change in changes if change.action in {"new", "changed"}]
@@ -204,7 +204,7 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 
 @contextmanager
 def one_sentence(repo: str, kind: Kind) -> Iterator[None]:
-    """Turn what the Hub's client raises into an InputError, whose one sentence says what is wrong and what to do."""
+    """Turn the exceptions of the Hub's client into an InputError that says what is wrong and what to do."""
     try:
         yield
     except LocalTokenNotFoundError:
@@ -223,7 +223,7 @@ def one_sentence(repo: str, kind: Kind) -> Iterator[None]:
         raise InputError("HF_HUB_OFFLINE forbids to ask the Hub: unset it, and try again.") from None
     except (TransportError, ConnectionError) as error:
         raise InputError("The Hub cannot be reached: check the network and HF_ENDPOINT, and try again.") from error
-    except ValueError as error:  # what the client says of the front matter of a README
+    except ValueError as error:  # the client's message about the front matter of a README
         raise InputError(f"The Hub does not take these files: {' '.join(str(error).split())}") from error
 
 

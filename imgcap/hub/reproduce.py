@@ -4,8 +4,8 @@
 # ///
 """Score this captioner again, and compare with its card: `uv run reproduce.py`, or `python reproduce.py`.
 
-It needs nothing but ids on the Hub: it downloads the captioner with the code that scored it, and the data set. METEOR
-needs Java and is left out without it.
+It downloads the captioner with the code that scored it, and the data set, from the Hub. METEOR needs Java and is left
+out without it.
 
 usage: reproduce.py [--data FOLDER_OR_ID] [--revision REVISION]
 """
@@ -20,7 +20,7 @@ from huggingface_hub import snapshot_download
 MODEL = "<this model>"
 DATA = "<its data>"
 TOLERANCE = 0.005
-"""Other processors round otherwise, which changes a caption here and there."""
+"""Processors round differently, which changes a few captions."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a Space's repository holds: this package, the file that starts it, its requirements and its front matter."""
+"""Collect the content of a Space's repository: this package, its start file, its requirements and its front matter."""
 
 from huggingface_hub import HfApi, SpaceCard, SpaceCardData
 from huggingface_hub.hf_api import RepoFile
@@ -9,9 +9,9 @@ from imgcap.hub.push import Content, one_sentence
 from imgcap.inference.files import FILES, WEIGHTS, split_revision
 
 PYTHON = "3.12"
-"""Of the versions that this package is tested on, the one that ZeroGPU has too."""
+"""The Python version that both this package's tests and ZeroGPU have."""
 TORCH = frozenset({"torch", "torchvision", "transformers"})
-"""What computes captions without ONNX files. ZeroGPU has older ones than those that this package asks for."""
+"""Packages that compute captions without ONNX files. ZeroGPU has older versions than this package asks for."""
 EXTRAS = ("alt-text", "dataset")
 """Optional parts of the app that a Space has."""
 OWNED = ("imgcap/*",)
@@ -47,12 +47,12 @@ Hugging Face account, or register with a name and a password.
 
 
 def space_content(api: HfApi, model: str) -> Content:
-    """Return what the repository of a Space holds.
+    """Return the content of a Space's repository.
 
     Args:
-        api: asks the Hub about the model.
-        model: Hub id of the captioner, `NAME@REVISION` for one of its revisions. With ONNX files the Space needs no
-            PyTorch. A public one is downloaded while the Space is built, so that it wakes up without waiting for it.
+        api: client that reads the model's repository.
+        model: Hub id of the captioner, or `NAME@REVISION`. With ONNX files the Space needs no PyTorch. A public model
+            is downloaded while the Space is built, so that the Space does not download it at each start.
 
     Raises:
         InputError: the Hub has no such captioner, or cannot be reached.

@@ -1,1 +1,1 @@
-"""A checkpoint becomes captions."""
+"""Write captions with a checkpoint."""

@@ -20,7 +20,7 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
     """Return the model (float32, on the CPU, in evaluation mode) and the processor at a folder or `ID[@REVISION]`.
 
     Raises:
-        InputError: there is nothing that this version can load.
+        InputError: this version can load no captioner from there.
     """
     folder = find_folder(source)
     try:
@@ -33,7 +33,7 @@ def load_captioner(source: str) -> tuple[ImgcapForImageCaptioning, ImgcapProcess
 
 
 def _check_weights(source: str, model: ImgcapForImageCaptioning, missing: Sequence[str]) -> None:
-    """Raise InputError unless every weight was in the file and is a number: others would be random, or spread NaN."""
+    """Raise InputError if a weight was missing, and would be random, or is not finite, and would spread NaN."""
     if missing:
         raise InputError(
             f"The captioner in {source!r} lacks {missing[0]!r}, since it is damaged or another version wrote it: copy "
@@ -47,8 +47,8 @@ def _check_weights(source: str, model: ImgcapForImageCaptioning, missing: Sequen
 def save_captioner(folder: Path, model: ImgcapForImageCaptioning, processor: ImgcapProcessor) -> None:
     """Write weights, configuration, processor and their code into a folder.
 
-    Matrices and kernels are stored in float16, half the size; batch normalisation and biases stay in float32, since
-    their range is wide and they are small. The configuration still says float32, so loading gives float32.
+    Matrices and kernels are stored in float16, at half the size; batch normalisation and biases stay in float32,
+    because they have a wide range and take little space. The configuration says float32, so loading gives float32.
     """
     state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)

@@ -19,16 +19,16 @@ INSTALL_ONNX = "pip install onnxruntime"
 def open_engine(description: Description, wanted: EngineName, source: str) -> tuple[Engine[Any], str]:
     """Open the engine of a captioner.
 
-    "auto" takes PyTorch where there is a GPU for it, otherwise ONNX Runtime where the captioner has whole exported
-    files, otherwise PyTorch. Of exported files int8 is taken if it is there.
+    "auto" takes PyTorch if it has a GPU, otherwise ONNX Runtime if the captioner has complete exported files, otherwise
+    PyTorch. Among exported files int8 is preferred.
 
     Args:
-        description: of the captioner.
+        description: description of the captioner.
         wanted: the engine to use.
-        source: what the user called the captioner.
+        source: the captioner's name as the user gave it.
 
     Returns:
-        The engine, and one sentence that says what was taken and why.
+        The engine, and one sentence that says what was chosen and why.
 
     Raises:
         InputError: the wanted engine, or with "auto" every engine, cannot run; the sentence says what to do.
@@ -52,7 +52,7 @@ def open_engine(description: Description, wanted: EngineName, source: str) -> tu
 
 
 def find_served_folder(source: str, wanted: EngineName) -> Path:
-    """Return the folder of a captioner, with the files that its engine needs and no larger ones if it is on the Hub.
+    """Return the folder of a captioner; from the Hub, only the large files that its engine needs are downloaded.
 
     Args:
         source: folder or `ID[@REVISION]`.
@@ -79,10 +79,10 @@ def preferred_graphs(folder: Path) -> list[str]:
 
 
 def choose_precision(folder: Path) -> tuple[bool, str]:
-    """Return whether to run the int8 files in `folder`/onnx, or else the float32 files, and why.
+    """Return whether to run the int8 files in `folder`/onnx instead of the float32 files, and why.
 
     Raises:
-        InputError: neither are whole, or ONNX Runtime is not installed; the text is part of a sentence.
+        InputError: neither set is complete, or ONNX Runtime is not installed; the text is part of a sentence.
     """
     if not is_installed("onnxruntime"):
         raise InputError(f"onnxruntime is not installed ({INSTALL_ONNX})")
@@ -101,7 +101,7 @@ def choose_precision(folder: Path) -> tuple[bool, str]:
 
 
 def has_gpu() -> bool:
-    """Return whether PyTorch has a GPU to run on. PyTorch is only imported where the system shows one."""
+    """Return whether PyTorch has a GPU to run on. PyTorch is only imported if the system shows one."""
     if not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) or not is_installed("torch"):
         return False
     from imgcap.inference.device import device
@@ -124,7 +124,7 @@ def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
         engine = OnnxEngine(
             folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
         )
-    except Exception as error:  # onnxruntime's errors share no class of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise InputError(f"{folder / FOLDER} does not load in this version of ONNX Runtime") from error
     if broken is not None:
         raise InputError(f"{broken} holds a weight that is not a finite number")
@@ -138,13 +138,11 @@ def _open_torch(description: Description) -> Engine[Any]:
     from transformers.utils.logging import disable_progress_bar
 
     from imgcap.inference.checkpoint import load_captioner
-    from imgcap.inference.device import device
+    from imgcap.inference.device import device, multiplies_bfloat16
     from imgcap.inference.torch_engine import TorchEngine
 
     disable_progress_bar()  # the file loads before a bar could help
     torch.set_num_threads(usable_cores())
     model, _ = load_captioner(str(description.folder))
     place = device()
-    # Where the processor does not multiply bfloat16 itself, float32 is faster.
-    half = place.type == "cuda" or any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
-    return TorchEngine(model, place, torch.bfloat16 if half else torch.float32)
+    return TorchEngine(model, place, torch.bfloat16 if multiplies_bfloat16(place) else torch.float32)

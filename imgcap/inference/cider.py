@@ -1,4 +1,4 @@
-"""CIDEr-D of single captions, fast: weigh a picture's references once and score many captions against them."""
+"""Compute CIDEr-D of single captions fast: weigh an image's references once and score many captions against them."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -21,31 +21,31 @@ _ORDER = 4
 
 @dataclass(frozen=True, slots=True)
 class PreparedReferences:
-    """One picture's references as `CiderD.prepare` gives them: weigh them once, score against them often."""
+    """One image's references, weighed once by `CiderD.prepare` so that many captions can be scored against them."""
 
     entries: dict[Gram, list[tuple[int, float, float]]]
-    """For each n-gram: which references hold it, its TF-IDF weight there, and that over the reference's norm."""
+    """For each n-gram: the references that contain it, its TF-IDF weight in each, and that over their norms."""
     lengths: list[int]
     """Number of bigrams of each reference."""
 
 
 class CiderD:
-    """CIDEr-D (Vedantam, Zitnick and Parikh 2015, arXiv:1411.5726) of captions, one picture at a time.
+    """CIDEr-D (Vedantam, Zitnick and Parikh 2015, arXiv:1411.5726) of captions, one image at a time.
 
-    Equal to pycocoevalcap's CIDEr, which is CIDEr-D (clipped counts, a Gaussian penalty of the difference in length),
-    when the document frequencies come from the same references. That package weighs all references anew at each call
-    and takes its document frequencies from the pictures scored; here both are prepared once.
+    With document frequencies from the same references it equals pycocoevalcap's CIDEr, which is CIDEr-D (clipped
+    counts, a Gaussian penalty of the difference in length). That package weighs all references again at each call and
+    takes its document frequencies from the scored images; this class prepares both once.
     """
 
     def __init__(self, references: Iterable[Iterable[Tokens]], *, sigma: float = 6.0) -> None:
-        """Takes the document frequencies from a split's references.
+        """Take the document frequencies from a split's references.
 
         Args:
-            references: tokenized references of each picture; a document is one picture's references together.
+            references: tokenized references of each image; a document is all references of one image.
             sigma: standard deviation of the length penalty, in bigrams.
 
         Raises:
-            InputError: there is no picture.
+            InputError: no image is given.
         """
         counts, documents = document_frequencies(references)
         if not documents:
@@ -54,12 +54,12 @@ class CiderD:
 
     @classmethod
     def from_frequencies(cls, counts: Mapping[Gram, int], documents: int, *, sigma: float = 6.0) -> "CiderD":
-        """The scorer whose document frequencies are already known.
+        """Return a scorer with known document frequencies.
 
         Args:
-            counts: in how many documents each n-gram is. One that is absent counts as one, so that those of one
+            counts: in how many documents each n-gram occurs. An absent n-gram counts as one, so n-grams of a single
                 document may be left out.
-            documents: how many there are, at least 1.
+            documents: number of documents, at least 1.
             sigma: standard deviation of the length penalty, in bigrams.
         """
         scorer = cls.__new__(cls)
@@ -72,10 +72,10 @@ class CiderD:
         self._sigma = sigma
 
     def prepare(self, references: Sequence[Tokens]) -> PreparedReferences:
-        """The TF-IDF vectors of one picture's references.
+        """Return the TF-IDF vectors of one image's references.
 
         Raises:
-            InputError: there is no reference.
+            InputError: no reference is given.
         """
         if not references:
             raise InputError("A picture without references cannot be scored; give it at least one.")
@@ -95,18 +95,18 @@ class CiderD:
         references: PreparedReferences | Sequence[Tokens],
         weights: Sequence[float] | None = None,
     ) -> NDArray[np.float64]:
-        """CIDEr-D of each candidate for one picture.
+        """Return CIDEr-D of each candidate for one image.
 
         Args:
-            candidates: tokenized captions of the picture.
-            references: the picture's tokenized references, or what `prepare` made of them.
-            weights: of the references in the mean over them, summing to 1; None where all count alike.
+            candidates: tokenized captions of the image.
+            references: the image's tokenized references, or the result of `prepare` for them.
+            weights: weights of the references in the mean, which sum to 1; None for equal weights.
 
         Returns:
             Scores from 0 to 10, shape (candidates,).
 
         Raises:
-            InputError: there is no reference.
+            InputError: no reference is given.
         """
         prepared = references if isinstance(references, PreparedReferences) else self.prepare(references)
         shares = [1 / len(prepared.lengths)] * len(prepared.lengths) if weights is None else weights
@@ -126,7 +126,7 @@ class CiderD:
         return 10 * similarity / _ORDER
 
     def _vector(self, caption: Tokens) -> tuple[dict[Gram, float], list[float], int]:
-        """A caption's TF-IDF weights by n-gram, their norm for each n, and the caption's number of bigrams."""
+        """Return a caption's TF-IDF weights by n-gram, their norm for each n, and the number of bigrams."""
         squares = [0.0] * _ORDER
         weights = {}
         length = 0
@@ -138,10 +138,10 @@ class CiderD:
 
 
 def document_frequencies(references: Iterable[Iterable[Tokens]]) -> tuple[Counter[Gram], int]:
-    """In how many documents each n-gram is, and how many documents there are.
+    """Return in how many documents each n-gram occurs, and the number of documents.
 
     Args:
-        references: tokenized references of each picture; a document is one picture's references together.
+        references: tokenized references of each image; a document is all references of one image.
     """
     counts: Counter[Gram] = Counter()
     documents = 0

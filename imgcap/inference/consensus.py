@@ -1,9 +1,9 @@
-"""Choose the caption that the others agree with: minimum Bayes risk decoding (Kumar and Byrne, 2004, NAACL).
+"""Choose the caption that agrees most with the others: minimum Bayes risk decoding (Kumar and Byrne, 2004, NAACL).
 
-The most probable caption of a beam search is not always the best one. Each caption found is compared with all of them
-by CIDEr-D, each weighted by its probability (Bertsch et al., 2023, arXiv:2310.01387), and the one with the highest sum
-of expected CIDEr-D and search score is taken. Document frequencies come from the training captions; they are kept
-beside the model's weights. `benchmarks/consensus.py` measures what this brings.
+The most probable caption of a beam search is not always the best one. Every candidate is compared with all candidates
+by CIDEr-D, weighted by their probabilities (Bertsch et al., 2023, arXiv:2310.01387), and the candidate with the highest
+sum of expected CIDEr-D and weighted search score is taken. Document frequencies come from the training captions and are
+stored beside the model's weights. `benchmarks/consensus.py` measures the gain.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ FILE = "document_frequencies.safetensors"
 SHARPNESS = 6.0
 """How much a caption's probability counts: its weight is exp(SHARPNESS * mean log-probability per token)."""
 SCORE_WEIGHT = 8.0
-"""How much the score of the beam search counts beside the expected CIDEr-D."""
+"""Weight of the beam search's score, which is added to the expected CIDEr-D."""
 _ORDER = 4
 _LIMIT = 2**16  # ids and counts are stored in 16 bits
 
@@ -35,9 +35,9 @@ def expected_cider(
     """Return how well each candidate agrees with all of them, 0-10.
 
     Args:
-        scorer: with the training captions' document frequencies.
-        candidates: ids of captions of one picture, without start and end token; all different.
-        log_probabilities: of each candidate, divided by its number of tokens.
+        scorer: a scorer with the training captions' document frequencies.
+        candidates: ids of one image's captions, without start and end token; all different.
+        log_probabilities: each candidate's log-probability divided by its number of tokens.
         sharpness: 0 gives every candidate the same weight.
     """
     weights = np.exp(sharpness * (np.asarray(log_probabilities) - max(log_probabilities)))
@@ -52,15 +52,15 @@ def choose(
     sharpness: float = SHARPNESS,
     weight: float = SCORE_WEIGHT,
 ) -> int:
-    """Return the place of the candidate to show.
+    """Return the index of the candidate to show.
 
     Args:
-        scorer: as for `expected_cider`, like the next two.
-        candidates: at least one.
-        log_probabilities: mean log-probabilities.
-        scores: what the beam search ranked the candidates by.
+        scorer: as for `expected_cider`.
+        candidates: as for `expected_cider`; at least one.
+        log_probabilities: as for `expected_cider`.
+        scores: the scores by which the beam search ranked the candidates.
         sharpness: as for `expected_cider`.
-        weight: of the scores beside the expected CIDEr-D.
+        weight: weight of the scores, which are added to the expected CIDEr-D.
     """
     expected = expected_cider(scorer, candidates, log_probabilities, sharpness)
     return int(np.argmax(expected + weight * np.asarray(scores)))
@@ -69,16 +69,16 @@ def choose(
 def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]], unknown: int) -> None:
     """Write the document frequencies of training captions into a captioner's folder.
 
-    N-grams of a single picture are left out, since absent ones count as one; so are those with an unknown word, which
-    no caption written has. For Flickr8k and 2540 words the file has 0.6 MB.
+    N-grams of a single image are left out, since absent ones count as one. N-grams with the unknown word are left out
+    too, because the captioner never writes it. For Flickr8k and 2540 words the file has 0.6 MB.
 
     Args:
-        folder: of the captioner.
-        references: ids of each training picture's captions, without start and end token.
+        folder: folder of the captioner.
+        references: ids of each training image's captions, without start and end token.
         unknown: id of the unknown word.
 
     Raises:
-        InputError: there is no picture, or the vocabulary or the data set is too large for the file.
+        InputError: no image is given, or the vocabulary or the data set is too large for the file.
     """
     counts, documents = document_frequencies(references)
     kept = cast(

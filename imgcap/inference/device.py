@@ -9,7 +9,7 @@ def device() -> torch.device:
 
 
 def multiplies_bfloat16(place: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 itself; on other processors float32 is several times as fast."""
+    """Return whether a device multiplies bfloat16 in hardware; on other processors float32 is several times faster."""
     if place.type == "cpu":
         return any(torch.cpu.get_capabilities().get(feature) for feature in ("amx_bf16", "avx512_bf16"))
     return True

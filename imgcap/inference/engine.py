@@ -1,6 +1,6 @@
-"""What decoding needs of a captioner, whatever computes it: `OnnxEngine` and `TorchEngine` provide it.
+"""The interface between decoding and the library that computes the model; `OnnxEngine` and `TorchEngine` implement it.
 
-Shapes: B pictures, n captions a picture, N = n * B rows (the rows of a picture are neighbours), P grid cells, C encoder
+Shapes: B images, n captions per image, N = n * B rows (the rows of an image are adjacent), P grid cells, C encoder
 channels, V words. Numbers cross this interface as numpy arrays; a grid and a state belong to the engine that made them.
 """
 
@@ -13,11 +13,11 @@ State = TypeVar("State")
 
 
 class Engine(Protocol[State]):
-    """Encodes pictures and computes the probabilities of the next word.
+    """Encodes images and computes the probabilities of the next word.
 
     description: the library, precision and device, as `imgcap.inference.choice` reports them.
-    lanes: how many threads may usefully call at once.
-    together: pictures in a call, from which on each more takes as long as the one before.
+    lanes: number of threads that may usefully call at once.
+    together: largest useful number of images in a call; larger batches are no faster per image.
     """
 
     description: str
@@ -28,31 +28,31 @@ class Engine(Protocol[State]):
         """Return the grid (B, P, C) of normalised pixels (B, 3, S, S).
 
         Args:
-            pixels: of the pictures.
-            alone: nothing else is computed meanwhile, so that it may take every core.
+            pixels: pixels of the images.
+            alone: nothing else is being computed, so this call may use every core.
         """
 
     def start(self, grid: Any, captions: int) -> State:
-        """Return the state before the first word of `captions` captions a picture; grid is (B, P, C)."""
+        """Return the state before the first word of `captions` captions per image; grid is (B, P, C)."""
 
     def step(self, words: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         """Read one word (N,) of each caption.
 
         Returns:
-            The log-probabilities (N, V) of the word after it, and the state behind it; `state` itself stays as it was.
+            The log-probabilities (N, V) of the next word, and the next state; `state` itself does not change.
         """
 
     def select(self, state: State, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None) -> State:
         """Return the state of some rows.
 
         Args:
-            state: of N rows.
-            rows: places in `state`, in any order and number, equally many a picture.
-            pictures: the pictures that the new rows belong to, as places among the B; None if they are all of them.
+            state: a state of N rows.
+            rows: indices into `state`, in any order and number, equally many for each image.
+            pictures: indices of the images that the new rows belong to; None for all B of them.
         """
 
     def attention(self, state: State) -> NDArray[np.float32] | None:
-        """Return where the last step looked, (N, P), each row adding up to 1; None if the decoder has no attention."""
+        """Return the attention weights of the last step, (N, P), each row summing to 1; None without attention."""
 
     def as_array(self, grid: Any) -> NDArray[np.float32]:
         """Return a grid as an array."""

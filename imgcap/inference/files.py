@@ -1,4 +1,4 @@
-"""The small files of a checkpoint, read without PyTorch or transformers: what the captioner is, and its words."""
+"""Read the small files of a checkpoint, such as its options and its words, without PyTorch or transformers."""
 
 import json
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from imgcap.inference.wording import WordingRules
 WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
     "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
 )  # fmt: skip
-CONFIDENCE = "confidence.json"  # there once the captioner is calibrated
+CONFIDENCE = "confidence.json"  # written when the captioner is calibrated
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an RGB picture becomes the encoder's input, in the terms of processor_config.json.
+    """How an RGB image becomes the encoder's input, in the terms of processor_config.json.
 
-    side: pixels of a side of the square input.
-    mean, std: of the channels, after scaling to 0-1.
+    side: side of the square input in pixels.
+    mean, std: mean and standard deviation of each channel, after scaling to 0-1.
     """
 
     side: int
@@ -37,7 +37,7 @@ class Preprocessing:
 
 
 class Vocabulary:
-    """Captions to ids and back, with the checkpoint's own tokenizer.json."""
+    """Turns captions into ids and back, with the checkpoint's own tokenizer.json."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -56,21 +56,21 @@ class Vocabulary:
         return list(self._tokenizer.decode_batch([list(row) for row in tokens], skip_special_tokens=True))
 
     def sentences(self, tokens: Sequence[Sequence[int]]) -> list[str]:
-        """Return captions as a person reads them: a capital and a full stop."""
+        """Return captions as people read them, with a capital and a full stop."""
         return [as_sentence(text) for text in self.words(tokens)]
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a captioner is, apart from its weights.
+    """All that defines a captioner apart from its weights.
 
-    folder: where its files are.
-    preprocessing: how pictures are prepared for it.
+    folder: folder of its files.
+    preprocessing: how images are prepared for it.
     vocabulary: its words.
-    search: how captions are searched for by default, rules of wording among it.
-    scorer: chooses the caption that the others agree with (`imgcap.inference.consensus`); None if it has none.
-    confidence: slope and intercept of the curves in `imgcap.inference.confidence`, by name; none until calibrated.
-    familiar: tells images unlike those that it learned from (`imgcap.inference.unfamiliar`); None until calibrated.
+    search: options of the default search, including the rules of wording.
+    scorer: CIDEr-D scorer for `imgcap.inference.consensus`; None if the captioner has no document frequencies.
+    confidence: slope and intercept of the curves in `imgcap.inference.confidence`, by name; empty until calibrated.
+    familiar: recognises images unlike its training images (`imgcap.inference.unfamiliar`); None until calibrated.
     """
 
     folder: Path
@@ -84,29 +84,29 @@ class Description:
 
 def as_sentence(text: str) -> str:
     """Return 'A dog runs.' for 'a dog runs'; an empty text stays empty."""
-    # imgcap.model.decoding has the same for the Hub; a test holds them together.
+    # imgcap.model.decoding has a copy for the Hub; a test compares the two.
     text = " ".join(text.split()).rstrip(" .")
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def split_revision(source: str) -> tuple[str, str | None]:
-    """Return a Hub id and the revision behind its "@": a branch, a tag or a commit; None if there is no revision."""
+    """Return a Hub id and the revision after its "@" (a branch, tag or commit); None if it has no revision."""
     name, _, revision = source.partition("@")
     return name, revision or None
 
 
 def find_folder(source: str, *, weights: bool = True, graphs: Sequence[str] = ()) -> Path:
-    """Return the folder of a captioner: `source` itself, or where the Hub's cache keeps the model of that id.
+    """Return the folder of a captioner: `source` itself, or its folder in the Hub's cache.
 
-    What the cache lacks is downloaded, with bars of progress; without a network the cache alone is used.
+    Files that the cache lacks are downloaded, with progress bars; without a network only the cache is used.
 
     Args:
-        source: folder, or Hub id, or `ID@REVISION`.
-        weights: whether PyTorch's weights are wanted of a model on the Hub.
-        graphs: the paths of its ONNX files that are wanted.
+        source: folder, Hub id, or `ID@REVISION`.
+        weights: whether to download PyTorch's weights from the Hub.
+        graphs: paths of the ONNX files to download from the Hub.
 
     Raises:
-        InputError: there is no such folder, and the Hub has no such model or cannot be reached.
+        InputError: the folder does not exist, and the Hub has no such model or cannot be reached.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -134,10 +134,10 @@ def find_folder(source: str, *, weights: bool = True, graphs: Sequence[str] = ()
 
 
 def describe(folder: Path, source: str) -> Description:
-    """Read what the captioner in `folder` is.
+    """Return the description of the captioner in `folder`.
 
     Raises:
-        InputError: there is no captioner that this version can read; `source` is what the user called it.
+        InputError: this version cannot read a captioner there; the message names it by `source`.
     """
     try:
         config, generation, processor = (_read(folder / name) for name in (CONFIG, GENERATION, PROCESSOR))
@@ -170,10 +170,10 @@ def describe(folder: Path, source: str) -> Description:
 
 
 def unloadable(source: str, reason: str = "") -> str:
-    """Return the sentence that says that there is no captioner at `source`, or that none was chosen if it is empty.
+    """Return the sentence for a `source` that holds no captioner, or that is empty because none was chosen.
 
     Args:
-        source: what the user called the captioner.
+        source: the captioner's name as the user gave it.
         reason: why it cannot be loaded, as a clause.
     """
     if not source:
@@ -191,7 +191,7 @@ def _read_vocabulary(path: Path) -> Vocabulary:
 
 
 def _read_curves(folder: Path, config: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return the curves in confidence.json, or that of normal captions in the configuration if there are no others."""
+    """Return the curves in confidence.json; without that file, the configuration's curve of normal captions."""
     path = folder / CONFIDENCE
     curves = _read(path).get("curves", {}) if path.is_file() else {}
     slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
@@ -208,7 +208,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int64]:
-    """Return rows of ids as one array, filled up with `value` behind their ends."""
+    """Return rows of ids as one array, padded at the end with `value`."""
     padded = np.full((len(rows), max(map(len, rows), default=0)), value)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row

@@ -1,4 +1,4 @@
-"""The small files that calibration leaves beside a captioner's weights."""
+"""Write and read the small files that calibration stores beside a captioner's weights."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def write_fitted(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> None:
-    """Write named arrays into a safetensors file that everybody may read."""
-    # Not save_file, whose files only their owner may read.
+    """Write named arrays into a safetensors file that every user may read."""
+    # save_file would make a file that only its owner may read.
     path.write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata))
 
 
 def read_fitted(path: Path, build: Callable[[Any], T]) -> T | None:
-    """Return what `build` makes of an opened safetensors file; None if there is no file.
+    """Return the result of `build` for an opened safetensors file; None if the file does not exist.
 
     Raises:
         InputError: the file is damaged.

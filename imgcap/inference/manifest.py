@@ -1,4 +1,4 @@
-"""`onnx/export.json`: what the exported files were made from, and their digests."""
+"""Write and check `onnx/export.json`, which records the source of the exported files and their digests."""
 
 import hashlib
 import json
@@ -44,10 +44,10 @@ def write_manifest(target: Path, source: dict[str, Any], files: Iterable[Path], 
 
 
 def check_manifest(folder: Path, names: Iterable[str]) -> None:
-    """Check that the files of these names in `folder`/onnx are whole and were exported from the captioner in `folder`.
+    """Check that these files in `folder`/onnx are complete and were exported from the captioner in `folder`.
 
     Raises:
-        InputError: a file is missing, damaged or of another captioner; the sentence says which.
+        InputError: a file is missing, damaged or from another captioner; the sentence says which.
     """
     target = folder / FOLDER
     try:
@@ -58,7 +58,7 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{target / MANIFEST} is damaged") from None
     ours = fingerprint(folder)
-    # A folder that is only served from may lack the weights that the files were made from.
+    # A folder that is only used for serving may lack the weights that the files were made from.
     if any(source.get(name) != value for name, value in ours.items() if name != "weights" or value is not None):
         raise InputError(f"{target} was exported from another captioner")
     for name in names:
@@ -70,7 +70,7 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
 
 
 def keep_only(target: Path, names: Iterable[str]) -> None:
-    """Delete the exported files of other names, and their lines in `export.json`."""
+    """Delete the exported files with other names, and their entries in `export.json`."""
     path, kept = target / MANIFEST, set(names)
     fields = json.loads(path.read_text())
     for name in fields["files"].keys() - kept:
@@ -80,12 +80,12 @@ def keep_only(target: Path, names: Iterable[str]) -> None:
 
 
 def read_check(folder: Path) -> dict[str, Any] | None:
-    """Return what `add_check` noted of the exported files of the captioner in `folder`; None without any."""
+    """Return the result that `add_check` stored for the captioner in `folder`; None without one."""
     path = folder / FOLDER / MANIFEST
     return json.loads(path.read_text()).get("check") if path.is_file() else None
 
 
 def add_check(target: Path, result: dict[str, Any]) -> None:
-    """Add what the exported files scored to `export.json` in their folder."""
+    """Store the scores of the exported files in `export.json`."""
     path = target / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"check": result}, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""Wording that names no sex: "a person" for "a man", where the model itself is not sure which it sees.
+"""Reword captions without naming a sex, such as "a person" for "a man", if the model is not sure which it sees.
 
-How sure it is of a word is read off its own probabilities at that word's place: what it gives all words of that sex, as
-a share of what it gives the words of either. `python -m benchmarks.neutral` measures how often captions are then wrong.
+The model's sureness comes from its probabilities at the position of the word: the sum over all words of that sex, as a
+share of the sum over the words of both. `python -m benchmarks.neutral` measures how often captions are then wrong.
 """
 
 import re
@@ -35,7 +35,7 @@ _NEUTRAL = _MALE | _FEMALE
 _SINGULAR = {word for word, neutral in _NEUTRAL.items() if neutral in {"person", "child"}}
 _PLURAL = {word for word, neutral in _NEUTRAL.items() if neutral in {"people", "children"}}
 _PRONOUNS = {"his": "their", "her": "their", "him": "them", "himself": "themselves", "herself": "themselves"}
-# What "her" stands before where it is "them", not "their": an end, or a word that begins another phrase.
+# "her" becomes "them" and not "their" before an end or a word that begins another phrase.
 _AFTER_THEM = DANGLING - {"a", "an", "the"} | {"."}
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*|\.")
 
@@ -49,7 +49,7 @@ _TWO, _MANY = _pair(_SINGULAR, "(?:an? |one )?"), _pair(_PLURAL, "")
 
 
 def names_sex(caption: str) -> bool:
-    """Return whether a caption names a sex and can be worded without: not with "he", nor "two men and a woman"."""
+    """Return whether `without_sex` can reword a caption: not with "he" or "she", nor "two men and a woman"."""
     words = set(_WORD.findall(caption.lower()))
     sexes = (not words.isdisjoint(_MALE)) + (not words.isdisjoint(_FEMALE))
     pair = _TWO.search(caption) or _MANY.search(caption)
@@ -57,7 +57,7 @@ def names_sex(caption: str) -> bool:
 
 
 def without_sex(caption: str) -> str:
-    """Return a caption for which `names_sex` holds in neutral words, with the articles and pronouns that these need.
+    """Return a caption that `names_sex` accepts in neutral words, with matching articles and pronouns.
 
     "A man and a woman" become "two people", a boy and a girl "two children".
     """
@@ -93,16 +93,16 @@ class SexWords:
     def sureness(
         self, engine: Engine[Any], grid: Any, tokens: Sequence[Sequence[Sequence[int]]], start: int
     ) -> list[NDArray[np.float64]]:
-        """Return for each caption how sure the model is of the sex that it is least sure of.
+        """Return how sure the model is of each caption's sexes, as the lowest value if a caption names several.
 
         Args:
             engine: computes the probabilities.
             grid: (B, P, C) of that engine.
-            tokens: for each of the B pictures its captions, without the start token.
+            tokens: the captions of each of the B images, without the start token.
             start: id of the start token.
 
         Returns:
-            For each picture a number from 0 to 1 a caption; 1 where it names no sex.
+            For each image one number from 0 to 1 per caption; 1 if the caption names no sex.
         """
         most = max(map(len, tokens))
         padded = pad([row for rows in tokens for row in (*rows, *[()] * (most - len(rows)))], -1)

@@ -1,8 +1,8 @@
-"""Look through the weights in an ONNX file, without the `onnx` package, which serving does not need.
+"""Check the weights in an ONNX file without the `onnx` package, which serving does not need.
 
 An ONNX file is one message of Protocol Buffers; the numbers of its fields are in onnx.proto
-(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Running the graph would not do: whatever is rounded to int8 is
-finite again.
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Running the graph would not find a broken weight, because
+rounding to int8 makes every value finite.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 
 
 def has_broken_weight(path: Path) -> bool:
-    """Return whether a weight in an ONNX file, of more than one number, is NaN or infinite.
+    """Return whether a tensor in an ONNX file with more than one number holds NaN or infinity.
 
-    A single infinite number may be meant, as the end of a range.
+    A single infinite number may be intended, as the end of a range.
 
     Raises:
-        ValueError: it is no ONNX file.
+        ValueError: the file is not an ONNX file.
     """
     content = memoryview(path.read_bytes())
     try:
@@ -60,7 +60,7 @@ def _all(message: memoryview, wanted: int) -> Iterator[memoryview]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the number of each field of a message, with its integer if it is of that kind, otherwise its bytes."""
+    """Yield each field of a message as its number and value: an integer for a varint, otherwise bytes."""
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -81,7 +81,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """Return an integer of seven bits a byte, the lowest first, and where it ends."""
+    """Return an integer, stored with seven bits per byte and the lowest first, and the position after it."""
     value = shift = 0
     while True:
         byte = message[place]

@@ -1,8 +1,8 @@
-"""RGB pictures -> the encoder's input, with Pillow and numpy.
+"""Turn RGB images into the encoder's input, with Pillow and numpy.
 
-Pillow's bilinear resize is the one that torchvision's antialiased resize of uint8 pictures was made after: triangle
-filters that widen with the reduction. No pixel differs by more than one grey level of 255 from the model's own image
-processor (`tests/inference/test_preprocessing.py`).
+Pillow's bilinear resize is the model for torchvision's antialiased resize of uint8 images: both use triangle filters
+that widen with the reduction. No pixel differs by more than one grey level of 255 from the model's own image processor
+(`tests/inference/test_preprocessing.py`).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from imgcap.inference.files import Preprocessing
 
 
 def preprocess(images: list[NDArray[np.uint8]], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return normalised pixels (B, 3, S, S) of pictures (H, W, 3), uint8 RGB, squashed to a square."""
+    """Return normalised pixels (B, 3, S, S) of images (H, W, 3), uint8 RGB, resized to a square."""
     side = preprocessing.side
     pixels = np.empty((len(images), 3, side, side), np.float32)
     for place, image in enumerate(images):

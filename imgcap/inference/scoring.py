@@ -1,4 +1,4 @@
-"""The log-probability of given captions under an engine's model, as it is."""
+"""Compute the log-probability and the attention of given captions under an engine's model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +13,19 @@ from imgcap.inference.files import pad
 def score(
     engine: Engine[Any], grid: Any, tokens: Sequence[Sequence[Sequence[int]]], start: int
 ) -> list[NDArray[np.float64]]:
-    """Score captions in one pass over the longest.
+    """Return the log-probabilities of captions, computed together in as many steps as the longest has tokens.
 
     Args:
         engine: computes the probabilities.
         grid: (B, P, C) of that engine.
-        tokens: for each of the B pictures its captions, without the start token, with the end token.
+        tokens: the captions of each of the B images, without the start token, with the end token.
         start: id of the start token.
 
     Returns:
-        For each picture the sums of its captions' log-probabilities, natural logarithms, at most 0.
+        For each image its captions' log-probabilities: natural logarithms, summed over tokens, at most 0.
     """
     most = max(map(len, tokens))
-    # Equally many a picture, as the engine wants them; an empty caption has the probability 1.
+    # The engine needs equally many captions per image; the added empty captions have the probability 1.
     padded = pad([row for rows in tokens for row in (*rows, *[()] * (most - len(rows)))], -1)
     sums = np.zeros(len(padded))
     words = np.full(len(padded), start)
@@ -40,7 +40,7 @@ def score(
 
 
 def attend(engine: Engine[Any], grid: Any, tokens: Sequence[int], start: int) -> NDArray[np.float32] | None:
-    """Return where the decoder looked for each word of a caption of one picture.
+    """Return the decoder's attention for each word of a caption of one image.
 
     Args:
         engine: computes the weights.
@@ -49,7 +49,7 @@ def attend(engine: Engine[Any], grid: Any, tokens: Sequence[int], start: int) ->
         start: id of the start token.
 
     Returns:
-        (T, P), each row adding up to 1; None if the decoder has no attention.
+        (T, P), each row summing to 1; None if the decoder has no attention.
     """
     state = engine.start(grid, 1)
     rows = []

@@ -1,4 +1,4 @@
-"""How many cores this process may use, and whether they multiply int8 well. Read from Linux; elsewhere a safe guess."""
+"""Find how many cores this process may use and whether they multiply int8; systems other than Linux get safe values."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,13 @@ INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many cores this process may use: those of its CPU affinity, and no more than its cgroup's quota.
+    """Return the number of cores for this process: its CPU affinity, limited by its cgroup's quota.
 
-    The variable OMP_NUM_THREADS, which OpenMP's libraries obey, can lower the number.
-
-    Libraries count the affinity only, or all cores of the host, and then start more threads than can run.
+    The variable OMP_NUM_THREADS, which OpenMP's libraries obey, can lower the number. Libraries by themselves count
+    only the affinity, or all cores of the host, and then start more threads than can run.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: folder that contains `proc` and `sys`.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _cgroups(root) if (quota := _quota(folder)) is not None]
@@ -25,7 +24,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def multiplies_int8(root: Path = Path("/")) -> bool:
-    """Return whether the processor has an int8 dot product; False where that cannot be read.
+    """Return whether the processor has an int8 dot product; False if that cannot be read.
 
     Without one, ONNX Runtime's usual int8 products are summed in pairs in 16 bits, which overflows.
     """
@@ -41,7 +40,7 @@ def multiplies_int8(root: Path = Path("/")) -> bool:
 
 
 def _cgroups(root: Path) -> list[Path]:
-    """Return the folders of this process's cgroup and of those above it: each may have a quota, and the least holds."""
+    """Return the folders of this process's cgroup and its parents, since each may have a quota."""
     top = root / "sys/fs/cgroup"
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The captioner in PyTorch: the reference, and what serves on GPUs."""
+"""Run the captioner in PyTorch, as the reference and for serving on GPUs."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from imgcap.model import ImgcapForImageCaptioning
 
 @dataclass(frozen=True)
 class TorchState:
-    """The decoder's state between two words, as `imgcap.inference.onnx_engine.OnnxState` has it, on the device."""
+    """The decoder's state between two words, as in `imgcap.inference.onnx_engine.OnnxState`, but on the device."""
 
     hidden: Tensor
     memory: tuple[Tensor, ...]
@@ -23,8 +23,8 @@ class TorchState:
 class TorchEngine:
     """Runs a captioner on a device.
 
-    The encoder runs in `encoder_dtype`, the decoder in float32: it takes little time, and small errors in it would
-    change words.
+    The encoder runs in `encoder_dtype`. The decoder runs in float32, because it takes little time and small errors in
+    it would change words.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Tell images unlike those that a captioner learned from: receipts, screenshots, charts, drawings.
+"""Recognise images unlike those that a captioner learned from: receipts, screenshots, charts, drawings.
 
-The encoder's features, averaged over its grid, of familiar images are modelled by a Gaussian: principal components with
-their variances, and one variance for all other directions (Tipping and Bishop, 1999, probabilistic principal component
-analysis). The distance of an image is Mahalanobis's under it (Lee et al., 2018, arXiv:1807.03888, without classes). An
-image further away than nearly all validation images is unfamiliar. No second network runs.
+A Gaussian models the encoder's features of familiar images, averaged over the grid: principal components with their
+variances, and one variance for all other directions (Tipping and Bishop, 1999, probabilistic principal component
+analysis). The distance of an image is the Mahalanobis distance under this Gaussian (Lee et al., 2018, arXiv:1807.03888,
+without classes). An image further away than nearly all validation images is unfamiliar. No second network runs.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ def pool(grid: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a captioner is familiar with.
+    """The Gaussian of a captioner's familiar images, and the threshold on the distance.
 
-    mean: (C,) of the features.
+    mean: (C,), mean of the features.
     components: (K, C), orthonormal.
-    variances: (K,) along the components.
-    rest: mean variance in any other direction.
+    variances: (K,), variances along the components.
+    rest: mean variance in all other directions.
     threshold: distance above which an image is unfamiliar.
     """
 
@@ -45,24 +45,24 @@ class Bounds:
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the distance of each image, (B,), from its pooled features (B, C)."""
         centred = features - self.mean
-        # Not `@`, whose library spreads so small a product over all cores and lets them spin: 8 ms in place of 0.2.
+        # `@` would spread so small a product over all cores, which then spin: 8 ms instead of 0.2.
         along = np.einsum("bc,kc->bk", centred, self.components)
         across = np.maximum((centred**2).sum(1) - (along**2).sum(1), 0)
         return np.asarray(np.sqrt((along**2 / self.variances).sum(1) + across / self.rest))
 
     def are_unfamiliar(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return for each image, (B,), whether it is unlike those that the captioner learned from."""
+        """Return for each image, (B,), whether it is unlike the images that the captioner learned from."""
         return np.asarray(self.distances(features) > self.threshold)
 
 
 def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], components: int = COMPONENTS) -> Bounds:
-    """Fit the bounds.
+    """Return the bounds fitted to features of training and validation images.
 
     Args:
         learned: pooled features of training images, (n, C), at least two.
-        unseen: of validation images, (m, C), which the threshold is taken from: the encoder knows its training images
-            better than any others.
-        components: principal components at most.
+        unseen: pooled features of validation images, (m, C), which give the threshold, because the encoder knows its
+            training images better than any others.
+        components: maximum number of principal components.
     """
     mean = learned.mean(0)
     _, spread, directions = np.linalg.svd(learned - mean, full_matrices=False)
@@ -70,7 +70,7 @@ def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], compon
     kept = min(components, len(learned) - 1, learned.shape[1])
     tiny = float(np.finfo(np.float32).tiny)
     rest = max(float(variances[kept:].sum()) / max(learned.shape[1] - kept, 1), tiny)
-    # Half precision as in the file, so that the threshold belongs to what will be read.
+    # Half precision as in the file, so that the threshold fits the components that will be read.
     bounds = Bounds(mean, _halve(directions[:kept]), np.maximum(variances[:kept], tiny), rest, np.inf)
     return Bounds(
         bounds.mean, bounds.components, bounds.variances, rest,

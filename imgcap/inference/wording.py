@@ -1,7 +1,7 @@
-"""Rules of wording that hold for every caption shown, whatever its length: no repeated content word, no loose end.
+"""Rules of wording for every caption of any length: no repeated content word, no cut-off end.
 
 `WordingRules` enforces them word by word inside a search, `well_formed` judges a finished caption, and `with_articles`
-corrects the one mistake whose correction is certain, "a" before a vowel sound.
+corrects the one mistake whose correction is certain, the wrong form of "a" or "an".
 """
 
 import re
@@ -23,11 +23,11 @@ _LITTLE = "but over up down out off was were be being he she it they there this 
 _NUMERALS = "two three four five six seven eight nine ten 2 3 4 5 6 7 8 9"
 _ENDING = re.compile(r"(?:(.)\1)?(?<=..)(?:ing|ed|es|s|e)$")
 DANGLING = frozenset(_LOOSE.split())
-"""Words that a caption broken off too early ends in."""
+"""Words that a complete caption cannot end with."""
 FUNCTION_WORDS = DANGLING | frozenset(_LITTLE.split())
-"""Words that say little of a picture alone."""
+"""Words that say little about an image by themselves."""
 REPEATABLE = FUNCTION_WORDS | frozenset(_NUMERALS.split())
-"""Words that a caption may say twice: "two men and two women"."""
+"""Words that a caption may contain twice: "two men and two women"."""
 
 _ARTICLE = re.compile(r"\b([Aa])(n?)( )([\w'-]+)")
 # Words that are written with a vowel and spoken with a consonant ("a unicycle", "a one-armed man"), and the reverse.
@@ -45,24 +45,24 @@ def words_of(caption: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Return what a word shares with its other forms: "run" for "runs" and "running"."""
+    """Return the part of a word that its forms share: "run" for "runs" and "running"."""
     return _ENDING.sub(r"\1", word)
 
 
 def content_words(caption: str) -> frozenset[str]:
-    """Return the stems of the words that name something, or of all words if none does."""
+    """Return the stems of the words that name something, or of all words if a caption has no such word."""
     words = frozenset(words_of(caption))
     return frozenset(map(stem, words - FUNCTION_WORDS or words))
 
 
 def breaks_off(caption: str) -> bool:
-    """Return whether a caption ends in a word that calls for another ("a man in a"), or is empty."""
+    """Return whether a caption is empty or ends with a word that needs another one after it ("a man in a")."""
     words = words_of(caption)
     return not words or words[-1] in DANGLING
 
 
 def repeats_itself(caption: str) -> bool:
-    """Return whether a caption has a content word twice, in whatever form, or any word or trigram twice in a row."""
+    """Return whether a caption repeats a content word in any form, a trigram, or a word directly after itself."""
     words = words_of(caption)
     stems = [stem(word) for word in words if word not in REPEATABLE]
     trigrams = list(zip(words, words[1:], words[2:], strict=False))
@@ -74,7 +74,7 @@ def repeats_itself(caption: str) -> bool:
 
 
 def well_formed(caption: str) -> bool:
-    """Return whether a caption may be shown: three words, all known, nothing repeated, no loose end."""
+    """Return whether a caption may be shown: at least three words, all known, no repetition, no cut-off end."""
     words = words_of(caption)
     return (
         len(words) >= LEAST_WORDS and "<unk>" not in words and not breaks_off(caption) and not repeats_itself(caption)
@@ -82,7 +82,7 @@ def well_formed(caption: str) -> bool:
 
 
 def with_articles(caption: str) -> str:
-    """Return the caption with "an" before a vowel sound and "a" before a consonant; unsure cases stay as they are."""
+    """Return a caption with "an" before vowel sounds and "a" before consonants; unclear cases stay unchanged."""
     return _ARTICLE.sub(_article, caption)
 
 
@@ -94,17 +94,17 @@ def _article(match: re.Match[str]) -> str:
         n = ""
     elif word[0].lower() in "aeiou":
         n = "n"
-    elif word.isalpha() and re.search("[aeiouy]", word[1:]):  # not an abbreviation that is spelled
+    elif word.isalpha() and re.search("[aeiouy]", word[1:]):  # excludes abbreviations that are spelled out
         n = ""
     return f"{letter}{n}{space}{word}"
 
 
 @dataclass(frozen=True, eq=False)
 class WordingRules:
-    """The rules above for one vocabulary, as what may not be the next word.
+    """The rules above for one vocabulary, as the words that may not come next.
 
     vocabulary: the word of each id.
-    special: ids that are no words (padding, start, end, unknown).
+    special: ids that are not words (padding, start, end, unknown).
     end: id of the token that ends a caption.
     """
 
@@ -114,7 +114,7 @@ class WordingRules:
 
     @cached_property
     def _stems(self) -> NDArray[np.int64]:
-        """(V,): a number for each stem that may occur once, 0 for words that may occur often."""
+        """(V,): the number of each word's stem, which may occur only once; 0 for words that may occur repeatedly."""
         numbers: dict[str, int] = {}
         special = set(self.special)
         return np.array([
@@ -128,7 +128,7 @@ class WordingRules:
 
     @cached_property
     def _forms(self) -> NDArray[np.int64]:
-        """(stems, most): the ids of the words with each stem, filled up with -1; none for stem 0."""
+        """(stems, most): the ids of the words with each stem, padded with -1; none for stem 0."""
         counts = np.bincount(self._stems)
         forms = np.full((len(counts), max(counts[1:], default=0)), -1)
         for number in range(1, len(counts)):
@@ -136,7 +136,7 @@ class WordingRules:
         return forms
 
     def ban(self, logarithms: NDArray[np.float32], sequences: NDArray[np.int64]) -> None:
-        """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), start tokens included."""
+        """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), which have start tokens."""
         rows, length = sequences.shape
         forms = self._forms[self._stems[sequences]].reshape(rows, -1)
         row, place = np.nonzero(forms >= 0)

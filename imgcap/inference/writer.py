@@ -1,4 +1,4 @@
-"""Pictures in, captions out: the steps that lie between, in the order in which they are needed."""
+"""Write captions for images: all steps from pixels to sentences, in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from imgcap.reading import Caption, Length
 
 @dataclass(frozen=True)
 class Draft:
-    """Pictures whose captions are written and whose alternatives are not.
+    """Images with captions that still lack alternatives.
 
     grid: (B, P, C) of the engine.
-    beams: for each picture what the beam search found, the best first.
-    options: of that search.
-    length: of the captions.
+    beams: candidates of the beam search for each image, the best first.
+    options: options of that search.
+    length: length of the captions.
     """
 
     grid: Any
@@ -42,9 +42,9 @@ class Writer:
     """Writes captions with one engine. Any thread may call; more than `engine.lanes` at once gain nothing.
 
     Args:
-        engine: of the captioner.
-        description: of the captioner.
-        name_sex: whether captions say "a man" always, where the model is sure enough (`neutral.SURE`), or never.
+        engine: the captioner's engine.
+        description: the captioner's description.
+        name_sex: whether captions say "a man" always, only if the model is sure enough (`neutral.SURE`), or never.
     """
 
     def __init__(self, engine: Engine[Any], description: Description, name_sex: Naming = "always") -> None:
@@ -54,20 +54,20 @@ class Writer:
         self._surest = SURE if name_sex == "sure" else np.inf
 
     def warm(self) -> None:
-        """Write one caption of a grey picture, so that the first real one does not wait for what is set up late."""
+        """Write one caption of a grey image, so that the first real one does not wait for any set-up."""
         side = self.description.preprocessing.side
         self.add_alternatives(self.write(self.prepare(np.full((side, side, 3), 128, np.uint8))[None], "normal"), 1)
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the encoder's input (3, S, S) of a picture (H, W, 3), uint8 RGB. Any thread may call."""
+        """Return the encoder's input (3, S, S) for an image (H, W, 3), uint8 RGB. Any thread may call."""
         return np.asarray(preprocess([image], self.description.preprocessing)[0])
 
     def write(self, pixels: NDArray[np.float32], length: Length) -> Draft:
-        """Write the captions of prepared pictures (B, 3, S, S)."""
+        """Write the captions of prepared images (B, 3, S, S)."""
         return self.search(self.engine.encode(pixels), len(pixels), length)
 
     def search(self, grid: Any, pictures: int, length: Length) -> Draft:
-        """Write the captions of encoded pictures; grid is (B, P, C) of the engine, pictures is B."""
+        """Write the captions of encoded images; grid is (B, P, C) of the engine, pictures is B."""
         options = self.description.search.for_length(length)
         found = self._finish(grid, self._search(grid, pictures, options))
         beams = [self._candidates(self._agree(beams)) for beams in found]
@@ -75,28 +75,28 @@ class Writer:
         return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length)
 
     def captions(self, draft: Draft) -> list[Caption]:
-        """Return the caption of each picture."""
+        """Return the caption of each image."""
         return [self._show(beams[0], draft.length) for beams in draft.beams]
 
     def are_unfamiliar(self, draft: Draft) -> list[bool]:
-        """Return for each picture whether it is unlike those that the captioner learned from; False if unknown."""
+        """Return for each image whether it is unlike those that the captioner learned from; False if unknown."""
         familiar = self.description.familiar
         if familiar is None:
             return [False] * len(draft.beams)
         return [bool(flag) for flag in familiar.are_unfamiliar(pool(self.engine.as_array(draft.grid)))]
 
     def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
-        """Return the draft of some of its pictures."""
+        """Return the draft of some of its images."""
         beams = [draft.beams[picture] for picture in pictures]
         return Draft(draft.grid[list(pictures)], beams, draft.options, draft.length)
 
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
-        """Return up to `count` other captions of each picture that differ in content, the most probable first."""
+        """Return up to `count` other captions of each image that differ in content, the most probable first."""
         name = alternatives_curve(draft.length)
         return [tuple(self._show(other, name) for other in others) for others in self.find_alternatives(draft, count)]
 
     def find_alternatives(self, draft: Draft, count: int) -> list[list[Candidate]]:
-        """Return what `add_alternatives` returns, with log-probabilities in place of confidences."""
+        """Return the alternatives of `add_alternatives` as candidates, without confidences."""
         if not count:
             return [[] for _ in draft.beams]
         options = draft.options
@@ -112,7 +112,7 @@ class Writer:
         ]
 
     def attend(self, grid: Any, caption: str) -> list[tuple[str, NDArray[np.float32]]]:
-        """Return each word of a caption of one picture with where the decoder looked, (P,); [] without attention."""
+        """Return each word of a caption of one image with its attention weights, (P,); [] without attention."""
         [ids] = self.description.vocabulary.encode([caption])
         looked = attend(self.engine, grid, ids, self.description.search.start)
         if looked is None:
@@ -124,9 +124,9 @@ class Writer:
         return Caption(candidate.text, None if known is None else confidence(*known, candidate.log_probability))
 
     def _search(self, grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
-        """Search for captions; of a picture for which the rules leave none, search again without them.
+        """Search for captions; if the rules leave an image without any, search again without them.
 
-        A captioner that knows a few dozen words has no sentence of fourteen in which none comes twice.
+        A captioner with a few dozen words may have no sentence of fourteen words without a repetition.
         """
         found = beam_search(self.engine, grid, pictures, options)
         without = [picture for picture, beams in enumerate(found) if not beams]
@@ -139,7 +139,7 @@ class Writer:
         return found
 
     def _finish(self, grid: Any, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
-        """End the captions that were broken off, and score them so, as they are shown."""
+        """Add the end token to captions that were cut off, and score them with it, as they will be shown."""
         end = self.description.search.end
         broken = [[(*one.tokens, end) for one in beams if one.tokens[-1] != end] for beams in found]
         if not any(broken):
@@ -152,7 +152,7 @@ class Writer:
         return finished
 
     def _agree(self, beams: list[Hypothesis]) -> list[Hypothesis]:
-        """Put the caption first that the others agree with; without document frequencies the order stays."""
+        """Put the caption with the most agreement first; without document frequencies the order stays."""
         scorer = self.description.scorer
         if scorer is None or len(beams) < 2:
             return beams
@@ -162,7 +162,7 @@ class Writer:
         return [beams[first], *beams[:first], *beams[first + 1 :]]
 
     def _reword(self, grid: Any, candidates: list[list[Candidate]]) -> list[list[Candidate]]:
-        """Return the candidates of each picture, without naming a sex where that is not wanted."""
+        """Return the candidates of each image, reworded if they name a sex that the setting does not allow."""
         if self._sex is None:
             return candidates
         named = [[one for one in own if names_sex(one.text)] for own in candidates]
@@ -188,19 +188,19 @@ class Writer:
 
 
 def _is_new(text: str, seen: set[str]) -> bool:
-    """Return whether a text is not among those seen, and add it."""
+    """Return whether a text is not in `seen`, and add it."""
     new = text not in seen
     seen.add(text)
     return new
 
 
 def _ended(hypothesis: Hypothesis, tokens: tuple[int, ...], log_probability: float) -> Hypothesis:
-    """Return a hypothesis with its end; its score stays the one that the search ranked it by."""
+    """Return a hypothesis with its end token; it keeps the score of the search."""
     return Hypothesis(tokens, hypothesis.score, log_probability)
 
 
 def drawing_options(options: SearchOptions) -> DrawingOptions:
-    """Return how to draw captions of the kind that a search with `options` finds."""
+    """Return the options for drawing captions of the kind that a search with `options` finds."""
     return DrawingOptions(
         temperatures=tuple(np.repeat(TEMPERATURES, SAMPLES // len(TEMPERATURES)).tolist()),
         max_words=options.max_length - 1, min_words=max(options.min_length - 1, 0),

@@ -1,1 +1,1 @@
-"""A recipe becomes a checkpoint."""
+"""Train a checkpoint from a recipe."""

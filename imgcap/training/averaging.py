@@ -1,4 +1,4 @@
-"""Average the weights of checkpoints, and join the decoders of captioners in one."""
+"""Average the weights of checkpoints, and join the decoders of several captioners in one."""
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
@@ -23,14 +23,14 @@ def last_checkpoints(run: Path, count: int) -> list[Path]:
 def average(folders: Sequence[Path]) -> dict[str, Tensor]:
     """Return the mean of several checkpoints' weights as a state dict on the CPU.
 
-    The weights at the end of a run wander about a minimum, and their mean is nearer to it than any of them (Izmailov et
-    al., 2018, arXiv:1803.05407; over a run's last checkpoints: Vaswani et al., 2017, arXiv:1706.03762).
+    At the end of a run the weights move around a minimum, and their mean is closer to the minimum than any of them
+    (Izmailov et al., 2018, arXiv:1803.05407; for a run's last checkpoints: Vaswani et al., 2017, arXiv:1706.03762).
 
     Args:
-        folders: checkpoints of one captioner. Tensors that hold no floating-point numbers are taken from the last one.
+        folders: checkpoints of one captioner. Tensors without floating-point numbers are taken from the last one.
 
     Raises:
-        InputError: there is none, one cannot be read, or their tensors do not match.
+        InputError: no folder is given, a checkpoint cannot be read, or their tensors do not match.
     """
     if not folders:
         raise InputError("There is no checkpoint to average: give at least one folder.")
@@ -58,9 +58,9 @@ def interpolate(weights: Mapping[str, Tensor], start: Mapping[str, Tensor], shar
     arXiv:2109.01903).
 
     Args:
-        weights: a state dict. Tensors that hold no floating-point numbers are taken from it, and so is the device.
+        weights: a state dict, which also gives the device and the tensors without floating-point numbers.
         start: another state dict of the same captioner, on any device.
-        share: of `start`, 0-1.
+        share: share of `start`, 0-1.
     """
     return {
         name: torch.lerp(tensor, start[name].to(tensor.device), share) if tensor.is_floating_point() else tensor
@@ -70,7 +70,7 @@ def interpolate(weights: Mapping[str, Tensor], start: Mapping[str, Tensor], shar
 
 def _state(folder: Path) -> dict[str, Tensor]:
     try:
-        # Through the model, because a file leaves tied weights out.
+        # The model is loaded because its file leaves tied weights out.
         model = ImgcapForImageCaptioning.from_pretrained(str(folder), dtype=torch.float32)
     except UNREADABLE as error:
         raise InputError(f"There is no checkpoint that can be read in {str(folder)!r}.") from error
@@ -82,19 +82,19 @@ _DECODERS = ("decoder.", "more_decoders.")  # prefixes of tensors that decoders 
 
 
 def join_decoders(models: Sequence[ImgcapForImageCaptioning]) -> ImgcapForImageCaptioning:
-    """Return one captioner that holds the decoders of all those given and averages their probabilities at each word.
+    """Return one captioner with the decoders of all given ones, which averages their probabilities at each word.
 
     Args:
         models: captioners of one kind, with the same encoder, words, softmax layer and projection of the grid
             (`train_shared: false` keeps them the same), since a checkpoint stores those once.
 
     Raises:
-        InputError: they differ in one of these, which is named.
+        InputError: the captioners differ in one of these, which the message names.
     """
     first = models[0]
     config = copy.deepcopy(first.config)
     config.decoders = sum(len(model.decoders) for model in models)
-    config.confidence_slope = config.confidence_intercept = None  # of the first alone
+    config.confidence_slope = config.confidence_intercept = None  # they belong to the first captioner alone
     joint = ImgcapForImageCaptioning(config)
     state = {name: tensor for name, tensor in first.state_dict().items() if not name.startswith(_DECODERS)}
     for model in models[1:]:

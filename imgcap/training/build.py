@@ -1,4 +1,4 @@
-"""Build the captioner with which a stage begins."""
+"""Build the captioner that a stage starts from."""
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
@@ -21,10 +21,10 @@ from imgcap.training.recipe import Recipe
 
 
 def check_model(recipe: Recipe) -> None:
-    """Refuse a recipe that describes no model, before its data are loaded.
+    """Refuse a recipe that describes no valid model, before its data are loaded.
 
     Raises:
-        InputError: no such encoder or decoder, or their sizes do not fit.
+        InputError: the encoder or decoder does not exist, or their sizes do not fit.
     """
     if not recipe.init_from:
         if recipe.encoder not in torchvision.models.list_models(module=torchvision.models):
@@ -36,7 +36,7 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
     """Return the captioner at `init_from`, or a new one with a vocabulary of the training captions.
 
     Args:
-        recipe: of the stage.
+        recipe: recipe of the stage.
         captions: raw captions of each training image.
 
     Raises:
@@ -70,7 +70,7 @@ def build(recipe: Recipe, captions: Sequence[Sequence[str]]) -> tuple[ImgcapForI
 
 
 def renew_decoder(model: ImgcapForImageCaptioning) -> None:
-    """Give the model's decoder new random weights; what joined decoders share keeps its own (`join_decoders`)."""
+    """Give the model's decoder new random weights, except the parts that joined decoders share (`join_decoders`)."""
     fresh = type(model.decoder)(model.config, model.encoder.channels)
     for module in fresh.modules():
         model._init_weights(module)
@@ -102,7 +102,7 @@ def _check_vocabulary(recipe: Recipe, processor: ImgcapProcessor) -> None:
 
 
 def generation_config(recipe: Recipe, config: ImgcapConfig) -> GenerationConfig:
-    """Return the default way of decoding: beam search that writes no <unk> and no three words twice."""
+    """Return the default decoding: beam search without <unk> and, by default, without repeated trigrams."""
     return GenerationConfig(
         num_beams=recipe.num_beams,
         max_length=recipe.max_length,
@@ -120,12 +120,12 @@ def load_encoder_weights(model: ImgcapForImageCaptioning, weights: str) -> None:
     """Load the encoder's weights.
 
     Args:
-        model: its encoder is filled.
+        model: the model whose encoder gets the weights.
         weights: the name of torchvision's weights, a file in their layout, the folder of another captioner, or "none",
             which leaves the encoder as it is.
 
     Raises:
-        InputError: there is no such name, file or captioner, or its tensors do not fit the encoder.
+        InputError: the name, file or captioner does not exist, or its tensors do not fit the encoder.
     """
     if weights == "none":
         return
@@ -140,7 +140,7 @@ def load_encoder_weights(model: ImgcapForImageCaptioning, weights: str) -> None:
             known = ", ".join(choices.__members__)
             raise InputError(f"encoder_weights must be a file, none, or one of {known} for {name}, not {weights!r}.")
         state = choices[weights].get_state_dict(progress=True)
-    # The classifier's tensors are not needed; features have torchvision's names, with or without its prefix.
+    # The classifier's tensors are not needed; the others have torchvision's names, with or without the prefix.
     state = {key.removeprefix("features."): tensor.float() for key, tensor in state.items()}
     own = model.encoder.trunk.state_dict()
     wrong = [key for key, tensor in own.items() if key not in state or state[key].shape != tensor.shape]

@@ -1,4 +1,4 @@
-"""Say where a captioner's weights came from."""
+"""Write the provenance of a captioner's weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from imgcap.inference.files import find_folder
 def provenance_text(
     init_from: str, encoder_weights: str, encoder_from: str = "", mix: Sequence[str] = (), join: Sequence[str] = ()
 ) -> str:
-    """Return as Markdown where the weights came from: the text of the stage before, if any, and one sentence more.
+    """Return the provenance of the weights as Markdown: the text of the previous stage, if any, and one more sentence.
 
     If a file of encoder weights has a README.md beside it, its text is quoted, since a file's name says little.
     """
@@ -35,7 +35,7 @@ def provenance_text(
 
 
 def _names(captioners: Sequence[str]) -> str:
-    """Name captioners: folders without the folders above them, others by their ids on the Hub."""
+    """Return the names of captioners: folders without their parents, others by their ids on the Hub."""
     return " and ".join(f"`{Path(source).name if Path(source).is_dir() else source}`" for source in captioners)
 
 

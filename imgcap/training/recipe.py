@@ -1,4 +1,4 @@
-"""Read, check and save recipes: the settings of one stage of training. Nothing here loads torch."""
+"""Read, check and save recipes, the settings of one stage of training. This module does not import torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,29 +14,29 @@ from imgcap.errors import InputError
 
 OBJECTIVES = ("cross_entropy", "self_critical")
 _SHAPE = ("encoder", "decoder", "hidden_size", "num_attention_heads", "tie_word_embeddings")
-_PLACES = ("output", "data", "data_id", "cache", "encoder_weights", "workers")  # may differ where a run is resumed
+_PLACES = ("output", "data", "data_id", "cache", "encoder_weights", "workers")  # may differ when a run is resumed
 
 
 @dataclass
 class Recipe:
-    """The settings of one stage. A YAML file gives what differs from these defaults; `key=value` overrides both.
+    """The settings of one stage. A YAML file overrides these defaults, and `key=value` arguments override both.
 
-    Raises InputError if a value makes no sense.
+    Raises InputError if a value is not valid.
     """
 
     output: str = "runs/captioner"  # folder for checkpoints, the log and the finished captioner
     push_to: str = ""  # id on the Hub to which the finished captioner is pushed; empty pushes nowhere
     data: str = FLICKR8K  # folder or Hub id of images with captions
-    data_id: str = ""  # Hub id that the card names where data is a folder
-    image_column: str = ""  # holds the images; empty finds it
-    caption_columns: list[str] = field(default_factory=list)  # each holds a caption or a list of them; empty finds them
+    data_id: str = ""  # Hub id that the card names if data is a folder
+    image_column: str = ""  # column of images; empty finds it
+    caption_columns: list[str] = field(default_factory=list)  # columns of captions or lists of them; empty finds them
     cache: str = "cache/features"  # folder for the grids of a frozen encoder
 
     # model; all but dropout are ignored if init_from is given
     init_from: str = ""  # folder or Hub id of a captioner whose training is continued
     encoder_from: str = ""  # folder or Hub id of a captioner whose encoder replaces the one of init_from
     new_decoder: bool = False  # train a new decoder on the encoder, words and softmax layer of init_from
-    mix: list[str] = field(default_factory=list)  # folders of captioners; the mean of their and its weights is taken
+    mix: list[str] = field(default_factory=list)  # captioners whose weights are averaged with those of init_from
     join: list[str] = field(default_factory=list)  # captioners whose decoders are added to those of init_from
     encoder: str = "resnet50"  # a torchvision CNN
     encoder_weights: str = "IMAGENET1K_V1"  # torchvision's name, a file, a captioner's folder, or "none"
@@ -48,10 +48,10 @@ class Recipe:
     min_count: int = 5  # a word that occurs less often in the training captions becomes <unk>
 
     # optimisation
-    objective: str = "cross_entropy"  # or self_critical, which rewards captions drawn from the model by their CIDEr-D
-    samples: int = 5  # captions drawn of an image; only for self_critical
-    temperature: float = 1.0  # of drawing, less than 1 after label smoothing; only for self_critical
-    bleu_weight: float = 0.0  # factor of BLEU-4 that is added to the CIDEr-D of the reward; only for self_critical
+    objective: str = "cross_entropy"  # or self_critical, which rewards captions sampled from the model by CIDEr-D
+    samples: int = 5  # captions sampled per image; only for self_critical
+    temperature: float = 1.0  # of sampling, below 1 after label smoothing; only for self_critical
+    bleu_weight: float = 0.0  # factor of BLEU-4, which is added to CIDEr-D in the reward; only for self_critical
     epochs: float = 10.0
     batch_size: int = 64  # images in all processes together; each comes with five captions
     learning_rate: float = 1e-3  # of the decoder
@@ -62,22 +62,22 @@ class Recipe:
     warmup_steps: int = 100
     label_smoothing: float = 0.1  # only for cross_entropy
     max_grad_norm: float = 1.0
-    bf16: bool = True  # matrix products in bfloat16, if the device multiplies it itself
+    bf16: bool = True  # matrix products in bfloat16, if the device multiplies it in hardware
     average_last: int = 0  # number of last epochs whose mean weights are tried at the end; 0 tries none
     start_share: float = 0.0  # 0-1, share of the initial weights in a mean that is tried at the end; 0 tries none
     seed: int = 0
-    resume: bool = False  # go on from the last checkpoint in output
+    resume: bool = False  # continue from the last checkpoint in output
     workers: int = 1  # processes that decode and augment images, if the encoder is trained
 
     # data
-    feature_views: int = 2  # cached views of an image, the first one unchanged; only for a frozen encoder
+    feature_views: int = 2  # cached views per image, of which the first is unchanged; only for a frozen encoder
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    train_pictures: int = 0  # the most training images; 0 for all
+    train_pictures: int = 0  # maximum number of training images; 0 for all
     validation_pictures: int = 0
 
     # decoding
     num_beams: int = 5
-    max_length: int = 24  # tokens, start and end among them
+    max_length: int = 24  # tokens, including start and end
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 3
 
@@ -128,10 +128,10 @@ class Recipe:
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a YAML file over the defaults, then `key=value` overrides ("augmentation.flip=0").
+    """Return the recipe of a YAML file over the defaults, then `key=value` overrides ("augmentation.flip=0").
 
     Raises:
-        InputError: there is no such file, or it has a key or value that Recipe does not accept.
+        InputError: the file does not exist, or has a key or value that Recipe does not accept.
     """
     if not Path(path).is_file():
         raise InputError(f"There is no recipe at {path!r}: give one of the files in configs/.")
@@ -146,10 +146,10 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def in_effect(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's fields that have an effect, in order; the others are left out.
+    """Return the recipe's fields that have an effect, in order.
 
-    A stage that starts from another captioner takes its shape and vocabulary from there; each objective has settings of
-    its own, and so has a frozen encoder. Whether a run was interrupted and resumed is no part of its recipe.
+    A stage that starts from another captioner takes its shape and vocabulary from that captioner; each objective has
+    its own settings, and so has a frozen encoder. Whether a run was interrupted and resumed is not part of its recipe.
     """
     unused = {"resume", "push_to"}
     if recipe.init_from:
@@ -171,12 +171,12 @@ def in_effect(recipe: Recipe) -> dict[str, Any]:
 
 
 def save_recipe(path: Path, recipe: Recipe, model: Mapping[str, Any]) -> None:
-    """Write what is in effect as YAML; `load_recipe` reads it back.
+    """Write the fields that have an effect as YAML; `load_recipe` reads it back.
 
     Args:
         path: the file.
-        recipe: of the run.
-        model: the fields of the model's configuration, which say the shape that a stage took over from another one.
+        recipe: recipe of the run.
+        model: fields of the model's configuration, for the shape that a stage takes from another captioner.
     """
     shape = {name: model[name] for name in _SHAPE if name != "num_attention_heads" or model["decoder"] == "attention"}
     known = in_effect(recipe) | shape
@@ -188,8 +188,8 @@ def check_output(recipe: Recipe) -> None:
     """Refuse an output folder that holds another run, before anything is loaded.
 
     Raises:
-        InputError: the folder holds a run and the recipe does not resume it, there is nothing to resume, or the run was
-            made with other settings.
+        InputError: the folder holds a run that the recipe does not resume, it holds no checkpoint to resume, or the run
+            was made with other settings.
     """
     output = Path(recipe.output)
     checkpoints = list((output / "checkpoints").glob("checkpoint-*"))

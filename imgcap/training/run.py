@@ -1,7 +1,7 @@
 """Train one stage of a captioner, and keep the best checkpoint by validation CIDEr.
 
-The first stage trains a decoder on a frozen encoder, from cached grids; the next one starts from its result
-(`init_from`) and trains the encoder too, at a smaller rate; the last one trains on CIDEr-D itself
+The first stage trains a decoder on a frozen encoder, from cached grids. The next one starts from the first one's result
+(`init_from`) and also trains the encoder, at a smaller rate. The last one trains on CIDEr-D itself
 (`objective: self_critical`, see `imgcap.training.self_critical`).
 """
 
@@ -32,12 +32,12 @@ from imgcap.training.trainer import make_trainer, training_arguments
 def train(recipe: Recipe) -> dict[str, Any] | None:
     """Run one stage, and write the best checkpoint by validation CIDEr, its scores and its log into `recipe.output`.
 
-    With `average_last` the mean of the last epochs' weights takes part, with `start_share` the mean of the best weights
-    and the initial ones; either is kept if it scores at least as high as the best.
+    With `average_last` the mean of the last epochs' weights is tried too, and with `start_share` the mean of the best
+    and the initial weights; either is kept if it scores at least as high as the best.
 
     Returns:
-        What `imgcap.evaluation.run.summarize` says of the validation split. Under `accelerate launch` the first process
-        returns it, the others None.
+        The result of `imgcap.evaluation.run.summarize` for the validation split. Under `accelerate launch` the first
+        process returns it, and the others return None.
 
     Raises:
         InputError: data, weights or recipe cannot be used, or the output folder holds another run.
@@ -73,7 +73,7 @@ def train(recipe: Recipe) -> dict[str, Any] | None:
 def save_description(
     output: Path, model: ImgcapForImageCaptioning, processor: ImgcapProcessor, training: CaptionedImages
 ) -> None:
-    """Write what decides how a captioner decodes, before there are trained weights: training validates as it serves."""
+    """Write the files that determine decoding before the weights exist, so that validation decodes as serving does."""
     output.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(output)
     model.generation_config.save_pretrained(output)
@@ -88,9 +88,9 @@ def _load(recipe: Recipe, split: str, limit: int) -> CaptionedImages:
 
 
 def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
-    """Score and calibrate the finished files, as `imgcap evaluate` runs them, so that it gives everybody these scores.
+    """Score and calibrate the finished files with the code of `imgcap evaluate`, so that it gives the same scores.
 
-    The validation images are encoded once for both. Of too few to calibrate on, only the captions are written.
+    The validation images are encoded once for both. If they are too few for a calibration, only captions are written.
     """
     writer, encode = open_reference(recipe.output)
     observed = observe(writer, encode(validation)) if len(validation) >= MIN_IMAGES else None

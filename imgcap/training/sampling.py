@@ -1,4 +1,4 @@
-"""Captions drawn from the model word by word, by its own probabilities."""
+"""Sample captions from the model word by word, with its own probabilities."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from imgcap.model import ImgcapForImageCaptioning
 
 @dataclass(frozen=True)
 class Samples:
-    """Captions drawn from a model, those of a picture neighbours.
+    """Captions sampled from a model; those of an image are adjacent.
 
     ids: (N, T) int64, without the start token; padding after the first end token.
-    log_probabilities: (N, T) float32, of each token given those before it in the distribution that it was drawn from;
+    log_probabilities: (N, T) float32, log-probability of each token in the distribution from which it was sampled;
         carries the gradient.
-    counted: (N, T) bool, the tokens that were chosen: all up to the first end token, it included.
+    counted: (N, T) bool, true for the sampled tokens: all up to and including the first end token.
     """
 
     ids: Tensor
@@ -33,22 +33,22 @@ def sample(
     temperature: float | Tensor = 1.0,
     generator: torch.Generator | None = None,
 ) -> Samples:
-    """Draw `captions` captions of each picture, in whatever mode the model is in.
+    """Return `captions` sampled captions of each image; the model stays in its present mode.
 
     Args:
-        model: draws from its whole distribution, less the tokens that no caption may hold.
+        model: gives the distribution, without the tokens that no caption may contain.
         grid: (B, P, C), the encoder's output.
-        captions: how many of each picture, N = captions * B in all.
-        max_words: a caption ends after so many tokens even without an end token.
-        min_words: tokens before a caption may end.
-        temperature: divides the logits; one for all, or (N, 1).
-        generator: draws in place of the global one, which `generate(do_sample=True)` cannot do.
+        captions: number of captions per image, N = captions * B in all.
+        max_words: a caption ends after this many tokens even without an end token.
+        min_words: number of tokens before a caption may end.
+        temperature: divides the logits; one number, or (N, 1).
+        generator: replaces the global generator, which `generate(do_sample=True)` does not allow.
     """
     config = model.config
     never = [config.pad_token_id, config.bos_token_id, config.unk_token_id]
     word = torch.full((len(grid) * captions,), config.decoder_start_token_id, device=grid.device)
     states = model.start(grid, captions)
-    # Half of a batch's captions end well before the longest one; computing those on would double the cost.
+    # Half of a batch's captions end well before the longest one; computing them further would double the cost.
     going = torch.arange(len(word), device=grid.device)
     ids: list[Tensor] = []
     chosen: list[Tensor] = []

@@ -1,10 +1,10 @@
-"""Train a captioner on CIDEr-D: it draws captions of its own, and those that score above average become likelier.
+"""Train a captioner on CIDEr-D: it samples captions, and those that score above average become more probable.
 
 This is self-critical sequence training: the gradient is REINFORCE with CIDEr-D as the reward (Rennie et al., 2017,
-arXiv:1612.00563), to which a share of BLEU-4 can be added. Several captions of an image are drawn, and each is compared
-with the mean of the others (Luo, 2020, arXiv:2003.09971), which is a better baseline than the greedy caption and needs
-no second pass. All are drawn in the same way, with dropout if there is any, so that each is an unbiased baseline for
-the others.
+arXiv:1612.00563), to which a share of BLEU-4 can be added. Several captions of an image are sampled, and each is
+compared with the mean of the others (Luo, 2020, arXiv:2003.09971), which is a better baseline than the greedy caption
+and needs no second pass. All are sampled in the same way, with the model's dropout, so that each is an unbiased
+baseline for the others.
 """
 
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class SelfCriticalLoss:
 
         Args:
             references: raw captions of every training image.
-            tokenizer: of the model.
-            num_captions: captions drawn of each image, at least 2, since each is compared with the others.
-            max_words: tokens of the longest caption drawn, the end token among them.
-            temperature: of drawing. Label smoothing gives a tenth of the probability to words that do not fit; below 1
-                they are hardly ever drawn.
-            bleu_weight: factor of the caption's BLEU-4, 0-1, in the reward; 0 leaves CIDEr-D alone.
+            tokenizer: the model's tokenizer.
+            num_captions: captions sampled per image, at least 2, since each is compared with the others.
+            max_words: maximum number of tokens of a sampled caption, including the end token.
+            temperature: temperature of sampling. Label smoothing gives a tenth of the probability to words that do not
+                fit; below 1 they are hardly ever sampled.
+            bleu_weight: factor of the caption's BLEU-4, 0-1, in the reward; 0 leaves only CIDEr-D.
         """
         self.cider = CiderD(_words(row) for row in references)
         self.vocabulary = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
@@ -64,9 +64,9 @@ class SelfCriticalLoss:
         """Return minus the mean over tokens of advantage times log-probability.
 
         Args:
-            model: in the mode in which it is to draw.
+            model: the model, in the mode in which it should sample.
             references: raw captions of each of the B images.
-            image: what `forward` takes for the images, pixel_values or encoder_outputs.
+            image: the images as `forward` takes them, pixel_values or encoder_outputs.
         """
         grid = image["encoder_outputs"][0] if "encoder_outputs" in image else model.encoder(**image)[0]
         samples = sample(model, grid, self.num_captions, max_words=self.max_words, temperature=self.temperature)
@@ -77,10 +77,10 @@ class SelfCriticalLoss:
         return -(advantage * samples.log_probabilities).sum() / samples.counted.sum()
 
     def rewards(self, samples: Samples, references: Sequence[Sequence[str]]) -> Tensor:
-        """Return CIDEr-D, and BLEU-4 by its weight, of every sample against its image's references, (B, K) float32.
+        """Return CIDEr-D plus weighted BLEU-4 of every sample against its image's references, (B, K) float32.
 
-        The end token counts as a word on both sides, since a caption that breaks off ("a man in a") must not score like
-        one that ends there.
+        The end token counts as a word on both sides, so that a caption that is cut off ("a man in a") does not score
+        like a caption that ends there.
         """
         drawn = [
             [self.vocabulary[i] for i, counts in zip(ids, row, strict=True) if counts]
@@ -96,14 +96,14 @@ class SelfCriticalLoss:
 
 
 def smoothed_bleu(captions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """Return BLEU-4 of each caption by itself, 0-1, shape (captions,).
+    """Return BLEU-4 of each single caption, 0-1, shape (captions,).
 
-    A short caption rarely shares four words in a row with a reference, and its BLEU-4 would be 0; so one is added to
-    the matches and to the count of each order above the first (Lin and Och, 2004, "ORANGE", smoothing by one).
+    A single caption rarely shares four words in a row with a reference, and its BLEU-4 would be 0. Therefore one is
+    added to the matches and to the count of each order above the first (Lin and Och, 2004, "ORANGE", smoothing by one).
 
     Args:
         captions: words of each caption.
-        references: words of each reference of the picture that they describe.
+        references: words of each reference of the image that they describe.
     """
     cooked = bleu_scorer.cook_refs([" ".join(words) for words in references])
     counts = [bleu_scorer.cook_test(" ".join(words), cooked, eff="closest") for words in captions]

@@ -1,4 +1,4 @@
-"""transformers' Trainer for captioners: two learning rates, two objectives, and an evaluation that writes captions."""
+"""Adapt transformers' Trainer to captioners: two learning rates, two objectives, and an evaluation of captions."""
 
 from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision and transformers
 
@@ -52,7 +52,7 @@ class TrainingRows(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class CaptionTrainer(Trainer):
-    """Train a captioner, and score the captions that it writes of the validation split."""
+    """Trains a captioner, and scores its captions of the validation split."""
 
     control: TrainerControl
 
@@ -78,7 +78,7 @@ class CaptionTrainer(Trainer):
         self.description = description
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002 - the Trainer's signature
-        """Return AdamW; the encoder has its own rate, and no weight decay that would pull it from ImageNet to zero."""
+        """Return AdamW; the encoder has its own rate, and no weight decay, which would pull its weights to zero."""
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         decayed = set(self.get_decay_parameter_names(self.model))
         groups: list[dict[str, Any]] = [
@@ -95,7 +95,7 @@ class CaptionTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the self-critical loss if the stage has one, otherwise cross-entropy, smoothed by the Trainer."""
+        """Return the self-critical loss if the stage has one, otherwise cross-entropy with the Trainer's smoothing."""
         if "encoder_outputs" in inputs:
             inputs["encoder_outputs"] = self._finish(inputs["encoder_outputs"][0])
         if self.self_critical is None:
@@ -103,15 +103,15 @@ class CaptionTrainer(Trainer):
         return self.self_critical(model, **inputs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log; with a self-critical loss also the last batch's mean reward and the share of its captions that ended."""
+        """Log the values; with a self-critical loss, add the last batch's mean reward and share of ended captions."""
         if self.self_critical is not None and "loss" in logs:
             logs |= {"reward": self.self_critical.reward, "ended": self.self_critical.ended}
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return BLEU, ROUGE-L and CIDEr of the validation captions as users would be shown them (`imgcap evaluate`).
+        """Return BLEU, ROUGE-L and CIDEr of the validation captions as users would see them (`imgcap evaluate`).
 
-        Also the share of captions that break off ("a man in a"), which a wrong reward would make common.
+        They come with the share of captions that are cut off ("a man in a"), which a wrong reward would make common.
         """
         was_training = self.model.training
         writer = Writer(TorchEngine(self.model, self.args.device), self.description)
@@ -126,7 +126,7 @@ class CaptionTrainer(Trainer):
         return metrics
 
     def adopt(self, name: str, weights: Mapping[str, Tensor]) -> None:
-        """Load `weights` into the model unless the best checkpoint scores higher; log the outcome under `name`."""
+        """Load `weights` into the model unless the best checkpoint scores higher; log the result under `name`."""
         best = copy.deepcopy(self.model.state_dict())
         self.model.load_state_dict(weights)
         cider = self.evaluate()["eval_CIDEr"]
@@ -182,7 +182,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         logging_steps=20,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=max(2, recipe.average_last + 1),  # the best one may be older than those averaged
+        save_total_limit=max(2, recipe.average_last + 1),  # the best one may be older than the averaged ones
         load_best_model_at_end=True,
         metric_for_best_model="CIDEr",
         greater_is_better=True,
@@ -210,13 +210,13 @@ def make_trainer(
     """Return the stage's trainer; a frozen encoder's grids are computed first.
 
     Args:
-        recipe: of the stage.
-        arguments: what `training_arguments` returned.
-        model: with which the stage begins.
-        processor: of the model.
+        recipe: recipe of the stage.
+        arguments: the result of `training_arguments`.
+        model: the captioner that the stage starts from.
+        processor: the model's processor.
         training: images and captions to train on.
-        validation: images and captions to choose the best checkpoint by.
-        description: of the captioner, whose default way of decoding writes the validation captions.
+        validation: images and captions that choose the best checkpoint.
+        description: description of the captioner, whose default decoding writes the validation captions.
     """
     model.encoder.requires_grad_(not recipe.cached)
     try:

@@ -1,4 +1,4 @@
-"""Alembic runs this file; migrations use the connection and transaction that `imgcap.accounts.database` opened."""
+"""Run the migrations in the connection and transaction of `imgcap.accounts.database`; Alembic runs this file."""
 
 from alembic import context
 

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the three tables."""
+    """Create the three tables."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "users",
@@ -53,6 +53,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them, with all they hold."""
+    """Drop the tables with their rows."""
     for table in ("history", "sessions", "users"):
         op.drop_table(table)

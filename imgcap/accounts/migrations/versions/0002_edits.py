@@ -1,4 +1,4 @@
-"""A person's own caption, the warning, and what tells the same picture again, in the history."""
+"""Columns of the history for a person's own caption, the warning, the model, the length and the image's digest."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,13 +18,13 @@ COLUMNS: dict[str, sa.types.TypeEngine[str]] = {
 
 
 def upgrade() -> None:
-    """Add the columns; the readings kept so far have none of these."""
+    """Add the columns, which are null for existing readings."""
     for name, kind in COLUMNS.items():
         op.add_column("history", sa.Column(name, kind, nullable=True))
 
 
 def downgrade() -> None:
-    """Drop the columns, with the captions that people wrote."""
+    """Drop the columns, including the captions that people wrote."""
     with op.batch_alter_table("history", table_kwargs={"sqlite_autoincrement": True}) as table:
         for name in COLUMNS:
             table.drop_column(name)

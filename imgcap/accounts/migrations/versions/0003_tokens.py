@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make their table."""
+    """Create the table of tokens."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "tokens",
@@ -30,5 +30,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: no token works any more."""
+    """Drop the table; no token works afterwards."""
     op.drop_table("tokens")

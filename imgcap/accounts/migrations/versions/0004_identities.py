@@ -1,4 +1,4 @@
-"""Accounts of other services, by which people sign in."""
+"""Accounts elsewhere with which people sign in."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make their table."""
+    """Create the table of identities."""
     op.create_table(
         "identities",
         sa.Column("subject", sa.String(255), nullable=False),
@@ -24,5 +24,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it: their accounts can be opened by `imgcap user reset-password` alone."""
+    """Drop the table; afterwards only `imgcap user reset-password` gives access to these accounts."""
     op.drop_table("identities")
