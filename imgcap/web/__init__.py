@@ -1,1 +1,1 @@
-"""The page, its sign-in and its guard."""
+"""The web server: Gradio's page, the sign-in pages, and the guard in front of every route."""

@@ -1,4 +1,4 @@
-"""Hold an answer back until it is whole, for middleware that has to see or change all of it before it is sent."""
+"""Hold a response back until it is complete, for middleware that must see or change all of it before it is sent."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,11 +7,11 @@ from starlette.types import Message, Send
 
 
 def hold_back(send: Send, finish: Callable[[int, bytes], Awaitable[bytes]]) -> Send:
-    """Return a `send` that keeps an answer's parts until the last, and then sends the answer at once.
+    """Return a `send` that collects a response's parts until the last, and then sends the response at once.
 
     Args:
-        send: sends the answer.
-        finish: takes the status and the whole body, and returns the body that is sent.
+        send: sends the response.
+        finish: takes the status and the whole body, and returns the body to send.
     """
     start: Message = {}
     body = b""

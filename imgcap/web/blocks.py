@@ -1,4 +1,4 @@
-"""Gradio's Blocks as this app uses them."""
+"""Adapt Gradio's Blocks to this app."""
 
 from typing import Any, Self
 
@@ -7,16 +7,16 @@ import gradio as gr
 from imgcap.web.texts import Labels
 
 PRIVATE: Any = {"api_visibility": "private", "show_progress": "hidden"}
-"""Arguments of every event of the page: not in the API, and without Gradio's own signs of progress."""
+"""Arguments of every event of the page, which keep it out of the API and hide Gradio's own progress bars."""
 
 
 class Page(gr.Blocks):
-    """Blocks that pass to a function what the client sent, without Gradio's own preprocessing.
+    """Blocks that pass the client's inputs to a function unchanged, without Gradio's own preprocessing.
 
-    Gradio copies the file, or fetches the link, that a payload names before a function of ours has seen it, and ends
-    in a traceback where it does not like what it got. So every function of this page judges its own inputs.
+    Gradio's preprocessing copies the file or fetches the link of a payload before this app can check it, and raises an
+    exception for inputs that it does not accept. Therefore every function of this page checks its own inputs.
 
-    labels: give each component its texts.
+    labels: gives each component its texts.
     """
 
     def __init__(self, title: str) -> None:
@@ -29,5 +29,5 @@ class Page(gr.Blocks):
         return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
-        """Return the inputs as sent, with the components' values for those left out."""
+        """Return the inputs as sent, with the components' values for missing ones."""
         return [*inputs, *(block.value for block in block_fn.inputs[len(inputs) :])][: len(block_fn.inputs)]

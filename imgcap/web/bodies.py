@@ -1,6 +1,6 @@
-r"""Request bodies within limits of size and time, and JSON that is JSON.
+r"""Read request bodies within limits of size and time, and parse strict JSON.
 
-Python reads `NaN`, `1e999` and `"\ud800"` from JSON and cannot write them again, so each would end in a traceback in
+Python reads `NaN`, `1e999` and `"\ud800"` from JSON but cannot write them again, so each would cause a traceback in
 Gradio, with the whole body in the log.
 """
 
@@ -14,17 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 SILENT_SECONDS = 15.0
-"""How long a client may send nothing in the middle of a body."""
+"""Seconds that a client may send nothing in the middle of a body."""
 BYTES_PER_SECOND = 16 * 2**10
-"""The slowest a body may come on the whole, after a first allowance of `SILENT_SECONDS`."""
+"""Minimum mean speed of a body, after a first allowance of `SILENT_SECONDS`."""
 
 
 @dataclass
 class BodyLimit:
     """Bounds a request's body, whatever its Content-Length says.
 
-    `receive` takes the place of the server's. It raises HTTPException 413 when more than `max_bytes` come, and 408
-    when they come too slowly.
+    `receive` replaces the server's. It raises HTTPException 413 if more than `max_bytes` arrive, and 408 if they arrive
+    too slowly.
     """
 
     inner: Receive
@@ -36,7 +36,7 @@ class BodyLimit:
         self._began = time.monotonic()
 
     async def receive(self) -> Message:
-        """Return the next part of the body; after its end, wait without a limit for the client to go."""
+        """Return the next part of the body; after its end, wait without a limit for the client to disconnect."""
         if self._complete:
             return await self.inner()
         allowed = 2 * SILENT_SECONDS + self.max_bytes / BYTES_PER_SECOND
@@ -54,7 +54,7 @@ class BodyLimit:
         return message
 
     async def read_all(self) -> bytes:
-        """Return the whole body. Raises as `receive`; ConnectionError if the client goes before its end."""
+        """Return the whole body. Raises as `receive`, and ConnectionError if the client disconnects before its end."""
         body = bytearray()
         while not self._complete:
             message = await self.receive()
@@ -65,7 +65,7 @@ class BodyLimit:
 
 
 def replay(body: bytes, then: Receive) -> Receive:
-    """Return a `receive` that gives a body that was read already, and afterwards what `then` gives."""
+    """Return a `receive` that gives a body that was already read, and then calls `then`."""
     given = False
 
     async def receive() -> Message:
@@ -82,7 +82,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in `body`.
 
     Raises:
-        HTTPException: 400, it is not strict JSON in UTF-8, or not an object.
+        HTTPException: 400 if it is not strict JSON in UTF-8, or not an object.
     """
     try:
         value = json.loads(body.decode())

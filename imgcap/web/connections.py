@@ -1,8 +1,8 @@
-"""Limit connections: how many from one address, how many in all, and how long a request's head may take.
+"""Limit the connections from one address, the connections in all, and the time that a request's head may take.
 
-uvicorn 0.54 waits for the first byte of a request, and for the rest of its head, without a limit; and asyncio, when
-the process has no descriptor left, logs 2,000 errors a second. It makes a protocol of `Config.http_protocol_class` for
-each connection, which is where `bounded_protocol` comes in.
+uvicorn 0.54 waits for the first byte of a request, and for the rest of its head, without a limit; and asyncio logs
+2,000 errors a second when the process has no descriptor left. uvicorn makes a protocol of `Config.http_protocol_class`
+for each connection, and `bounded_protocol` replaces that class.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 logger = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
-"""How long the head of a request may take: from the connection on, or from its first byte."""
+"""Seconds that the head of a request may take, from the connection or from its first byte."""
 OTHER_DESCRIPTORS = 200
-"""Descriptors kept for what is no connection: database, uploads, decoders, links."""
+"""Descriptors reserved for the database, uploads, decoders and links."""
 TOO_MANY = (
     b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 10\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 61\r\n\r\nToo many connections are open; close some, and try once more."
@@ -30,12 +30,12 @@ TOO_MANY = (
 
 
 class Connections:
-    """Counts open connections. Used by the event loop alone.
+    """Counts open connections. Only the event loop uses it.
 
     Args:
-        per_address: connections that one address may have open; IPv6 addresses count by their /64.
-        total: connections open in all.
-        proxies: addresses and networks, comma-separated, that are not limited: each stands for many people.
+        per_address: number of connections that one address may have open; IPv6 addresses count by their /64.
+        total: number of open connections in all.
+        proxies: addresses and networks, comma-separated, that are not limited, since each serves many people.
     """
 
     def __init__(self, per_address: int, total: int, proxies: str) -> None:
@@ -46,7 +46,7 @@ class Connections:
         self._open: Counter[str] = Counter()
 
     def add(self, address: str) -> bool:
-        """Count one more from an address; False, and it is not counted, if it is one too many."""
+        """Count one more connection from an address; return False, without counting, if it exceeds a limit."""
         key = self._key(address)
         if self._open.total() >= self._total or (key is not None and self._open[key] >= self._per_address):
             return False
@@ -54,14 +54,14 @@ class Connections:
         return True
 
     def remove(self, address: str) -> None:
-        """Count one less."""
+        """Count one connection less from an address."""
         key = self._key(address) or ""
         self._open[key] -= 1
         if self._open[key] <= 0:
             del self._open[key]
 
     def _key(self, address: str) -> str | None:
-        """Return what an address counts as; None if it is a proxy's, or not known."""
+        """Return the key under which an address counts; None if it is a proxy's or unknown."""
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
@@ -72,7 +72,7 @@ class Connections:
 
 
 def bounded_protocol(connections: Connections) -> type[H11Protocol]:
-    """Return uvicorn's HTTP protocol, with limits on the number of connections and on the time that heads take."""
+    """Return uvicorn's HTTP protocol with limits on the number of connections and the time of request heads."""
 
     class BoundedProtocol(H11Protocol):
         counted = False
@@ -118,7 +118,7 @@ def bounded_protocol(connections: Connections) -> type[H11Protocol]:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the number of descriptors to the most this process may have, and return it."""
+    """Raise the limit on descriptors to the maximum for this process, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2**16 if hard == resource.RLIM_INFINITY else hard
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -128,7 +128,7 @@ def raise_descriptor_limit() -> int:
 
 
 def bound_connections(config: uvicorn.Config, per_address: int, proxies: str) -> Connections:
-    """Set limits to the connections of a server that runs; they hold for every connection from now on."""
+    """Limit the connections of a running server from now on, and return their counter."""
     descriptors = raise_descriptor_limit()
     total = max(descriptors - OTHER_DESCRIPTORS, descriptors // 2)
     connections = Connections(per_address, total, proxies)
@@ -139,14 +139,14 @@ def bound_connections(config: uvicorn.Config, per_address: int, proxies: str) ->
 
 
 class OncePerSecond(logging.Filter):
-    """Lets one line a second through of those that a lack of descriptors writes by the thousand."""
+    """Passes one line per second of the thousands that asyncio logs when descriptors run out."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is written."""
+        """Return whether the record should be written."""
         if "out of system resource" not in record.getMessage():
             return True
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The session cookie, the one that Gradio reads, with the attributes that its own lacks; and the language's."""
+"""Set and read the session cookie, with attributes that Gradio's own lacks, and the language cookie."""
 
 import contextlib
 import re
@@ -15,10 +15,10 @@ from imgcap.web.texts import COOKIE as LANGUAGE_COOKIE
 
 
 def read_server_id(data_dir: Path) -> str:
-    """Return the id of the server whose data folder this is, made at its first start and then kept.
+    """Return the id of the server with this data folder, which is made at its first start and then stored.
 
     Browsers send cookies to every port and path of a host. With the id in the cookie's name, signing in to one server
-    does not sign a person out of another on the same host.
+    does not sign a person out of another server on the same host.
 
     Raises:
         InputError: the data folder cannot be written to.
@@ -41,13 +41,13 @@ class Cookies:
     """Sets, reads and clears the cookies of one server.
 
     Args:
-        server_id: what `read_server_id` returned.
-        settings: for the cookie's age, and whether the page is shown in another site's frame.
+        server_id: the result of `read_server_id`.
+        settings: give the cookie's age, and say whether the page is shown in another site's frame.
     """
 
     def __init__(self, server_id: str, settings: Settings) -> None:
         self.id = f"imgcap-{server_id}"
-        """Takes the place of Gradio's random `App.cookie_id`, so that sessions survive a restart."""
+        """Replaces Gradio's random `App.cookie_id`, so that sessions survive a restart."""
         self.secure_name = f"access-token-{self.id}"
         self.plain_name = f"access-token-unsecure-{self.id}"
         self.visit_name = f"visit-{self.id}"
@@ -55,7 +55,7 @@ class Cookies:
         self._max_age = int(settings.session_days * 86_400)
 
     def session_token(self, connection: HTTPConnection) -> str | None:
-        """Return the session's token from where Gradio looks for it; None if there is none."""
+        """Return the session's token from the cookies that Gradio reads; None if they have none."""
         return connection.cookies.get(self.secure_name) or connection.cookies.get(self.plain_name)
 
     def set_session(self, response: Response, token: str, secure: bool) -> None:
@@ -67,19 +67,19 @@ class Cookies:
         response.headers.append("set-cookie", self._session(token, secure, self._max_age))
 
     def clear_session(self, response: Response, secure: bool) -> None:
-        """Make a browser forget the session. The attributes have to be those that the cookie was set with."""
+        """Make a browser forget the session. The attributes must be the same as when the cookie was set."""
         response.headers.append("set-cookie", self._session("", secure, 0))
 
     def set_language(self, response: Response, language: str, secure: bool) -> None:
-        """Remember the language that was chosen, for a year."""
+        """Remember the chosen language for a year."""
         response.headers.append("set-cookie", self._header(LANGUAGE_COOKIE, language, secure, 365 * 86_400))
 
     def set_visit(self, response: Response, state: str, secure: bool) -> None:
-        """Let a browser that is sent to an OpenID provider be known when it comes back."""
+        """Store the state by which a browser is recognised when it returns from an OpenID provider."""
         response.headers.append("set-cookie", self._header(self.visit_name, state, secure, VISIT_SECONDS))
 
     def clear_visit(self, response: Response, secure: bool) -> None:
-        """Forget it."""
+        """Delete the state of a visit to an OpenID provider."""
         response.headers.append("set-cookie", self._header(self.visit_name, "", secure, 0))
 
     def _session(self, token: str, secure: bool, max_age: int) -> str:

@@ -19,17 +19,17 @@ def edge(sigma: float) -> NDArray[np.float64]:
 
 
 def laplacian(brightness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much each pixel differs from what its two neighbours let expect: the second difference."""
+    """Return the second difference of each pixel and its two neighbours."""
     values: NDArray[np.float64] = cv2.Laplacian(brightness[None], cv2.CV_64F, borderType=cv2.BORDER_REPLICATE)
     return values.ravel()
 
 
 def draw_edge(sigma: float, label: str) -> Markup:
-    """Return an SVG of an edge: its pixels above, its Laplacian below, on one scale for every sigma.
+    """Return an SVG of an edge: its pixels above, its Laplacian below, on the same scale for every sigma.
 
     Args:
-        sigma: of the blur, in pixels.
-        label: for screen readers.
+        sigma: sigma of the blur, in pixels.
+        label: label for screen readers.
     """
     brightness = edge(sigma)
     values = laplacian(brightness) / np.abs(laplacian(edge(SHARP_SIGMA))).max()

@@ -64,18 +64,18 @@ class Endpoints:
 
 
 def parameter_texts(endpoint: Callable[..., object]) -> dict[str, str]:
-    """Return what an endpoint's docstring says of each of its parameters, for the documentation of the API."""
+    """Return the docstring's text about each parameter of an endpoint, for the documentation of the API."""
     arguments = (inspect.getdoc(endpoint) or "").partition("Args:\n")[2].partition("\n\n")[0]
     return dict(line.strip().split(": ", 1) for line in arguments.splitlines())
 
 
 def describe_parameter(component: Component, text: str) -> None:
-    """Have Gradio's documentation of the API say what a parameter is."""
+    """Add a description of a parameter to Gradio's documentation of the API."""
     component.api_info = lambda: type(component).api_info(component) | {"additional_description": text}
 
 
 def check_count(alternatives: Any) -> int:
-    """Return a number of alternatives that a program asked for, brought into the range that there is."""
+    """Return the number of alternatives that a program asked for, limited to the possible range."""
     try:
         return min(max(int(alternatives), 0), NUM_ALTERNATIVES)
     except (TypeError, ValueError, OverflowError):
@@ -83,5 +83,5 @@ def check_count(alternatives: Any) -> int:
 
 
 def caller_of(request: gr.Request) -> Caller:
-    """Return who sent a Gradio request; the guard lets only signed-in users through."""
+    """Return the caller of a Gradio request; the guard lets only signed-in users through."""
     return Caller(int(request.username), request.client.host if request.client else None, CLIENT_GONE.get())

@@ -1,9 +1,9 @@
 """Render the sharpness badge and gauge as accessible HTML, from numbers alone.
 
-Nothing a user typed reaches these strings. Shape and words carry the verdict as well as colour: a valid reading is a
-tick and a filled circle on the solid side of the scale, an invalid one a cross and a hollow diamond on the dashed
-side. Blue and vermilion are apart for every common colour vision (Okabe and Ito, "Color Universal Design", 2008), and
-`currentColor` lets the text follow the page's light or dark theme.
+Nothing that a user typed reaches these strings. Shape and words show the verdict as well as colour: a valid reading is
+a tick and a filled circle on the solid side of the scale, an invalid one a cross and a hollow diamond on the dashed
+side. Blue and vermilion are distinct for every common colour vision (Okabe and Ito, "Color Universal Design", 2008),
+and with `currentColor` the text follows the page's light or dark theme.
 """
 
 from html import escape
@@ -38,9 +38,9 @@ def badge_html(valid: bool, reason: Reason | None, texts: Texts = _ENGLISH) -> s
 
 
 def gauge_html(variance: float, threshold: float, texts: Texts = _ENGLISH) -> str:
-    """Return the variance beside its threshold on a logarithmic scale from 0.1 to 10 000, as one labelled SVG.
+    """Return the variance and its threshold on a logarithmic scale from 0.1 to 10 000, as one labelled SVG.
 
-    Values beyond the scale are drawn at its ends; the label and the text give them in full.
+    Values beyond the scale are drawn at its ends; the label and the text show them in full.
 
     Raises:
         ValueError: a value is negative or not finite.

@@ -1,8 +1,8 @@
-"""The guard before every request: a route that is not on its lists is answered 404.
+"""Check every request before it reaches a route; a route that is not on the guard's lists gets 404.
 
-Gradio 6.31 answers strangers on some routes, and the pages of other sites on all of them; this middleware answers
-neither. It knows every route by name, so a route that a later Gradio adds stays closed until somebody has read it.
-It decides by `scope["path"]`, the path that the router will use: `request.url` is put together from the Host header.
+Gradio 6.31 answers strangers on some routes, and other sites' pages on all routes; this middleware answers neither. It
+lists every route by name, so a route that a later Gradio adds stays closed until somebody has reviewed it. It decides
+by `scope["path"]`, the path that the router will use, because `request.url` also depends on the Host header.
 """
 
 import json
@@ -25,6 +25,7 @@ from imgcap.errors import InputError
 from imgcap.web.answers import hold_back
 from imgcap.web.bodies import BodyLimit, parse_object, replay
 from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, as_refusal, place_of, sign_in_link
+from imgcap.web.requests import ASKER, address_of
 from imgcap.web.services import Services
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ STATIC = re.compile(
 PAGES = re.compile(r"/|/login/?|/login/(register|huggingface|callback)|/privacy|/account|/history(/\d+)?|/logout")
 """Pages that a person may open from another site, by a link or in a frame."""
 OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
-"""Our own pages, whose scripts are files of ours alone; the others are Gradio's."""
+"""The app's own pages, which load only the app's own scripts; the other pages are Gradio's."""
 ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
 NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
 PARAMETERS = {"caption": ("image", "url", "length", "alternatives", "model"), "check": ("image", "url")}
@@ -62,18 +63,16 @@ SIGNED_IN = {
 }
 BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|/batch/files|/live/(frame|caption)|" + ENDPOINT + "/?")
 STREAMED = {"/gradio_api/upload", "/batch/files"}
-"""Routes that read their body while it comes."""
+"""Routes that read their body while it arrives."""
 STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
 TAKES_JSON = re.compile(r"/gradio_api/(queue/join|cancel|reset/?)|" + ENDPOINT + "/?")
 TOKEN_OPENS = re.compile(r"/config/?|/gradio_api/.+|/history(\.csv|\.json|/\d+\.jpg)")
-"""What an access token is for; the rest is for people, who sign in."""
+"""Routes that an access token opens; all others are for people, who sign in."""
 LAUNCH = re.compile(r"/|/gradio_api/startup-events")
-"""What `Blocks.launch` asks of its own server before it returns."""
+"""Routes that `Blocks.launch` requests from its own server before it returns."""
 
-ASKER = "imgcap_asker"
-"""Where a request's scope holds the User who asks, or None."""
 LONGEST_NAME, LONGEST_PATH = 255, 2048
-"""Bytes of a file's name, and of a path of ours: at longer ones Gradio's static routes raise OSError."""
+"""Maximum bytes of a file's name and of a path; Gradio's static routes raise OSError for longer ones."""
 FORM_BYTES, JSON_BYTES, FRAME_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**19, 2**16
 GRADIO_CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -96,7 +95,7 @@ UNEXPECTED = Refusal(500, "Something went wrong on this server; try again, and t
 
 
 class Guard:
-    """ASGI middleware; the innermost around Gradio's routes and ours."""
+    """ASGI middleware; the innermost one around Gradio's and the app's own routes."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
@@ -107,11 +106,11 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            scope["root_path"] = self.services.settings.root_path  # of our own links and redirects
+            scope["root_path"] = self.services.settings.root_path  # for the app's own links and redirects
             await self._answer(Request(scope, receive), send)
 
     async def _answer(self, request: Request, send: Send) -> None:
-        """Answer a request in any case: an error that nobody expected becomes one sentence, and a line in the log."""
+        """Answer a request in any case: an unexpected error becomes one sentence, and a line in the log."""
         began = False
         with_headers = self._with_headers(request, send)
 
@@ -127,15 +126,15 @@ class Guard:
         except (HTTPException, InputError) as error:
             if not began:
                 await as_refusal(error).respond(request)(request.scope, request.receive, noting_send)
-        except Exception as error:  # noqa: BLE001  whatever it is, it must not reach a user, nor its text the log
-            # Only where it happened: the text of an error may hold what a person gave.
+        except Exception as error:  # noqa: BLE001  no exception may reach a user, and no text of one the log
+            # Only the place is logged, since the text of an error may contain a person's input.
             where = "".join(traceback.format_tb(error.__traceback__)[-3:])
             logger.error("%s in %s\n%s", type(error).__name__, _name_route(request), where)  # noqa: TRY400
             if not began:
                 await UNEXPECTED.respond(request)(request.scope, request.receive, noting_send)
 
     async def _admit(self, request: Request, send: Send) -> None:
-        """Refuse a request, or hand it on with what it may send and what is noted of its answer."""
+        """Refuse a request, or pass it on with its body limited and checked."""
         path = str(request.scope["path"])
         body = BodyLimit(request.receive, self._body_limit(path))
         request = Request(request.scope, body.receive)
@@ -165,11 +164,11 @@ class Guard:
             self.services.lifecycle.open_streams -= 1
 
     async def _asker(self, request: Request) -> User | None:
-        """Return who asks, by an access token or else by a session.
+        """Return the user of the request's access token or else of its session.
 
         Raises:
-            HTTPException: 401, the token is unknown, revoked or expired; 403, the route is not one for tokens.
-            Throttled: too many wrong tokens from this address.
+            HTTPException: 401 if the token is unknown, revoked or expired; 403 if the route is not open to tokens.
+            Throttled: too many wrong tokens came from this address.
         """
         path = str(request.scope["path"])
         if STATIC.fullmatch(path):
@@ -180,14 +179,14 @@ class Guard:
             return None if session is None else await run_in_threadpool(self.services.sessions.find, session)
         user = await run_in_threadpool(self.services.tokens.find, token)
         if user is None:
-            await run_in_threadpool(self.services.throttle.hit, "sign_in", account=None, address=_address(request))
+            await run_in_threadpool(self.services.throttle.hit, "sign_in", account=None, address=address_of(request))
             raise HTTPException(401, UNKNOWN_BEARER)
         if find_access(request.method, path) == "signed-in" and not TOKEN_OPENS.fullmatch(path):
             raise HTTPException(403, NOT_FOR_BEARERS)
         return user
 
     async def _refusal(self, request: Request, user: str | None) -> Response | None:
-        """Return why the request is not answered; None if it is."""
+        """Return the refusal of a request; None if it may be answered."""
         path, lifecycle = str(request.scope["path"]), self.services.lifecycle
         if not lifecycle.ready:
             return None if LAUNCH.fullmatch(path) else STARTING.respond(request)
@@ -206,7 +205,7 @@ class Guard:
         return None if refusal is None else refusal.respond(request)
 
     def _is_anothers(self, request: Request, path: str, user: str) -> Refusal | None:
-        """Return the refusal of what belongs to another user: an upload, an event, a session of Gradio's."""
+        """Return the refusal of an upload, event or Gradio session of another user; None if it is the user's own."""
         if path.startswith("/gradio_api/file="):
             owned = self.services.uploads.is_owned(path.removeprefix("/gradio_api/file="), int(user or 0))
             return None if owned else Refusal(403, "That is not among your uploads.")
@@ -220,10 +219,10 @@ class Guard:
         return None if session is None or queue.may_use(user, session) else NO_SUCH_SESSION
 
     def _check_json(self, path: str, content: dict[str, Any], user: str) -> None:
-        """Refuse a request of Gradio's API for what stands in its body.
+        """Check the JSON body of a request to Gradio's API.
 
         Raises:
-            HTTPException: 404, the event or session is another user's; 422, a parameter is not one of the endpoint's.
+            HTTPException: 404 if the event or session is another user's; 422 if the endpoint has no such parameter.
         """
         queue, event, session = self.services.queue, content.get("event_id"), content.get("session_hash")
         if queue is not None:
@@ -239,7 +238,7 @@ class Guard:
                 raise HTTPException(422, f"/{named[1]} has no parameter {unknown[0][:40]!r}; {takes}")
 
     async def _over_allowance(self, request: Request, path: str, user: str | None) -> Refusal | None:
-        """Refuse where work is asked for over HTTP and its allowance is used up. The work itself counts, later."""
+        """Return a refusal if a request starts work whose allowance is used up. The work itself counts later."""
         match = re.fullmatch(ENDPOINT + "/?", path)
         if request.method != "POST" or match is None:
             return None
@@ -247,7 +246,7 @@ class Guard:
         try:
             for kind in kinds:
                 await run_in_threadpool(
-                    self.services.throttle.check, kind, account=int(user or 0), address=_address(request)
+                    self.services.throttle.check, kind, account=int(user or 0), address=address_of(request)
                 )
         except Throttled as error:
             return Refusal(429, str(error), error.retry_after)
@@ -284,13 +283,13 @@ class Guard:
         return send_with_headers
 
     async def _receive_upload(self, request: Request, receive: Receive, send: Send, user_id: int) -> None:
-        """Receive files if there is room for them; those that arrive whole get their owner."""
+        """Receive files if the server has room for them, and record the owner of those that arrive complete."""
         length, limit = request.headers.get("content-length", ""), self._body_limit(str(request.scope["path"]))
         size = min(int(length), limit) if length.isascii() and length.isdigit() and len(length) < 20 else limit
         with self.services.uploads.receiving(user_id, size) as reservation:
 
             async def record(status: int, answer: bytes) -> bytes:
-                """Record the owner of the uploads before anybody learns their paths."""
+                """Record the owner of the uploads before the client learns their paths."""
                 if status == 200:
                     for path in json.loads(answer):
                         await run_in_threadpool(self.services.uploads.add, path, user_id)
@@ -301,10 +300,10 @@ class Guard:
 
 
 def access_token(request: Request) -> str | None:
-    """Return the access token of ours that a request brings, if it brings one.
+    """Return the request's access token of this app, if it has one.
 
-    `gradio_client` sends what it is given as `token` in a header of Hugging Face's. Tokens of other kinds are ignored:
-    a proxy may add one of its own.
+    `gradio_client` sends its argument `token` in a header of Hugging Face. Tokens of other kinds are ignored, since a
+    proxy may add its own.
     """
     for header in ("authorization", "x-hf-authorization"):
         scheme, _, token = request.headers.get(header, "").partition(" ")
@@ -314,19 +313,19 @@ def access_token(request: Request) -> str | None:
 
 
 def name_asker(request: Request) -> str | None:
-    """Return the id, as text, of the account that the guard found: Gradio's name for whoever asks."""
+    """Return the id of the account that the guard found, as text, which Gradio uses as the user's name."""
     asker: User | None = request.scope.get(ASKER)
     return None if asker is None else str(asker.id)
 
 
 def is_no_file(path: str) -> bool:
-    """Return whether a path, or one of the names in it, is too long for any file."""
+    """Return whether a path, or a name in it, is too long for a file."""
     encoded = path.encode(errors="replace")
     return len(encoded) > LONGEST_PATH or any(len(name) > LONGEST_NAME for name in encoded.split(b"/"))
 
 
 def find_access(method: str, path: str) -> Access:
-    """Return who may ask for a route."""
+    """Return who may request a route."""
     lists: tuple[tuple[Access, dict[str, re.Pattern[str]]], ...] = (("public", PUBLIC), ("signed-in", SIGNED_IN))
     for access, patterns in lists:
         pattern = patterns.get("GET" if method == "HEAD" else method)
@@ -336,11 +335,10 @@ def find_access(method: str, path: str) -> Access:
 
 
 def is_cross_site(request: Request) -> bool:
-    """Return whether another site's page made the browser ask.
+    """Return whether another site's page made the browser send a request.
 
-    Browsers say so in `Sec-Fetch-Site`, which no script can forge; older ones send `Origin`, which is compared. A
-    person who follows a link or opens a frame comes from another site too, which is allowed for pages. Programs send
-    neither.
+    Browsers say so in `Sec-Fetch-Site`, which scripts cannot forge; older ones send `Origin`, which is compared with
+    the host. Following a link or opening a frame from another site is allowed for pages. Programs send neither header.
     """
     site = request.headers.get("sec-fetch-site")
     if site is None:
@@ -353,26 +351,25 @@ def is_cross_site(request: Request) -> bool:
 
 
 def _names_a_page(request: Request) -> bool:
-    """Return whether Gradio is asked for another page than its first: the app has no other, and Gradio fails on it."""
+    """Return whether Gradio is asked for a page other than its first: the app has none, and Gradio would fail."""
     return not OWN_PAGES.fullmatch(str(request.scope["path"])) and bool(request.query_params.get("page"))
 
 
 def _ask_to_sign_in(request: Request) -> Response:
-    """Send a person who opens a page to the sign-in page; answer everything else 401."""
+    """Return a redirect to the sign-in page for a person who opens a page, and 401 for all other requests."""
     if request.method in {"GET", "HEAD"} and PAGES.fullmatch(request.scope["path"]):
         return RedirectResponse(sign_in_link(request, place_of(request)), 303)
     return Refusal(401, SIGN_IN_FIRST).respond(request)
 
 
 def _name_route(request: Request) -> str:
-    """Return a request's method and the first two parts of its path, which name no person and no file."""
+    """Return a request's method and the first two parts of its path, which contain no person's or file's name."""
     return f"{request.method} {'/'.join(str(request.scope['path']).partition('=')[0].split('/')[:3])}"
 
 
 def _drop_several_ranges(scope: Scope) -> None:
-    """Let a request for several parts of a file be one for all of it, as RFC 9110 allows: Gradio fails at several."""
+    """Turn a request for several ranges of a file into one for the whole file, because Gradio fails at several.
+
+    RFC 9110 allows this.
+    """
     scope["headers"] = [(name, value) for name, value in scope["headers"] if not (name == b"range" and b"," in value)]
-
-
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None

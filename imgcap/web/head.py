@@ -1,7 +1,7 @@
-"""Put the language at the head of Gradio's page.
+"""Insert the language into the head of Gradio's page.
 
-Gradio's frontend asks the browser for its language as soon as it runs, and inserts the `head` given to `launch` only
-later. So the script that tells it the language of the request has to be in the page when it is sent.
+Gradio's frontend reads the browser's language as soon as it runs, and inserts the `head` given to `launch` only later.
+Therefore the script that sets the language of the request must be in the page when it is sent.
 """
 
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from imgcap.web.texts import language_script, texts_of
 
 
 class LanguageAtHead:
-    """ASGI middleware that puts `language_script` into Gradio's page."""
+    """ASGI middleware that inserts `language_script` into Gradio's page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,7 +1,7 @@
-"""The routes of the live tab: a camera's frames are checked, and now and then one is described.
+"""Serve the routes of the live tab, which check a camera's frames and describe some of them.
 
-A frame costs its decoding and the blur check, and has an allowance of its own; of one account, one is worked on at a
-time. Nothing of it is kept.
+A frame costs its decoding and the blur check. Frames have their own allowance, and each account has one frame at a time
+in progress. Frames are not stored.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ from imgcap.web.work import Caller, Work
 Look: TypeAlias = Callable[[bytes, Caller], Reading]
 
 AT_ONCE = 2
-"""Frames of all accounts that are worked on at once."""
+"""Number of frames of all accounts in progress at once."""
 WAITING = 50
-"""Frames of all accounts that may wait for their turn."""
+"""Number of frames of all accounts that may wait."""
 ONE_BY_ONE = Refusal(429, "Send the next frame once the one before is answered.", 1)
 BUSY = Refusal(503, "Too many cameras are on at present; try again in a few seconds.", 5)
 
@@ -42,7 +42,7 @@ def live_routes(services: Services) -> list[BaseRoute]:
 
 
 class LiveRoutes:
-    """The handlers of the routes. A request's body is a frame as JPEG, or as another kind that is read here."""
+    """The handlers of the routes. A request's body is a frame as JPEG, or in another supported format."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -73,7 +73,7 @@ class LiveRoutes:
 
 
 def _shown(reading: Reading, texts: Texts) -> dict[str, object]:
-    """Return the reading, and what the tab shows of it as HTML made of numbers alone."""
+    """Return the reading with the HTML of its badge and gauge, which is made from numbers alone."""
     shown: dict[str, object] = reading.as_dict()
     if reading.valid is not None and reading.blur_variance is not None:
         shown["html"] = badge_html(reading.valid, reading.reason, texts) + gauge_html(

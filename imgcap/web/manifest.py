@@ -1,4 +1,4 @@
-"""The web app manifest, by which browsers offer to install the app."""
+"""Build the web app manifest, with which browsers offer to install the app."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What was measured of the captioner that this server uses, from the files beside its weights."""
+"""Read the measurements of the server's captioner from the files beside its weights."""
 
 import json
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from imgcap.inference.unfamiliar import FILE as BOUNDS
 
 @dataclass(frozen=True)
 class Mistake:
-    """How often captions that name something are contradicted by people's captions of the same photo, as shares 0-1.
+    """The shares, 0-1, of captions that name something and that people's captions of the same photo contradict.
 
-    model: of the model's captions; people: of people's own captions, judged by the same rules.
+    model: share of the model's captions; people: share of people's own captions, judged by the same rules.
     """
 
     model: float
@@ -23,13 +23,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is known of a captioner; empty or None where its files do not say.
+    """The measurements of a captioner; empty or None if its files lack them.
 
-    scores: as `imgcap evaluate` gives them (0-1, CIDEr as is), with `n` and `split`.
-    mistakes: by kind, "sex", "colour" and "count".
-    attends: whether the decoder looks at parts of the photo.
-    words: in the vocabulary.
-    knows_unfamiliar: whether it can tell pictures that do not look like the photos it learned from.
+    scores: the result of `imgcap evaluate` (0-1, CIDEr as is), with `n` and `split`.
+    mistakes: mistakes by kind, "sex", "colour" and "count".
+    attends: whether the decoder attends to parts of the photo.
+    words: number of words in the vocabulary.
+    knows_unfamiliar: whether it can recognise images that do not look like the photos it learned from.
     """
 
     scores: dict[str, Any]
@@ -40,7 +40,7 @@ class Measurements:
 
 
 def read_measurements(source: str) -> Measurements:
-    """Return what was measured of the captioner in a folder or of a Hub id; nothing if it cannot be found."""
+    """Return the measurements of the captioner in a folder or on the Hub; they are empty if it cannot be found."""
     try:
         folder = find_folder(source, weights=False)
     except InputError:

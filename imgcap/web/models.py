@@ -1,4 +1,4 @@
-"""The captioners that a person may choose from: the configured one, and others that are loaded when first asked for."""
+"""Hold the captioners that a person may choose from; all but the configured one are loaded when first chosen."""
 
 import json
 import logging
@@ -14,13 +14,13 @@ from imgcap.settings import Settings
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 60.0
-"""How long after a failure a model is not loaded again."""
+"""Seconds after a failure during which a model is not loaded again."""
 
 
 class Model:
-    """A captioner on offer.
+    """A captioner that a person may choose.
 
-    name: the last part of its folder or Hub id, by which people, the API and the history know it.
+    name: the last part of its folder or Hub id, which people, the API and the history use.
     """
 
     def __init__(self, captioner: Captioner) -> None:
@@ -31,16 +31,16 @@ class Model:
 
     @property
     def problem(self) -> str | None:
-        """Why it writes no captions at present, in a few words; None if no reason is known."""
+        """The reason why it writes no captions at present, in a few words; None if none is known."""
         return None if self._failed_at is None else "the model cannot be used"
 
     def load(self, load: Callable[[], object] | None = None) -> Captioner:
-        """Return the captioner, loaded. After a failure it is tried again only after a while.
+        """Return the loaded captioner. After a failure, loading is tried again only after a while.
 
-        Which file is broken is for the operator alone to read, in the log.
+        The cause of a failure is only logged, for the operator.
 
         Args:
-            load: what loads it; by default the captioner's `load`.
+            load: function that loads it; by default the captioner's `load`.
 
         Raises:
             InputError: the model cannot be used.
@@ -59,7 +59,7 @@ class Model:
         return self.captioner
 
     def scores(self) -> Mapping[str, float]:
-        """Return its measured scores by metric, of `scores.json` beside its weights; empty if there is none."""
+        """Return its scores by metric from `scores.json` beside its weights; empty without that file."""
         path = Path(self.captioner.settings.model) / "scores.json"
         if not path.is_file():
             return {}
@@ -68,11 +68,11 @@ class Model:
 
 
 class Models:
-    """The captioners on offer, by name; the first is the configured one, which answers unless another is chosen.
+    """The captioners by name; the first is the configured one, which is the default.
 
     Args:
-        captioner: the configured one.
-        settings: for the others, `more_models`.
+        captioner: the configured captioner.
+        settings: `more_models` names the others.
     """
 
     def __init__(self, captioner: Captioner, settings: Settings) -> None:
@@ -82,18 +82,18 @@ class Models:
 
     @property
     def default(self) -> Model:
-        """The configured one."""
+        """The configured model."""
         return next(iter(self._models.values()))
 
     def __iter__(self) -> Iterator[Model]:
-        """Yield each, the configured one first."""
+        """Return an iterator over all models, with the configured one first."""
         return iter(self._models.values())
 
     def get(self, name: str) -> Model:
         """Return the model of a name, or the configured one for an empty name.
 
         Raises:
-            InputError: no such model is on offer.
+            InputError: no model has that name.
         """
         if not name:
             return self.default

@@ -29,13 +29,13 @@ STALE = "Signing in took too long, or began in another browser; try again."
 
 @dataclass(frozen=True)
 class Visit:
-    """Somebody who was sent to the provider and is expected back.
+    """A person's visit to the provider, from which they are expected back.
 
-    state: what the provider gives back.
-    verifier: proves to the provider that the server which asks for the tokens is the one that sent the person.
-    callback: the address to come back to.
-    place: the page they wanted to see.
-    began: monotonic seconds.
+    state: value that the provider returns.
+    verifier: proves to the provider that the server that asks for the tokens also sent the person.
+    callback: address to return to.
+    place: page that the person wanted to see.
+    began: time of the start, in monotonic seconds.
     """
 
     state: str
@@ -47,16 +47,16 @@ class Visit:
 
 @dataclass(frozen=True)
 class Person:
-    """Who the provider says they are: `subject` never changes, `name` is what they are called there."""
+    """The provider's information about a person: `subject` is an id that never changes, `name` is their name there."""
 
     subject: str
     name: str
 
 
 class OpenID:
-    """The provider that the settings name.
+    """The provider of the settings.
 
-    People who are expected back are kept in memory: after a restart they have to begin again.
+    Visits are kept in memory, so people must begin again after a restart.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,11 +68,11 @@ class OpenID:
 
     @property
     def offered(self) -> bool:
-        """Whether people can sign in so."""
+        """Whether people can sign in with the provider."""
         return bool(self._id)
 
     async def begin(self, callback: str, place: str) -> tuple[str, Visit]:
-        """Return the provider's address to send a person to, and what to remember of them.
+        """Return the provider's address to send a person to, and the visit to remember.
 
         Raises:
             InputError: the provider does not answer.
@@ -91,15 +91,15 @@ class OpenID:
         return f"{endpoint}?{urlencode(query)}", visit
 
     async def finish(self, state: str, remembered: str | None, code: str) -> tuple[Person, str]:
-        """Return who came back from the provider, and the page that they wanted to see.
+        """Return the person who came back from the provider, and the page that they wanted to see.
 
         Args:
-            state: from the address that they came back to.
-            remembered: the state that their browser was given when they left.
-            code: from that address; the provider gives it only to who consented.
+            state: state in the address that they came back to.
+            remembered: state in the cookie that their browser got when they left.
+            code: code in that address; the provider gives it only to people who consented.
 
         Raises:
-            InputError: they did not leave from here a short while ago, or the provider refuses.
+            InputError: the visit did not begin here a short while ago, or the provider refuses.
         """
         visit = self._visits.pop(state, None)
         ours = visit is not None and hmac.compare_digest(state.encode(), (remembered or "").encode())
@@ -127,7 +127,7 @@ class OpenID:
         return self._endpoints
 
     async def _ask(self, method: str, url: str, **content: Any) -> dict[str, Any]:
-        """Return the provider's answer. It comes over TLS from the provider itself, so claims need no signature."""
+        """Return the provider's answer, which comes over TLS from the provider itself, so claims need no signature."""
         try:
             async with httpx.AsyncClient(timeout=TIMEOUT) as client:
                 answer = (await client.request(method, url, **content)).raise_for_status().json()

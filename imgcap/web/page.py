@@ -1,4 +1,4 @@
-"""Build Gradio's page: the bar, the tabs, and the endpoints of the API. Each tab has a file in `tabs/`."""
+"""Build Gradio's page with the bar, the tabs and the endpoints of the API. Each tab has a file in `tabs/`."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ TABS: dict[str, Callable[[Page, Services], None]] = {
     "how": build_how_tab,
     "api": build_api_tab,
 }
-"""What builds each tab, in their order. The id names the text `ID.tab` and the element `imgcap-tab-ID`."""
+"""The functions that build the tabs, in order. The id gives the text `ID.tab` and the element `imgcap-tab-ID`."""
 
 
 def build_page(services: Services) -> Page:

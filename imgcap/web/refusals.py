@@ -1,4 +1,4 @@
-"""Refusals in one sentence: a page with a link back for people, JSON for programs."""
+"""Refuse requests in one sentence: with a page and a link back for people, and with JSON for programs."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ USER_PAGES = re.compile(r"/|/account|/history(/\d+)?")
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not answered: an HTTP status, and a sentence that says what is wrong and what to do."""
+    """The refusal of a request: an HTTP status, and a sentence that says what is wrong and what to do."""
 
     status: int
     sentence: str
@@ -34,11 +34,11 @@ class Refusal:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that belong to it."""
+        """The headers of the response."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
     def respond(self, request: Request) -> Response:
-        """Return the answer to whoever asked."""
+        """Return the response to a request."""
         back = place_of(request)
         if not wants_page(request):
             detail: dict[str, str] = {"detail": self.sentence}
@@ -62,11 +62,11 @@ class Refusal:
 
 
 def as_refusal(error: HTTPException | InputError, otherwise: int = 400) -> Refusal:
-    """Return the refusal that an error is.
+    """Return the refusal for an error.
 
     Args:
-        error: what was raised.
-        otherwise: the HTTP status of a mistake, such as 404 for the name of a thing that is not there.
+        error: the exception that was raised.
+        otherwise: HTTP status of other mistakes, such as 404 for the name of a thing that does not exist.
     """
     if isinstance(error, Throttled):
         return Refusal(429, str(error), error.retry_after)
@@ -85,21 +85,21 @@ def wants_page(request: Request) -> bool:
 
 
 def place_of(request: Request) -> str:
-    """Return the page, of those a person can open, that a request came from or belongs to."""
+    """Return the page that a request came from or belongs to."""
     path = str(request.scope["path"])
     return next((page for page in ("/account", "/history") if path.startswith(page)), "/")
 
 
 def page_of(request: Request) -> str:
-    """Return the address, with its query, of the page that a request asked for."""
+    """Return the path and query of the page that a request asked for."""
     query = str(request.url.query)
     return str(request.scope["path"]) + (f"?{query}" if query else "")
 
 
 def sign_in_link(request: Request, place: str) -> str:
-    """Return the address of the sign-in page from which a person comes back to `place`.
+    """Return the address of the sign-in page that leads back to `place`.
 
-    The query is kept, since a Space's frame needs its own.
+    The query is kept, because a Space's frame needs it.
     """
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "next"]
     if place != "/":
@@ -108,7 +108,7 @@ def sign_in_link(request: Request, place: str) -> str:
 
 
 def safe_place(place: str, pages: re.Pattern[str] = USER_PAGES) -> str:
-    """Return a place to go on to; "/" unless it is one of some pages of this server, by default those of a user."""
+    """Return `place` if it is one of the allowed pages of this server, by default a user's pages, and otherwise "/"."""
     if not place.isprintable() or "\\" in place:
         return "/"
     try:

@@ -1,4 +1,4 @@
-"""Render what every tab and page shows: the bar, a reading, a map of sharpness. Each is given the reader's texts."""
+"""Render the parts that tabs and pages share: the bar, a reading, a map of sharpness, in the reader's language."""
 
 import base64
 import io
@@ -20,19 +20,19 @@ from imgcap.web.gauge import badge_html, gauge_html
 from imgcap.web.texts import LANGUAGES, Texts
 
 MOMENT = "%Y-%m-%d %H:%M UTC"
-"""A time for readers of every language."""
+"""Format of times, for readers of every language."""
 HERE = Path(__file__).parent
 DOUBTFUL, LIKELY = 0.5, 0.75
-"""Confidences below which the page says that a caption may well be wrong, and may be wrong."""
+"""Confidences below which the page says that a caption may well be wrong, or may be wrong."""
 OFF_CENTRE = 0.43
-"""Of a photo's side: what is nearer to the edge than this is called by the edge's name."""
+"""Share of a photo's side; a place closer to an edge than this gets that edge's name."""
 Doubt = Literal["low", "middle", "high"]
 Step = Literal["opening", "writing", "more", "done"]
-"""The photo is not measured yet; a caption is being written; it is there, its alternatives are not; all is there."""
+"""The photo is not measured yet; its caption is being written; only alternatives are missing; all is complete."""
 
 
 def doubt_of(confidence: float) -> Doubt:
-    """Return how a confidence is put into words."""
+    """Return the key of the words for a confidence."""
     if confidence < DOUBTFUL:
         return "low"
     return "middle" if confidence < LIKELY else "high"
@@ -51,7 +51,7 @@ templates.filters["moment"] = lambda moment: moment.strftime(MOMENT)
 
 
 def render(template: str, texts: Texts, /, **shown: object) -> Markup:
-    """Return a template's HTML; in it `t("key")` is a text as HTML, and `texts` are all of them."""
+    """Return a template's HTML; in the template, `t("key")` is a text as HTML, and `texts` holds all texts."""
     return Markup(templates.get_template(template).render(shown, t=texts.html, texts=texts))  # noqa: S704  escaped there
 
 
@@ -61,9 +61,9 @@ def render_bar(user: str, texts: Texts) -> Markup:
 
 
 def render_map(photo: NDArray[np.uint8], overlay: NDArray[np.uint8], threshold: float, texts: Texts) -> Markup:
-    """Return a photo and its map of sharpness, RGB of any two sizes of one shape, as HTML that compares them.
+    """Return HTML that compares a photo with its map of sharpness, both RGB, in any sizes with the same aspect ratio.
 
-    The HTML holds both pictures itself, so that no file is served.
+    The HTML contains both images, so that no file is served.
     """
     height, width = overlay.shape[:2]
     small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS))
@@ -73,7 +73,7 @@ def render_map(photo: NDArray[np.uint8], overlay: NDArray[np.uint8], threshold: 
 
 
 def _data_url(picture: NDArray[np.uint8]) -> str:
-    """Return an RGB picture (height, width, 3) as a `data:` URL that holds it as JPEG."""
+    """Return an RGB image (height, width, 3) as a `data:` URL of a JPEG."""
     jpeg = io.BytesIO()
     Image.fromarray(picture).save(jpeg, "JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
@@ -81,10 +81,10 @@ def _data_url(picture: NDArray[np.uint8]) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """Where the model looked when it wrote a word.
+    """The model's attention at a word.
 
-    cells: the squares of the grid, row by row, two hexadecimal digits each; ff is where it looked most.
-    place: the part of the photo about the centre of all of it: "top_left", "middle" and so on.
+    cells: the cells of the grid, row by row, two hexadecimal digits each; ff is the highest attention.
+    place: the part of the photo at the centre of the attention: "top_left", "middle" and so on.
     """
 
     word: str
@@ -104,17 +104,17 @@ def describe_look(word: str, weights: NDArray[np.float32]) -> Look:
 
 
 def _third(place: float, names: tuple[str, str, str]) -> str:
-    """Return the name of the part of a side, 0-1, in which a place is. Centres of a spread lie near the middle."""
+    """Return the name of the part of a side, 0-1, that contains a place. Centres of attention lie near the middle."""
     return names[0] if place < OFF_CENTRE else names[2] if place > 1 - OFF_CENTRE else names[1]
 
 
 @dataclass(frozen=True)
 class Details:
-    """What the page shows of a reading beside the reading itself.
+    """What the page shows in addition to a reading.
 
-    entry: the reading's id in the history, once it is kept there.
-    length: of the caption that was asked for.
-    looks: of each word of the caption.
+    entry: the reading's id in the history, once it is stored there.
+    length: length of the caption that was asked for.
+    looks: the model's attention at each word of the caption.
     checked, described: seconds that the check and the caption took.
     """
 
@@ -131,7 +131,7 @@ NO_DETAILS = Details()
 def render_reading(
     texts: Texts, reading: Reading | None = None, error: str = "", step: Step = "done", details: Details = NO_DETAILS
 ) -> Markup:
-    """Return what the page says about a photo, or what it says before there is one."""
+    """Return the page's HTML about a photo, or its HTML before a photo is given."""
     advice = texts(f"reading.advice.{reading.reason or 'valid'}") if reading else ""
     whole = reading if step != "writing" else None
     warning = _warning(texts, whole) if whole else ""
@@ -146,7 +146,7 @@ def render_reading(
 
 
 def _facts(texts: Texts, reading: Reading, details: Details) -> list[str]:
-    """Return what is shown small below a reading."""
+    """Return the small print below a reading."""
     facts = []
     if reading.caption and details.length:
         words = texts.count("reading.words", len(reading.caption.split()))
@@ -160,7 +160,7 @@ def _facts(texts: Texts, reading: Reading, details: Details) -> list[str]:
 
 
 def _announce(texts: Texts, reading: Reading, advice: str, warning: str) -> str:
-    """Return what a screen reader announces once."""
+    """Return the text that a screen reader announces once."""
     verdict = texts("reading.announce.valid") if reading.valid else texts("reading.announce.invalid", advice=advice)
     return f"{reading.caption or verdict} {warning}".rstrip()
 

@@ -1,4 +1,4 @@
-"""What every route of our own reads from a request, and how it sends a file to be kept."""
+"""Read what the app's own routes need from a request, and answer with a download."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgcap.accounts.database import User
-from imgcap.web.guard import ASKER
+
+ASKER = "imgcap_asker"
+"""Key in a request's scope under which the guard stores the signed-in User, or None."""
 
 
 class Form(dict[str, str]):
@@ -22,12 +24,12 @@ async def read_form(request: Request) -> Mapping[str, str]:
 
 
 def read_number(text: str | None, otherwise: int) -> int:
-    """Return the number that `text` is, of at most nine digits, else `otherwise`."""
+    """Return `text` as a number of at most nine digits, or `otherwise` if it is not one."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else otherwise
 
 
 def user_of(request: Request) -> User:
-    """Return who is signed in: the guard lets nobody else through to the routes that need a user."""
+    """Return the signed-in user, without whom the guard refuses the routes that need one."""
     user: User = request.scope[ASKER]
     return user
 
@@ -38,5 +40,5 @@ def address_of(request: Request) -> str | None:
 
 
 def download(content: bytes, name: str, media_type: str) -> Response:
-    """Return an answer that a browser saves under `name`."""
+    """Return a response that a browser saves as a file called `name`."""
     return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from imgcap.accounts.database import HistoryEntry, User, utc_now
+from imgcap.accounts.database import HistoryEntry, utc_now
 from imgcap.accounts.history import MAX_CAPTION, make_thumbnail
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
@@ -32,11 +32,11 @@ from imgcap.web.work import Caller
 HISTORY_PAGE = 20
 PREVIEW_SIDE = 1024
 PLACES = re.compile(r"/|/account|/history(/\d+)?|/login|/login/register|/privacy")
-"""Pages that are shown again in another language."""
+"""Pages that can be shown again in another language."""
 
 
 def build_routes(services: Services) -> list[BaseRoute]:
-    """Return every route of our own. The guard lists who may ask for each."""
+    """Return the app's own routes. The guard lists who may request each."""
     pages = Pages(services)
     return [
         Route("/pages/gauge.css", pages.gauge_style),
@@ -82,20 +82,20 @@ class Pages:
         self.services = services
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002  the signature is Starlette's
-        """Tell a monitor whether the server takes requests and can write captions."""
+        """Send a monitor whether the server takes requests and can write captions."""
         problem = self.services.problem()
         return JSONResponse({"status": problem or "ok"}, 503 if problem else 200)
 
     async def gauge_style(self, request: Request) -> Response:  # noqa: ARG002  as above
-        """Return the style sheet of the badge and the gauge."""
+        """Send the style sheet of the badge and the gauge."""
         return Response(gauge.CSS, media_type="text/css")
 
     async def manifest(self, request: Request) -> Response:
-        """Tell a browser how to install the app."""
+        """Send the manifest with which a browser installs the app."""
         return JSONResponse(build_manifest(texts_of(request), _root(request)), media_type="application/manifest+json")
 
     async def choose_language(self, request: Request) -> Response:
-        """Remember the language chosen in the menu, and show the page it was chosen on again."""
+        """Remember the language chosen in the menu, and show the same page again."""
         form = await read_form(request)
         place = safe_place(form["next"], PLACES)
         response = RedirectResponse(_root(request) + place, 303)
@@ -120,10 +120,10 @@ class Pages:
         return await self._begin_session(request, user.name, form["next"])
 
     async def sign_in_program(self, request: Request) -> Response:
-        """Sign in as gradio_client does, and answer in JSON.
+        """Sign in a program, such as gradio_client, and answer in JSON.
 
-        Gradio has a route of the same form. It writes the session on the event loop, where a locked database would hold
-        up every other request.
+        It replaces Gradio's route with the same form, which writes the session on the event loop, where a locked
+        database would delay all other requests.
         """
         form = await read_form(request)
         try:
@@ -153,7 +153,7 @@ class Pages:
         return response
 
     async def come_back_from_provider(self, request: Request) -> Response:
-        """Sign in somebody whom Hugging Face sends back."""
+        """Sign in a person whom Hugging Face sends back."""
         form, services = Form(request.query_params), self.services
         if not services.openid.offered:
             return NOTHING_HERE.respond(request)
@@ -183,25 +183,25 @@ class Pages:
         return await self._begin_session(request, user.name, form["next"])
 
     async def show_sign_out(self, request: Request) -> Response:
-        """Ask whether to sign out here or everywhere: a link alone must not sign anyone out."""
+        """Ask whether to sign out here or everywhere, since a link alone must not sign anyone out."""
         return self._page(request, "sign_out.html")
 
     async def sign_out(self, request: Request) -> Response:
-        """End this session, or all of the user's."""
+        """End this session, or all of the user's sessions."""
         form = await read_form(request)
         if form["everywhere"]:
-            await run_in_threadpool(self.services.sessions.end_all, self._user(request).id)
+            await run_in_threadpool(self.services.sessions.end_all, user_of(request).id)
         else:
             await run_in_threadpool(self.services.sessions.end, self._token(request) or "")
         return self._leave(request, "sign_in.html", texts_of(request)("signin.signed_out"))
 
     async def show_privacy(self, request: Request) -> Response:
-        """Show the privacy notice with the numbers of these settings."""
+        """Show the privacy notice with the values of the settings."""
         return self._page(request, "privacy.html", settings=self.services.settings)
 
     async def preview(self, request: Request) -> Response:
-        """A copy, which every browser can show, of one of the user's uploads."""
-        user, path = self._user(request), request.query_params.get("path", "")
+        """Send a copy, which every browser can show, of one of the user's uploads."""
+        user, path = user_of(request), request.query_params.get("path", "")
         try:
             picture = await run_in_threadpool(
                 self.services.work.open_upload, {"path": path}, Caller(user.id, address_of(request))
@@ -216,7 +216,7 @@ class Pages:
 
     async def change_password(self, request: Request) -> Response:
         """Change the password; every other session of the user ends."""
-        form, user = await read_form(request), self._user(request)
+        form, user = await read_form(request), user_of(request)
         try:
             await self._prove(request, form["current"], "The current password is wrong; type it again.")
             await self.services.accounts.aset_password(user, form["new"], self._token(request))
@@ -225,8 +225,8 @@ class Pages:
         return await self._account_page(request, done=texts_of(request)("account.password_changed"))
 
     async def add_token(self, request: Request) -> Response:
-        """Make an access token, if the password is right, and show it this once."""
-        form, user = await read_form(request), self._user(request)
+        """Make an access token if the password is right, and show it once."""
+        form, user = await read_form(request), user_of(request)
         days = None if form["days"] == "never" else read_number(form["days"], 0)
         try:
             await self._prove(request, form["password"], texts_of(request)("account.wrong_password_token"))
@@ -240,15 +240,15 @@ class Pages:
         """Revoke an access token."""
         form = await read_form(request)
         try:
-            await run_in_threadpool(self.services.tokens.revoke, self._user(request).id, form["name"])
+            await run_in_threadpool(self.services.tokens.revoke, user_of(request).id, form["name"])
         except InputError as error:
             return await self._account_page(request, error)
         done = texts_of(request)("account.token_revoked", name=form["name"])
         return await self._account_page(request, done=done)
 
     async def delete_account(self, request: Request) -> Response:
-        """Delete the account and everything that is kept about it, if the password is right."""
-        form, user = await read_form(request), self._user(request)
+        """Delete the account and everything stored about it, if the password is right."""
+        form, user = await read_form(request), user_of(request)
         try:
             await self._prove(request, form["password"], texts_of(request)("account.wrong_password"))
             await self.services.delete_account(user.id)
@@ -257,17 +257,17 @@ class Pages:
         return self._leave(request, "sign_in.html", texts_of(request)("signin.account_deleted"))
 
     async def download_data(self, request: Request) -> Response:
-        """Send everything that is kept about the user as a ZIP archive."""
-        archive = await run_in_threadpool(self.services.accounts.export, self._user(request))
+        """Send everything stored about the user as a ZIP archive."""
+        archive = await run_in_threadpool(self.services.accounts.export, user_of(request))
         return download(archive, "imgcap-data.zip", "application/zip")
 
     async def show_history(self, request: Request) -> Response:
-        """Show the user's readings, searched and in pages."""
+        """Show the user's readings with a search, in pages."""
         return await self._history_page(request)
 
     async def delete_history(self, request: Request) -> Response:
-        """Delete one reading, or all."""
-        form, user, texts = await read_form(request), self._user(request), texts_of(request)
+        """Delete one reading or all of them."""
+        form, user, texts = await read_form(request), user_of(request), texts_of(request)
         history = self.services.history
         try:
             if form["all"]:
@@ -280,7 +280,7 @@ class Pages:
 
     async def show_entry(self, request: Request) -> Response:
         """Open one of the user's readings again."""
-        user = self._user(request)
+        user = user_of(request)
         try:
             number = read_number(request.path_params["entry"], -1)
             entry = await run_in_threadpool(self.services.history.get, user.id, number)
@@ -290,7 +290,7 @@ class Pages:
 
     async def edit_caption(self, request: Request) -> Response:
         """Save the user's own caption of a reading, or restore the model's."""
-        form, user, texts = await read_form(request), self._user(request), texts_of(request)
+        form, user, texts = await read_form(request), user_of(request), texts_of(request)
         history, number = self.services.history, read_number(form["entry"], -1)
         caption = None if form["restore"] else form["caption"]
         try:
@@ -311,17 +311,17 @@ class Pages:
 
     async def download_csv(self, request: Request) -> Response:
         """Send the user's readings as a CSV table."""
-        table = await run_in_threadpool(self.services.history.to_csv, self._user(request).id)
+        table = await run_in_threadpool(self.services.history.to_csv, user_of(request).id)
         return download(table.encode(), "imgcap-history.csv", "text/csv; charset=utf-8")
 
     async def download_json(self, request: Request) -> Response:
         """Send the user's readings as JSON."""
-        readings = await run_in_threadpool(self.services.history.to_json, self._user(request).id)
+        readings = await run_in_threadpool(self.services.history.to_json, user_of(request).id)
         return download(readings.encode(), "imgcap-history.json", "application/json")
 
     async def thumbnail(self, request: Request) -> Response:
         """Send the thumbnail of one of the user's readings."""
-        user, entry = self._user(request), read_number(request.path_params["entry"], -1)
+        user, entry = user_of(request), read_number(request.path_params["entry"], -1)
         try:
             jpeg = await run_in_threadpool(self.services.history.get_thumbnail, user.id, entry)
         except InputError as error:
@@ -331,23 +331,20 @@ class Pages:
     def _token(self, request: Request) -> str | None:
         return self.services.cookies.session_token(request)
 
-    def _user(self, request: Request) -> User:
-        return user_of(request)
-
     async def _begin_session(self, request: Request, name: str, place: str) -> Response:
         response = RedirectResponse(_root(request) + safe_place(place), 303)
         await self._set_session(request, response, name)
         return response
 
     async def _prove(self, request: Request, password: str, otherwise: str) -> None:
-        """Make sure that it is the user who asks, and nobody else at their screen.
+        """Make sure that the user asks, and not another person at their screen.
 
-        Whoever signs in with Hugging Face may leave the password empty for a while after signing in.
+        People who sign in with Hugging Face may leave the password empty for a while after signing in.
 
         Raises:
-            InputError: the password is wrong, which is said by `otherwise`, or it is too long since they signed in.
+            InputError: the password is wrong (with the sentence `otherwise`), or the sign-in was too long ago.
         """
-        user, identities = self._user(request), self.services.identities
+        user, identities = user_of(request), self.services.identities
         if not password and await run_in_threadpool(identities.is_linked, user.id):
             if not await run_in_threadpool(identities.is_fresh, user.id, self._token(request)):
                 raise InputError("Sign out and sign in with Hugging Face again, and do this within ten minutes.")
@@ -357,7 +354,7 @@ class Pages:
             raise InputError(otherwise)
 
     async def _set_session(self, request: Request, response: Response, name: str) -> None:
-        """Begin a session in the place of the one that the client had before."""
+        """Begin a session, which replaces the client's previous one."""
         sessions, token = self.services.sessions, secrets.token_urlsafe(32)
         if (old := self._token(request)) is not None:
             await run_in_threadpool(sessions.end, old)
@@ -392,7 +389,7 @@ class Pages:
     async def _account_page(
         self, request: Request, error: InputError | None = None, done: str = "", made: Mapping[str, str] | None = None
     ) -> Response:
-        user = self._user(request)
+        user = user_of(request)
         shown = {
             "user": user.name,
             "tokens": await run_in_threadpool(self.services.tokens.list, user.id),
@@ -411,9 +408,9 @@ class Pages:
         done: str = "",
         typed: str | None = None,
     ) -> Response:
-        """Show one reading; the query names the page of the history to go back to."""
+        """Show one reading; the query names the page of the history to return to."""
         shown = {
-            "user": self._user(request).name,
+            "user": user_of(request).name,
             "entry": entry,
             "typed": entry.shown_caption or "" if typed is None else typed,
             "most": MAX_CAPTION,
@@ -423,7 +420,7 @@ class Pages:
         return self._page(request, "entry.html", error, done=done, **shown)
 
     async def _history_page(self, request: Request, error: InputError | None = None, done: str = "") -> Response:
-        user, history = self._user(request), self.services.history
+        user, history = user_of(request), self.services.history
         text, page = request.query_params.get("q", "")[:200], read_number(request.query_params.get("page"), 1)
         found = await run_in_threadpool(history.count, user.id, text)
         pages = max(1, -(-found // HISTORY_PAGE))
@@ -433,7 +430,7 @@ class Pages:
         return self._page(request, "history.html", error, done=done, **shown)
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
-        """Render a page; with an error it has the HTTP status and the header that belong to the error."""
+        """Render a page; with an error, the response has the error's HTTP status and headers."""
         shown = {
             "root": _root(request), "place": page_of(request), "error": str(error or ""), "done": "",
             "openid": self.services.openid.offered, "embedded": self.services.settings.embedded,

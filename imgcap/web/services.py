@@ -1,4 +1,4 @@
-"""Open and hold what the parts of the web server share: accounts, sessions, tokens, history, uploads, captioner."""
+"""Open and hold the services that the web server's parts share, such as accounts, history, uploads and captioner."""
 
 from dataclasses import dataclass, field
 from typing import IO
@@ -31,16 +31,16 @@ class Lifecycle:
     """The server's state between its start and its end."""
 
     ready: bool = False
-    """Whether sessions are in place. Until then, only the launch itself is answered."""
+    """Whether sessions are ready. Until then, only the launch's own requests are answered."""
     draining: bool = False
-    """The process is about to stop: running requests may finish, and no new work begins."""
+    """Whether the process is about to stop: running requests may finish, and no new work begins."""
     open_streams: int = 0
-    """Answers being streamed to clients at this moment."""
+    """Number of responses that are being streamed to clients."""
 
 
 @dataclass
 class Services:
-    """The parts that page, endpoints, sign-in pages and guard share."""
+    """The services that page, endpoints, sign-in pages and guard share."""
 
     settings: Settings
     captioner: Captioner
@@ -59,18 +59,18 @@ class Services:
     """The test split of the data set in the settings; None if they name none."""
     cookies: Cookies
     lock: IO[bytes]
-    """Held on the data folder until the server closes."""
+    """Lock on the data folder, held until the server closes."""
     storage_risk: str
-    """What `imgcap.accounts.storage.storage_risk` found."""
+    """The result of `imgcap.accounts.storage.storage_risk`."""
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     queue: FairQueue | None = None
     """Gradio's queue of events; None until the page is launched."""
 
     async def hit(self, kind: Kind, account: int | str | None, address: str | None) -> None:
-        """Count a request, as `throttle.hit` does, while the event loop runs on: the counts may be on another machine.
+        """Count a request as `throttle.hit` does, in a thread, because the counts may be on another machine.
 
         Raises:
-            Throttled: too many for this account or from this address.
+            Throttled: too many requests came for this account or from this address.
         """
         await run_in_threadpool(self.throttle.hit, kind, account=account, address=address)
 
@@ -78,7 +78,7 @@ class Services:
         """Return the user of a name and password, or None; every try is counted first.
 
         Raises:
-            Throttled: too many tries for this name or from this address.
+            Throttled: too many tries came for this name or from this address.
         """
         await self.hit("sign_in", name, address)
         return await self.accounts.averify(name, password)
@@ -87,7 +87,7 @@ class Services:
         """Delete an account with its sessions, history, uploads and waiting work.
 
         Raises:
-            InputError: there is no such account.
+            InputError: the account does not exist.
         """
         await run_in_threadpool(self.accounts.delete, user_id)
         if self.queue is not None:
@@ -96,7 +96,7 @@ class Services:
         await run_in_threadpool(self.batches.delete, user_id)
 
     def problem(self) -> str | None:
-        """Return in a few words why the server cannot write captions at present; None if it can."""
+        """Return the reason why the server cannot write captions at present, in a few words; None if it can."""
         if self.lifecycle.draining:
             return "stopping"
         if self.queue is not None and not self.queue.is_alive():
@@ -120,7 +120,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
     Raises:
         InputError: the data folder or the database cannot be used, or another process uses the folder.
     """
-    lock = lock_data_folder(settings.data_dir)  # before the uploads of whoever has it are touched
+    lock = lock_data_folder(settings.data_dir)  # first, so that another process's uploads are not touched
     try:
         database = open_database(settings)
         accounts = Accounts(database, settings)
@@ -172,7 +172,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
 
 
 def _create_first_account(settings: Settings, accounts: Accounts) -> None:
-    """Make the account that the settings name. Raises InputError, which names the settings."""
+    """Create the first account of the settings. Raises InputError, which names the settings, if they are wrong."""
     if settings.first_user:
         try:
             accounts.create_first(settings.first_user, settings.first_password.get_secret_value())

@@ -1,6 +1,6 @@
-"""The texts that people read, in the languages of the files in `texts/`, and which language a request is answered in.
+"""Load the texts for people from the files in `texts/`, and choose the language of a request.
 
-A language is one file: `texts/fr.json` adds French. Keys are flat, with the part of the app before the first dot.
+Each language is one file: `texts/fr.json` would add French. Keys are flat and begin with the part of the app.
 """
 
 import json
@@ -17,12 +17,12 @@ from markupsafe import Markup, escape
 FOLDER = Path(__file__).parent / "texts"
 ENGLISH = "en"
 COOKIE = "imgcap-language"
-"""Set by the language menu; without it the browser's own list of languages decides."""
+"""Cookie of the language menu; without it the browser's list of languages decides."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts in one language. A text that its file lacks is English."""
+    """The texts in one language. Texts that its file lacks are in English."""
 
     language: str
     messages: Mapping[str, str]
@@ -32,16 +32,16 @@ class Texts:
         return self.messages[key].format(**values)
 
     def html(self, key: str, /, **values: Any) -> Markup:
-        """Return a text as HTML: everything is escaped except values that are Markup."""
+        """Return a text as HTML, in which everything is escaped except values that are Markup."""
         return escape(self.messages[key]).format(**values)
 
     def count(self, key: str, number: int, /, **values: Any) -> str:
-        """Return the text of `KEY.one` or `KEY.other`, whose placeholder `{number}` is the number."""
+        """Return the text of `KEY.one` or `KEY.other` with the number in its placeholder `{number}`."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", number=number, **values)
 
 
 def load(folder: Path = FOLDER) -> dict[str, Texts]:
-    """Return the texts of each language that has a file in the folder, English first."""
+    """Return the texts of each language with a file in the folder, English first."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     english = found.pop(ENGLISH)
     return {code: Texts(code, english | messages) for code, messages in ({ENGLISH: english} | found).items()}
@@ -58,13 +58,13 @@ class Asker(Protocol):
 
 
 def texts_of(request: Asker | gr.Request) -> Texts:
-    """Return the texts in the language of a request: the one chosen in the menu, else the browser's, else English."""
+    """Return the texts in the language chosen in the menu, or else the browser's, or else English."""
     chosen = request.cookies.get(COOKIE)
     return LANGUAGES.get(chosen or "") or LANGUAGES[match(request.headers.get("accept-language", ""))]
 
 
 def match(accepted: str) -> str:
-    """Return the language there is that an Accept-Language header asks for first; English if it names none."""
+    """Return the available language that an Accept-Language header prefers; English if it names none."""
     wanted: list[tuple[float, str]] = []
     for part in accepted.split(",")[:50]:
         found = re.fullmatch(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*", part)
@@ -75,31 +75,31 @@ def match(accepted: str) -> str:
 
 
 class Labels:
-    """Texts of Gradio's components, which the browser translates: `labels("caption.photo")` in place of a string.
+    """Texts of Gradio's components, which the browser translates: `labels("caption.photo")` replaces a string.
 
-    Only `label`, `info`, `placeholder`, `title` and `value` are translated, and of a longer string one text in it.
+    Only `label`, `info`, `placeholder`, `title` and `value` are translated, and in a longer string only one text.
     """
 
     def __init__(self) -> None:
         self._used: set[str] = set()
 
     def __call__(self, key: str) -> I18nData:
-        """Return what stands for a text without placeholders. Raises KeyError if there is none."""
+        """Return a placeholder for a text, which must have no placeholders itself. Raises KeyError for unknown keys."""
         LANGUAGES[ENGLISH].messages[key]
         self._used.add(key)
         return I18nData(key)
 
     def translations(self) -> gr.I18n:
-        """Return the texts used so far, in every language, for `launch`."""
+        """Return all texts used so far, in every language, for `launch`."""
         return gr.I18n(**{
             language: {key: texts.messages[key] for key in sorted(self._used)} for language, texts in LANGUAGES.items()
         })  # fmt: skip
 
 
 def language_script(texts: Texts) -> str:
-    """Return a script that gives the browser side the same language as the server's, and the texts of our scripts.
+    """Return a script that gives the browser the server's choice of language and the texts of the app's scripts.
 
-    Gradio's frontend takes its language from `navigator.language`; this must run before it.
+    Gradio's frontend takes its language from `navigator.language`, so this script must run before it.
     """
     scripts = {key: text for key, text in texts.messages.items() if key.startswith("script.")}
     data = json.dumps({"language": texts.language, "texts": scripts}, ensure_ascii=True).replace("</", "<\\/")

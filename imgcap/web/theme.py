@@ -1,4 +1,4 @@
-"""Define the look of the Gradio page: the system's own fonts, light and dark."""
+"""Define the theme of Gradio's page: the system's fonts, light and dark colours."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""Uploaded pictures: whose they are, how much room they take, and when they are deleted.
+"""Register the owners of uploaded images, limit the space that uploads take, and delete old ones.
 
-Gradio names an upload by the hash of its content, lets everybody who is signed in read it, and passes any path on to
-functions, even one that did not come from an upload. So a path means nothing here until this register knows its owner.
+Gradio names an upload by the hash of its content, lets every signed-in user read it, and passes any path to functions,
+even one that did not come from an upload. Therefore a path is not accepted until this register knows its owner.
 
-Owners are ids of accounts. Files that never get an owner (of a dropped connection, under a wrong field name, refused
-for their size) are deleted two minutes after they were last written, the others when they are old enough.
+Owners are ids of accounts. Files that never get an owner (from a dropped connection, under a wrong field name, refused
+for their size) are deleted two minutes after they were last written, and all others when they reach their maximum age.
 """
 
 import fcntl
@@ -26,21 +26,21 @@ from imgcap.errors import InputError
 Source = Literal["picture", "link"]
 SWEEP_SECONDS = 30.0
 INCOMPLETE_SECONDS = 120.0
-"""How long a file without an owner may lie untouched: it is still being received, or never will be whole."""
+"""Seconds that a file without an owner may stay unchanged; later it is no longer being received."""
 
 logger = logging.getLogger(__name__)
 
 
-class StorageFull(InputError):  # noqa: N818  the state of the storage, as HTTP's 507 words it
-    """There is no room for an upload; later there will be."""
+class StorageFull(InputError):  # noqa: N818  named after HTTP's 507
+    """The server has no room for an upload at the moment."""
 
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """How long uploads are kept and how much room they may take."""
+    """The maximum age of uploads and the space that they may take."""
 
     max_age: float  # seconds
-    bytes_per_user: int  # of one user's files; the oldest make room for the newest
+    bytes_per_user: int  # of one user's files; the oldest are deleted to make room for the newest
     bytes_in_all: int
     min_free_bytes: int  # on the disk, which the database may share
 
@@ -49,7 +49,7 @@ def lock_data_folder(folder: Path) -> IO[bytes]:
     """Lock the data folder for this process until the returned file is closed.
 
     Raises:
-        InputError: another process has it, or it cannot be written to.
+        InputError: another process has locked it, or it cannot be written to.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def lock_data_folder(folder: Path) -> IO[bytes]:
 
 
 def prepare_folder(folder: Path) -> Path:
-    """Return an empty folder that only this process's user may read; files of an earlier process have no owner."""
+    """Return an emptied folder that only this process's user may read, as an earlier process's files have no owner."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     return folder.resolve()
@@ -83,7 +83,7 @@ class _Upload:
 
 @dataclass
 class Reservation:
-    """Room for an upload that is being received; `kept` once its files have an owner."""
+    """Space for an upload that is being received; `kept` is true once its files have an owner."""
 
     user_id: int
     size: int
@@ -95,8 +95,8 @@ class Uploads:
     """The register of uploaded files. Safe to share between threads.
 
     Args:
-        folder: where Gradio puts uploads (`GRADIO_TEMP_DIR`); files elsewhere are never registered.
-        limits: on age and room.
+        folder: Gradio's folder of uploads (`GRADIO_TEMP_DIR`); files elsewhere are never registered.
+        limits: limits on age and space.
     """
 
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
@@ -110,14 +110,14 @@ class Uploads:
 
     @contextmanager
     def receiving(self, user_id: int, size: int) -> Iterator[Reservation]:
-        """Reserve room for an upload while it is received. Files that are not `kept` count until they are swept.
+        """Reserve space for an upload while it is received. Files that are not `kept` count until they are swept.
 
         Args:
-            user_id: who sends it.
-            size: its bytes at most.
+            user_id: id of the sender's account.
+            size: maximum size in bytes.
 
         Raises:
-            Throttled: too much that this user has sent is still being received or unusable.
+            Throttled: too many of this user's uploads are still being received or are unusable.
             StorageFull: all uploads together, or the disk, have no room for it.
         """
         reservation = Reservation(user_id, size)
@@ -134,7 +134,7 @@ class Uploads:
                     reservation.expires_at = time.monotonic() + INCOMPLETE_SECONDS + SWEEP_SECONDS
 
     def add(self, path: str | Path, user_id: int, source: Source = "picture") -> None:
-        """Record that a user gave the file; the same file may belong to several users.
+        """Record a user as an owner of the file; the same file may belong to several users.
 
         Beyond `limits.bytes_per_user` the user's oldest files are deleted.
         """
@@ -143,7 +143,7 @@ class Uploads:
             raise ValueError("an upload lies in the upload folder")
         size = real.stat().st_size
         with self._lock:
-            known = self._uploads.pop(real, None)  # put at the end: the order is that of age
+            known = self._uploads.pop(real, None)  # re-added at the end, since the dictionary is ordered by age
             upload = self._uploads[real] = known or _Upload(size, 0, source)
             upload.size, upload.added_at, upload.source = size, time.time(), source
             upload.owners.add(user_id)
@@ -156,10 +156,10 @@ class Uploads:
                 self._disown(path, user_id)
 
     def save_link(self, data: bytes, user_id: int) -> Path:
-        """Keep the content of a link as an upload of the user, named by its hash; return its path.
+        """Store the content of a link as an upload of the user, named by its hash, and return its path.
 
         Raises:
-            Throttled, StorageFull: as `receiving`.
+            Throttled, StorageFull: as for `receiving`.
         """
         path = self.folder / hashlib.sha256(data).hexdigest() / "link"
         with self.receiving(user_id, len(data)) as reservation:
@@ -170,14 +170,14 @@ class Uploads:
         return path
 
     def hold(self, user_id: int, size: int) -> None:
-        """Count `size` bytes of a user's that are kept elsewhere, in a batch, towards the room of all uploads."""
+        """Count `size` bytes of a user's batch, which is stored elsewhere, towards the space of all uploads."""
         with self._lock:
             self._held[user_id] = size
             if not size:
                 del self._held[user_id]
 
     def is_owned(self, path: str, user_id: int) -> bool:
-        """Return whether the path, links resolved, is an upload of the user."""
+        """Return whether the path, with links resolved, is an upload of the user."""
         return self._find(path, user_id) is not None
 
     def read(self, path: str, user_id: int) -> bytes:
@@ -201,13 +201,13 @@ class Uploads:
             return upload.source if upload else "picture"
 
     def forget_user(self, user_id: int) -> None:
-        """Delete every upload that belongs to this user alone, and the user's share in the others."""
+        """Delete every upload that only this user owns, and remove the user from the owners of the others."""
         with self._lock:
             for path in [path for path, upload in self._uploads.items() if user_id in upload.owners]:
                 self._disown(path, user_id)
 
     def sweep(self) -> None:
-        """Delete files that are too old or never got an owner. A file that cannot be deleted stops nothing."""
+        """Delete files that are too old or never got an owner. A file that cannot be deleted is skipped."""
         now = time.time()
         for folder, _, names in os.walk(self.folder, topdown=False):
             for name in names:
@@ -220,20 +220,20 @@ class Uploads:
                     if since + age < now:
                         self._delete(path)
             if Path(folder) != self.folder:
-                with suppress(OSError):  # it is not empty, or is gone
+                with suppress(OSError):  # it is not empty, or no longer exists
                     Path(folder).rmdir()
         with self._lock:
-            for path in [path for path in self._uploads if not path.exists()]:  # somebody else deleted them
+            for path in [path for path in self._uploads if not path.exists()]:  # deleted by another program
                 del self._uploads[path]
             ended = time.monotonic()
             self._reservations = [r for r in self._reservations if r.expires_at is None or r.expires_at > ended]
 
     def start(self) -> None:
-        """Sweep regularly, in a thread, until `close`."""
+        """Start a thread that sweeps regularly until `close`."""
         threading.Thread(target=self._sweep_regularly, name="imgcap-sweep", daemon=True).start()
 
     def close(self) -> None:
-        """End the sweeping."""
+        """Stop the thread that sweeps."""
         self._stop.set()
 
     def _sweep_regularly(self) -> None:

@@ -1,4 +1,4 @@
-"""Do what a signed-in user asks for with pictures. Every interface of the server calls this."""
+"""Check and describe images for a signed-in user. Every interface of the server calls this."""
 
 import contextlib
 import logging
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 
 MAX_URL = 2_048
 FRAME_PIXELS = 2_000_000
-"""The most pixels of a camera's frame: a picture that takes long is none."""
+"""Maximum number of pixels of a camera's frame, so that no frame takes long."""
 LEFT_TO_PEOPLE = 5
-"""Requests of each kind that work in the background leaves of a user's allowance."""
+"""Number of requests of each kind that background work leaves of a user's allowance."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as the throttle, the history and the uploads know them.
+    """The user who asks, for the throttle, the history and the uploads.
 
-    `gone` is done once the client that waits for the answer has left, where that is noticed.
+    `gone` is done once the client that waits for the answer has left; None if that is not noticed.
     """
 
     user_id: int
@@ -48,9 +48,9 @@ class Caller:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture and how it came.
+    """A decoded image and its source.
 
-    `name` is what a reading shows as its source: a file's name or the link as typed, never a path of this machine.
+    `name` is the source in a reading: a file's name or the link as typed, never a path of this machine.
     """
 
     pixels: NDArray[np.uint8]
@@ -60,10 +60,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Described:
-    """A step of `Work.describe`, with what is known of the picture so far.
+    """A step of `Work.describe` with the reading so far.
 
-    `whole` says that nothing will be added to the reading; `entry` is then its id in the caller's history, if it could
-    be kept there.
+    `whole` says that the reading is complete; `entry` is then its id in the caller's history, if it could be stored.
     """
 
     reading: Reading
@@ -72,16 +71,16 @@ class Described:
 
 
 class Work:
-    """Pictures in, readings out. Every method may be called from several threads at once.
+    """Turns images into readings. Several threads may call every method at once.
 
-    What takes long is done in turns: links and decoding each have places of their own, and of each kind one user has
-    few, so that no user's links keep the others waiting. Captions have a queue in the captioner.
+    Links and decoding take long, so each has a limited number of places, and one user gets only a few of each kind, so
+    that no user's links keep the others waiting. Captions have a queue in the captioner.
 
     Args:
-        models: measure and describe.
-        throttle: counts what a caller asks for.
-        history: keeps the readings of `describe`.
-        uploads: knows whose the uploaded files are.
+        models: measure and describe images.
+        throttle: counts the caller's requests.
+        history: stores the readings of `describe`.
+        uploads: knows the owners of the uploaded files.
     """
 
     def __init__(self, models: Models, throttle: Throttle, history: History, uploads: Uploads) -> None:
@@ -96,11 +95,11 @@ class Work:
 
     @property
     def problem(self) -> str | None:
-        """Why captions cannot be written at present, in a few words; None if no reason is known."""
+        """The reason why captions cannot be written at present, in a few words; None if none is known."""
         return self.models.default.problem
 
     def warm_up(self) -> None:
-        """Load the model and write a caption, so that the first picture waits for neither; a failure is logged."""
+        """Load the model and write a caption, so that the first image does not wait for that; log a failure."""
         with contextlib.suppress(InputError):
             self.models.default.load(self._captioner.warm)
 
@@ -109,7 +108,7 @@ class Work:
     ) -> Reading:
         """Return the Reading, with captions, of an upload or a link.
 
-        What went wrong stands in its `error`; the verdict on the sharpness stays where it was measured.
+        A failure fills its `error`; the verdict on the sharpness stays if it was already measured.
         """
         reading = None
         try:
@@ -118,18 +117,18 @@ class Work:
             picture = self._open(image, url, caller)
             reading = self.measure(picture)
             return list(self.describe(picture, reading, length, caller, alternatives, model))[-1].reading
-        except Exception as error:  # noqa: BLE001  an API answers in any case
+        except Exception as error:  # noqa: BLE001  the API must answer in any case
             return self._failed(error, reading, image, url)
 
     def check(self, image: Any, url: Any, caller: Caller) -> Reading:
-        """Return the Reading, without captions, of an upload or a link; what went wrong stands in its `error`."""
+        """Return the Reading, without captions, of an upload or a link; a failure fills its `error`."""
         try:
             return self.measure(self._open(image, url, caller))
         except Exception as error:  # noqa: BLE001  as above
             return self._failed(error, None, image, url)
 
     def measure(self, picture: Picture) -> Reading:
-        """Return how sharp a picture is, without a caption."""
+        """Return the Reading of an image without a caption."""
         return self._captioner.check(picture.pixels, picture.name)
 
     def describe(
@@ -143,12 +142,12 @@ class Work:
     ) -> Iterator[Described]:
         """Yield the Reading that `measure` gave, with its caption if it is valid, then again with its alternatives.
 
-        Counted, and kept in the history once it is whole: the last step says where. Closing the iterator takes a
-        picture that waits out of the captioner's queue.
+        The caption is counted, and the complete Reading is stored in the history under the id in the last step. Closing
+        the iterator removes an image that waits from the captioner's queue.
 
         Raises:
-            Throttled: the caller has used up the captions allowed.
-            InputError: there is no such length or model, or the model cannot be used.
+            Throttled: the caller's allowance of captions is used up.
+            InputError: the length or the model does not exist, or the model cannot be used.
         """
         wanted, chosen = check_length(length), self.models.get(model)
         latest = reading
@@ -163,7 +162,7 @@ class Work:
         yield self._keep(picture, latest, Origin(picture.source, model=chosen.name, length=wanted), caller)
 
     def _keep(self, picture: Picture, reading: Reading, origin: Origin, caller: Caller) -> Described:
-        """Put a whole reading into the caller's history; what was computed is shown even if it cannot be kept."""
+        """Store a complete reading in the caller's history; if that fails, the reading says so in its `error`."""
         if not reading.valid:
             origin = Origin(origin.source)
         origin = replace(origin, digest=digest_picture(picture.pixels))
@@ -176,18 +175,17 @@ class Work:
     def describe_file(
         self, data: bytes, name: str, length: Length, caller: Caller
     ) -> tuple[Reading, NDArray[np.uint8]]:
-        """Return the Reading, with its caption alone, of a picture in the background, and its pixels (H, W, 3).
+        """Return the Reading of a file in the background, with a caption but no alternatives, and its pixels (H, W, 3).
 
-        Counted, but a few of the caller's requests are left for what they do themselves meanwhile; not kept in the
-        history.
+        It is counted, but leaves `LEFT_TO_PEOPLE` of the caller's requests, and is not stored in the history.
 
         Raises:
-            Throttled: the caller's allowance, less those few, is used up; later it is not.
-            BusyError: too many pictures wait for captions.
-            InputError: the data are no picture, or the model cannot be used.
+            Throttled: the caller's allowance, less those requests, is used up for now.
+            BusyError: too many images wait for captions.
+            InputError: the data are not an image, or the model cannot be used.
         """
         spare: Any = {"account": caller.user_id, "address": caller.address, "keep": LEFT_TO_PEOPLE}
-        self._throttle.check("caption", **spare)  # before the work of opening a picture that has to wait
+        self._throttle.check("caption", **spare)  # first, since decoding an image that must wait is wasted
         self._throttle.hit("picture", **spare)
         with self._decoders.turn(caller.user_id):
             pixels = self._images.decode(data)
@@ -198,31 +196,31 @@ class Work:
         return reading, pixels
 
     def attend(self, picture: Picture, caption: str, model: str = "") -> list[tuple[str, NDArray[np.float32]]]:
-        """Return each word of a picture's caption with where the model looked; see `Captioner.attend`."""
+        """Return each word of an image's caption with the model's attention; see `Captioner.attend`."""
         return self.models.get(model).captioner.attend(picture.pixels, caption)
 
     def draw_map(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-        """Return a picture (h, w, 3) RGB of where a picture (H, W, 3) RGB is sharp, and the threshold it shows."""
+        """Return the sharpness map (h, w, 3) RGB of an image (H, W, 3) RGB, and the threshold it shows."""
         threshold = self._captioner.settings.blur_threshold
         return blur.sharpness_overlay(pixels, threshold), threshold
 
     def check_frame(self, data: bytes, caller: Caller) -> Reading:
-        """Return how sharp a camera's frame is. Counted as a frame; nothing of it is kept.
+        """Return the Reading of a camera's frame without a caption. It is counted as a frame and not stored.
 
         Raises:
-            Throttled: the caller has used up the frames allowed.
-            InputError: the data are no picture, or have more than `FRAME_PIXELS`.
+            Throttled: the caller's allowance of frames is used up.
+            InputError: the data are not an image, or have more than `FRAME_PIXELS`.
         """
         return self._captioner.check(self._open_frame(data, caller))
 
     def describe_frame(self, data: bytes, caller: Caller) -> Reading:
-        """Return the Reading of a camera's frame, with its caption alone if it is sharp. Not kept in the history.
+        """Return the Reading of a camera's frame, with a caption but no alternatives if it is sharp.
 
-        Counted as a frame, and as a caption if there is one to write.
+        It is counted as a frame, and as a caption if it is sharp, and not stored in the history.
 
         Raises:
-            Throttled: the caller has used up the frames or the captions allowed.
-            InputError: as `check_frame`, or the model cannot be used.
+            Throttled: the caller's allowance of frames or captions is used up.
+            InputError: as for `check_frame`, or the model cannot be used.
         """
         pixels = self._open_frame(data, caller)
         reading = self._captioner.check(pixels)
@@ -237,34 +235,34 @@ class Work:
             return self._images.decode(data, FRAME_PIXELS)
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:
-        """Return the picture that a Gradio file payload names. Counted.
+        """Return the image of a Gradio file payload, and count it.
 
         Raises:
-            Throttled: the caller has used up the pictures allowed.
-            InputError: the file is not an upload of the caller's, or no picture.
+            Throttled: the caller's allowance of images is used up.
+            InputError: the file is not an upload of the caller, or not an image.
         """
         path = payload.get("path") if isinstance(payload, dict) else None
         if not isinstance(path, str):
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
         self._count(caller)
-        with self._decoders.turn(caller.user_id):  # read within it: a hundred files that wait should not be in memory
+        with self._decoders.turn(caller.user_id):  # reads inside, so that waiting files are not in memory
             pixels = self._images.decode(self._uploads.read(path, caller.user_id))
         return Picture(pixels, Path(path).name, self._uploads.source_of(path))
 
     def open_link(self, url: str, caller: Caller) -> Picture:
-        """Return the picture at a link. Counted.
+        """Return the image at a link, and count it.
 
         Raises:
-            Throttled: the caller has used up the pictures allowed.
-            InputError: the link cannot be followed, or does not lead to a picture.
+            Throttled: the caller's allowance of images is used up.
+            InputError: the link cannot be followed, or does not lead to an image.
         """
         return self._follow(url, caller)[1]
 
     def keep_link(self, url: str, caller: Caller) -> Path:
-        """Fetch the picture at a link, keep it as an upload of the caller's, and return its path. Counted.
+        """Fetch the image at a link, count it, store it as an upload of the caller, and return its path.
 
         Raises:
-            InputError: as `open_link`.
+            InputError: as for `open_link`.
         """
         return self._uploads.save_link(self._follow(url, caller)[0], caller.user_id)
 
@@ -295,11 +293,11 @@ class Work:
 
 
 class Turns:
-    """Places for work that takes long, of which one user never has all.
+    """A limited number of places for work that takes long; one user never has all of them.
 
     Args:
-        total: places in all.
-        per_user: places that one user may have at once.
+        total: number of places.
+        per_user: number of places that one user may have at once.
     """
 
     def __init__(self, total: int, per_user: int) -> None:
@@ -310,7 +308,7 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, user: int) -> Iterator[None]:
-        """Wait for a place, and have it within the block."""
+        """Wait for a place, and hold it during the block."""
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 and self._taken[user] < self._per_user)
             self._free -= 1
@@ -327,12 +325,12 @@ class Turns:
 
 
 def explain(error: Exception) -> str:
-    """Return a sentence on an error for the person whose request it ended; what is no mistake of theirs is logged."""
+    """Return a sentence about an error for the person whose request failed; log it unless it is their mistake."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, CancelledError):
         return "The request was given up, because nobody waited for its answer any more."
-    # Without its text, which may hold what a person gave.
+    # The error's text is not logged, since it may contain a person's input.
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     logger.error("%s in a user's work\n%s", type(error).__name__, where)
     return "Something went wrong on this server; try again, and tell its operator if it stays so."
@@ -344,7 +342,7 @@ def _linked(image: Any) -> str | None:
 
 
 def _name_source(image: Any, url: Any) -> str | None:
-    """Return what a failed reading shows as its source."""
+    """Return the source of a failed reading."""
     if isinstance(url, str) and url.strip() and not image:
         return url.strip()[:MAX_URL]
     path = image.get("path") if isinstance(image, dict) else None

@@ -1,8 +1,8 @@
-"""What Hugging Face's ZeroGPU asks of an app: a function that runs on its GPU.
+"""Register the function that Hugging Face's ZeroGPU requires of every app.
 
-ZeroGPU lends a GPU for the length of one call, which waits for its turn and is charged to the visitor's quota. With
-ONNX files the CPU is fast enough (docs/speed.md), so captions never ask for it. ZeroGPU refuses to start an app without
-such a function all the same, and this is it.
+ZeroGPU lends a GPU for the duration of one call, which waits for its turn and is charged to the visitor's quota. With
+ONNX files the CPU is fast enough (docs/speed.md), so captions never use the GPU. But ZeroGPU refuses to start an app
+without any function for its GPU, so this module provides one.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 def name_gpu() -> str:
-    """Return the name of the GPU that PyTorch sees; empty if there is none, or no PyTorch."""
+    """Return the name of PyTorch's GPU; empty without a GPU or without PyTorch."""
     try:
         import torch
     except ImportError:
@@ -19,9 +19,9 @@ def name_gpu() -> str:
 
 
 def register() -> Callable[[], str]:
-    """Return `name_gpu`, registered with ZeroGPU where this app runs on it, and plain elsewhere.
+    """Return `name_gpu`, registered with ZeroGPU if this app runs there.
 
-    It has to be called before the page is launched.
+    It must be called before the page is launched.
     """
     if "SPACES_ZERO_GPU" not in os.environ:
         return name_gpu

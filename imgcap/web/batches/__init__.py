@@ -1,1 +1,1 @@
-"""Many pictures of one user, captioned in the background."""
+"""Caption many images of one user in the background."""

@@ -1,4 +1,4 @@
-"""What is known of one user's batch: its pictures, what was found of each, and how both are kept on the disk."""
+"""Represent one user's batch of images with their results, and store it on the disk."""
 
 import json
 import secrets
@@ -13,39 +13,39 @@ from imgcap.reading import Length, Reading, Reason
 State = Literal["waiting", "working", "done", "failed"]
 Json: TypeAlias = dict[str, Any]
 RATE_OF = 20
-"""Pictures, the last that were finished, whose pace says how much time is left."""
+"""Number of finished images whose pace gives the time that is left."""
 
 
 @dataclass
 class Item:
-    """One picture of a batch, or what was sent as one."""
+    """One file of a batch, which may or may not be an image."""
 
     number: int
     name: str
     size: int
-    """Bytes of the file and of its thumbnail on the disk."""
+    """Bytes of the file and its thumbnail on the disk."""
     state: State = "waiting"
     valid: bool | None = None
     reason: Reason | None = None
     blur_variance: float | None = None
     threshold: float | None = None
     caption: str | None = None
-    """As the model wrote it."""
+    """The model's caption."""
     edited: str | None = None
-    """As the user changed it; None if it was not changed."""
+    """The user's own caption; None if the user wrote none."""
     confidence: float | None = None
     warning: Literal["unfamiliar"] | None = None
     error: str | None = None
     version: int = 0
-    """The batch's version of the last change."""
+    """The batch's version at the last change of this item."""
 
     @property
     def text(self) -> str | None:
-        """The caption that counts."""
+        """The user's own caption, or else the model's."""
         return self.caption if self.edited is None else self.edited
 
     def keep(self, reading: Reading) -> None:
-        """Take over what was found of the picture."""
+        """Store the reading of the image."""
         self.state = "done"
         self.valid, self.reason = reading.valid, reading.reason
         self.blur_variance, self.threshold = reading.blur_variance, reading.threshold
@@ -53,11 +53,11 @@ class Item:
         self.error = reading.error
 
     def fail(self, sentence: str) -> None:
-        """Note why there is nothing to find."""
+        """Store the sentence that says why the file has no reading."""
         self.state, self.error = "failed", sentence
 
     def as_reading(self) -> Json:
-        """Return the JSON that every interface answers with, and what the model wrote beside the user's caption."""
+        """Return the JSON of every interface, with the model's caption in addition to the user's."""
         reading = Reading(
             self.name, self.valid, self.reason, self.blur_variance, self.threshold or 0.0, self.text,
             None if self.edited is not None else self.confidence, (), self.error, self.warning,
@@ -67,7 +67,7 @@ class Item:
 
 @dataclass
 class Batch:
-    """A user's pictures in the order in which they came. Whoever changes it holds the lock of `Batches`."""
+    """A user's images in the order in which they arrived. Code that changes it must hold the lock of `Batches`."""
 
     user_id: int
     folder: Path
@@ -76,23 +76,23 @@ class Batch:
     items: list[Item] = field(default_factory=list)
     cancelled: bool = False
     touched_at: float = field(default_factory=time.time)
-    """When the user or the captioner last changed it, in seconds since 1970: from then on its age counts."""
+    """Time of the last change by the user or the captioner, in seconds since 1970, from which its age counts."""
     version: int = 0
     address: str | None = None
-    """From which its last picture came, for the throttle; not kept on the disk."""
+    """Address that sent its last image, for the throttle; not stored on the disk."""
     not_before: float = 0.0
     """Time (monotonic) until which the allowance is used up."""
     saved_version: int = -1
     finished: deque[float] = field(default_factory=lambda: deque(maxlen=RATE_OF))
-    """When its last pictures were finished (monotonic)."""
+    """Times (monotonic) at which its last images were finished."""
 
     @property
     def bytes(self) -> int:
-        """Room that it takes on the disk."""
+        """Bytes that it takes on the disk."""
         return sum(item.size for item in self.items)
 
     def touch(self, *items: Item) -> None:
-        """Note a change of the batch, and of some of its items."""
+        """Record a change of the batch and of some of its items."""
         self.version += 1
         self.touched_at = time.time()
         for item in items:
@@ -103,11 +103,11 @@ class Batch:
         return sum(item.state in states for item in self.items)
 
     def path(self, item: Item) -> Path:
-        """Return where the item's file lies."""
+        """Return the path of the item's file."""
         return self.folder / str(item.number)
 
     def thumbnail_path(self, item: Item) -> Path:
-        """Return where the item's thumbnail lies, once it is done."""
+        """Return the path of the item's thumbnail, which exists once the item is done."""
         return self.folder / f"{item.number}.jpg"
 
     def find(self, number: int) -> Item | None:
@@ -119,7 +119,7 @@ class Batch:
         return None if self.cancelled else next((item for item in self.items if item.state == "waiting"), None)
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the time until all is done from the pace of the last pictures; None while that is unknown."""
+        """Return an estimate of the time until all is done, from the pace of the last images; None if unknown."""
         left = self.count("waiting", "working")
         if len(self.finished) < 2 or not left or self.cancelled:
             return None
@@ -144,7 +144,7 @@ class Batch:
         }
 
     def state(self) -> Json:
-        """Return what `save` writes."""
+        """Return the JSON that `save` writes."""
         return {
             "id": self.id,
             "length": self.length,
@@ -155,7 +155,7 @@ class Batch:
         }
 
     def save(self, state: Json) -> None:
-        """Write a state beside the files, in one step. This needs no lock: `state` is a copy."""
+        """Write a state beside the files, atomically. This needs no lock, because `state` is a copy."""
         new = self.folder / "state.new"
         new.write_text(json.dumps(state), encoding="utf-8")
         new.replace(self.folder / "state.json")
@@ -163,12 +163,12 @@ class Batch:
 
 
 def load(folder: Path) -> Batch:
-    """Return the batch whose files lie in `folder`; the name of the folder begins with the user's id.
+    """Return the batch in `folder`, whose name begins with the user's id.
 
-    What was being worked on waits again, and files that the state does not know are deleted.
+    Items that were in progress wait again, and files that the state does not list are deleted.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: it cannot be read.
+        OSError, ValueError, TypeError, KeyError: the batch cannot be read.
     """
     content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     items = [Item(**item) for item in content.pop("items")]

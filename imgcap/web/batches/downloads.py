@@ -1,4 +1,4 @@
-"""A batch as files to download: a table, lines of JSON, and a ZIP archive of the pictures with their captions."""
+"""Export a batch as a table, as lines of JSON, and as a ZIP archive of the images with their captions."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ COLUMNS = (
     "model_caption",
 )  # fmt: skip
 Form = Literal["alt", "text"]
-"""How captions come with the copies: as alternative texts in them, or as text files beside them."""
+"""The place of captions: in the copies as alternative texts, or beside the copies as text files."""
 
 
 def to_csv(items: Iterable[Item]) -> str:
@@ -33,21 +33,21 @@ def to_csv(items: Iterable[Item]) -> str:
 
 
 def to_jsonl(items: Iterable[Item]) -> str:
-    """Return one JSON object a line, with the fields of every interface and `model_caption`."""
+    """Return one JSON object per line, with the fields of every interface and `model_caption`."""
     return "".join(f"{json.dumps(item.as_reading())}\n" for item in items)
 
 
 def zip_of_copies(
     pictures: Iterable[tuple[Item, Path]], form: Form, writer: AltTextWriter, *, overwrite: bool
 ) -> Iterator[bytes]:
-    """Yield a ZIP archive of the pictures that have a caption, bit by bit, and of a table of what became of each.
+    """Yield, in parts, a ZIP archive of the images that have a caption and of a table with the outcome of each.
 
     Args:
-        pictures: items and where their files lie.
-        form: "alt" writes each caption into its copy; where the copy cannot hold it, and for "text", it lies beside
-            the copy in a file of the same name with `.txt`.
-        writer: of alternative texts.
-        overwrite: also over alternative texts that pictures have already.
+        pictures: items and the paths of their files.
+        form: "alt" writes each caption into its copy. If the copy cannot hold it, and for "text", the caption is in a
+            file beside the copy, with the same name and `.txt`.
+        writer: writes alternative texts.
+        overwrite: whether to replace alternative texts that images already have.
     """
     sink = _Sink()
     outcomes: list[tuple[str, str, str]] = []
@@ -74,7 +74,7 @@ def zip_of_copies(
 
 
 def _describe(data: bytes, caption: str, form: Form, writer: AltTextWriter, *, overwrite: bool) -> tuple[bytes, str]:
-    """Return the copy, and where its caption is."""
+    """Return the copy, and a phrase that says where its caption is."""
     if form == "text":
         return data, "beside it as text"
     try:
@@ -95,7 +95,7 @@ def _table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def _unique(name: str, names: set[str]) -> str:
-    """Return the name, numbered if the archive has it already, and add it to `names`."""
+    """Return the name, with a number if the archive already has it, and add it to `names`."""
     path, number = PurePosixPath(name), 1
     while str(path).casefold() in names:
         number += 1
@@ -105,7 +105,7 @@ def _unique(name: str, names: set[str]) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """What `ZipFile` writes to; `take` gives what was written since."""
+    """A file for `ZipFile` to write to; `take` returns the bytes written since the last call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, part: Any) -> int:
-        """Keep the bytes until `take`."""
+        """Store the bytes until `take`."""
         self._parts.append(bytes(part))
         return len(self._parts[-1])
 

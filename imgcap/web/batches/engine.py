@@ -1,7 +1,7 @@
-"""Caption the pictures of each user's batch in the background, and keep them until they are too old or deleted.
+"""Caption the images of each user's batch in the background, and store them until they are too old or deleted.
 
-A user has one batch. The work goes on when the page is closed, and after a restart; it lies in a folder below the data
-folder, counts towards the room of the user's uploads, and goes with the account.
+A user has one batch. Its work continues when the page is closed, and after a restart. The batch is stored in a folder
+below the data folder, counts towards the space of the user's uploads, and is deleted with the account.
 """
 
 import logging
@@ -27,7 +27,7 @@ from imgcap.web.uploads import SWEEP_SECONDS, Uploads
 from imgcap.web.work import Caller, Work, explain
 
 WORKERS = 4
-"""Pictures of batches, of all users together, that are worked on at once: few, so that a person waits for few."""
+"""Number of images in all users' batches in progress at once: few, so that a person's own photo waits for few."""
 SAVE_SECONDS = 2.0
 NO_BATCH = "You have no batch; it may have been deleted."
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How many pictures a batch may have, how much room it may take, and how long it is kept."""
+    """The maximum number of images, size and age of a batch."""
 
     max_files: int
     max_bytes: int  # of all files of one user
@@ -48,11 +48,11 @@ class Batches:
     """The batches of all users. Safe to share between threads.
 
     Args:
-        folder: where they lie; those that an earlier process left there go on.
-        limits: on number, size and age.
-        work: describes pictures.
-        uploads: knows how much room there is.
-        exists: says whether there is an account of an id.
+        folder: folder of the batches; batches of an earlier process continue.
+        limits: limits on number, size and age.
+        work: describes images.
+        uploads: counts the space that is left.
+        exists: says whether an account with an id exists.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class Batches:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._load()
 
-    # What a user asks for.
+    # Methods for a user's requests
 
     def new_path(self, user_id: int) -> Path:
-        """Return where a file of the user's may be received."""
+        """Return the path at which a file of the user may be received."""
         with self._changed:
             return self._new_path(self._get_or_begin(user_id))
 
     def add(self, path: Path, name: str, caller: Caller, length: str = "normal") -> None:
-        """Add a received file, a picture or a ZIP archive of pictures, to the user's batch, and begin with it.
+        """Add a received file, an image or a ZIP archive of images, to the user's batch, and start its work.
 
         Raises:
-            InputError: there is no room for it, or the archive cannot be read. The pictures read before the
-                error stay in the batch.
+            InputError: the batch has no room for it, or the archive cannot be read. The images read before the error
+                stay in the batch.
         """
         with self._changed:
             batch = self._get_or_begin(caller.user_id)
@@ -93,7 +93,7 @@ class Batches:
             self._store(batch, member)
 
     def report(self, user_id: int, batch_id: str = "", since: int = -1) -> Json:
-        """Return the user's batch for the page: all of it, or what has changed since a version of batch `batch_id`."""
+        """Return the user's batch for the page: all of it, or its changes since a version of batch `batch_id`."""
         limits = {"max_files": self.limits.max_files, "max_bytes": self.limits.max_bytes}
         with self._changed:
             batch = self._batches.get(user_id)
@@ -102,14 +102,14 @@ class Batches:
             return batch.report(since if batch.id == batch_id else -1) | limits
 
     def cancel(self, user_id: int) -> None:
-        """Begin with no further picture of the user's batch. Raises InputError if there is none."""
+        """Start no further image of the user's batch. Raises InputError if the user has no batch."""
         with self._changed:
             batch = self._find(user_id)
             batch.cancelled = True
             batch.touch()
 
     def resume(self, user_id: int) -> None:
-        """Go on with what waits, and try again what failed. Raises InputError if the user has no batch."""
+        """Continue with waiting images, and retry failed ones. Raises InputError if the user has no batch."""
         with self._changed:
             batch = self._find(user_id)
             batch.cancelled = False
@@ -120,7 +120,7 @@ class Batches:
             self._changed.notify_all()
 
     def delete(self, user_id: int) -> None:
-        """Delete the user's batch with its pictures, if there is one."""
+        """Delete the user's batch with its images, if the user has one."""
         with self._changed:
             batch = self._batches.pop(user_id, None)
             self._uploads.hold(user_id, 0)
@@ -128,10 +128,10 @@ class Batches:
             shutil.rmtree(batch.folder, ignore_errors=True)
 
     def edit(self, user_id: int, number: int, caption: str) -> None:
-        """Put a user's caption in the place of the model's; an empty one restores the model's.
+        """Replace the model's caption by the user's own; an empty one restores the model's.
 
         Raises:
-            InputError: there is no such picture, it is not done, or the caption is too long.
+            InputError: the image does not exist or is not done, or the caption is too long.
         """
         text = one_line(caption)
         if len(text) > MAX_CAPTION:
@@ -145,7 +145,7 @@ class Batches:
             batch.touch(item)
 
     def thumbnail(self, user_id: int, number: int) -> bytes:
-        """Return the JPEG thumbnail of a picture. Raises InputError if there is none."""
+        """Return the JPEG thumbnail of an image. Raises InputError if it does not exist."""
         with self._changed:
             batch = self._find(user_id)
             item = batch.find(number)
@@ -164,10 +164,10 @@ class Batches:
             return to_csv(items) if kind == "csv" else to_jsonl(items)
 
     def copies(self, user_id: int, form: Form, *, overwrite: bool) -> Iterator[bytes]:
-        """Return a ZIP archive of the described pictures, bit by bit; see `zip_of_copies`.
+        """Return a ZIP archive of the described images in parts; see `zip_of_copies`.
 
         Raises:
-            InputError: the user has no batch, or nothing in it has a caption.
+            InputError: the user has no batch, or no image in it has a caption.
         """
         with self._changed:
             batch = self._find(user_id)
@@ -176,17 +176,17 @@ class Batches:
                 raise InputError("No picture of your batch has a caption yet.")
         return zip_of_copies(pictures, form, self._alt_texts, overwrite=overwrite)
 
-    # What the server asks for.
+    # Methods for the server
 
     def start(self) -> None:
-        """Begin to work, in threads, until `close`."""
+        """Start the threads, which work until `close`."""
         targets = [*[self._work_on] * WORKERS, self._keep]
         self._threads = [threading.Thread(target=target, name="imgcap-batches", daemon=True) for target in targets]
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Begin nothing more, and save how far everything is."""
+        """Stop the threads after their present image, and save the state of all batches."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -195,7 +195,7 @@ class Batches:
         self._save()
 
     def sweep(self) -> None:
-        """Delete batches that are too old or whose account is gone."""
+        """Delete batches that are too old or whose account no longer exists."""
         now = time.time()
         with self._changed:
             ages = {user_id: now - batch.touched_at for user_id, batch in self._batches.items()}
@@ -207,7 +207,7 @@ class Batches:
         for folder in unknown:
             shutil.rmtree(folder, ignore_errors=True)
 
-    # Pictures come in.
+    # Receiving images
 
     def _get_or_begin(self, user_id: int) -> Batch:
         batch = self._batches.get(user_id)
@@ -241,7 +241,7 @@ class Batches:
         yield from read_archive(path, most_files=files, file_bytes=self.limits.file_bytes, total_bytes=room)
 
     def _store(self, batch: Batch, member: Member) -> None:
-        """Add a picture to the batch. Raises InputError where there is no room, or the batch was deleted meanwhile."""
+        """Add a file to the batch. Raises InputError if it has no room, or the batch was deleted meanwhile."""
         with self._changed:
             incoming = self._new_path(batch)
         try:
@@ -274,14 +274,14 @@ class Batches:
             self._uploads.hold(batch.user_id, batch.bytes)
             self._changed.notify()
 
-    # Pictures are worked on.
+    # Captioning images
 
     def _work_on(self) -> None:
         while (found := self._take()) is not None:
             self._describe(*found)
 
     def _take(self) -> tuple[Batch, Item] | None:
-        """Wait for the next picture, of the user who was served longest ago; None once this is closed."""
+        """Wait for the next image, of the user who was served longest ago; return None after `close`."""
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
@@ -308,18 +308,18 @@ class Batches:
             caller = Caller(batch.user_id, batch.address)
             reading, pixels = self._work.describe_file(data, item.name, batch.length, caller)
             thumbnail = make_thumbnail(pixels)
-            with suppress(OSError):  # without its thumbnail it is no worse
+            with suppress(OSError):  # the caption matters more than its thumbnail
                 thumbnail_bytes = batch.thumbnail_path(item).write_bytes(thumbnail)
         except (Throttled, BusyError) as error:
             wait = error.retry_after
-        except Exception as error:  # noqa: BLE001  one bad picture must not end the others
+        except Exception as error:  # noqa: BLE001  one bad image must not stop the others
             problem = explain(error)
         with self._changed:
             if self._batches.get(batch.user_id) is not batch:
                 return
             if wait:
                 item.state, batch.not_before = "waiting", time.monotonic() + wait
-                batch.finished.clear()  # the pace after it is another
+                batch.finished.clear()  # the pace before the wait says nothing about the pace after it
             elif reading is None:
                 item.fail(problem)
             else:
@@ -329,7 +329,7 @@ class Batches:
             batch.touch(item)
             self._uploads.hold(batch.user_id, batch.bytes)
 
-    # The state is kept.
+    # Storing the state
 
     def _keep(self) -> None:
         swept_at = time.monotonic()
@@ -358,7 +358,7 @@ class Batches:
             try:
                 batch = load(folder)
             except (OSError, ValueError, TypeError, KeyError):
-                shutil.rmtree(folder, ignore_errors=True)  # it was begun, and the process ended before it was saved
+                shutil.rmtree(folder, ignore_errors=True)  # the process ended before the new batch was saved
                 continue
             self._batches[batch.user_id] = batch
             self._uploads.hold(batch.user_id, batch.bytes)

@@ -1,4 +1,4 @@
-"""The routes of the batch tab: its pictures come in, its state and its downloads go out."""
+"""Serve the routes of the batch tab, which receive its images and send its state and downloads."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from imgcap.web.services import Services
 from imgcap.web.work import Caller
 
 UNPACKING = 2
-"""Received files that are put into batches at once; archives take a while."""
+"""Number of received files that are added to batches at once, since archives take a while."""
 CHUNK = 2**20
 
 
@@ -48,7 +48,7 @@ class BatchRoutes:
         self._unpacking = anyio.CapacityLimiter(UNPACKING)
 
     async def state(self, request: Request) -> Response:
-        """Send the batch, or what has changed in it since the page asked last."""
+        """Send the batch, or its changes since the page's last request."""
         user, query = user_of(request), request.query_params
         report = await run_in_threadpool(
             self.batches.report, user.id, query.get("id", ""), read_number(query.get("since"), -1)
@@ -56,7 +56,7 @@ class BatchRoutes:
         return JSONResponse(report)
 
     async def receive(self, request: Request) -> Response:
-        """Receive one file, a picture or an archive of pictures, as the body of the request."""
+        """Receive one file, an image or an archive of images, as the body of the request."""
         user = user_of(request)
         caller, query = Caller(user.id, address_of(request)), request.query_params
         name, length = query.get("name", "picture"), query.get("length", "normal")
@@ -72,11 +72,11 @@ class BatchRoutes:
                 raise InputError(NO_BATCH) from None
             finally:
                 await run_in_threadpool(path.unlink, missing_ok=True)
-                reservation.kept = True  # nothing of it lies outside the batch any more
+                reservation.kept = True  # no part of it is outside the batch any more
         return JSONResponse({"ok": True})
 
     async def _write(self, request: Request, path: Path) -> None:
-        """Write the body to a file; of what is no archive, not much more than a picture may have."""
+        """Write the body to a file; unless it is an archive, it may not be much larger than an image may be."""
         written, limit = 0, self.batches.limits.file_bytes + CHUNK
         async with await anyio.open_file(path, "wb") as file:
             async for chunk in request.stream():
@@ -94,22 +94,22 @@ class BatchRoutes:
         return JSONResponse({"ok": True})
 
     async def cancel(self, request: Request) -> Response:
-        """Begin with no further picture."""
+        """Start no further image."""
         await run_in_threadpool(self.batches.cancel, user_of(request).id)
         return JSONResponse({"ok": True})
 
     async def resume(self, request: Request) -> Response:
-        """Go on with what waits, and try again what failed."""
+        """Continue with waiting images, and retry failed ones."""
         await run_in_threadpool(self.batches.resume, user_of(request).id)
         return JSONResponse({"ok": True})
 
     async def delete(self, request: Request) -> Response:
-        """Delete the batch with its pictures."""
+        """Delete the batch with its images."""
         await run_in_threadpool(self.batches.delete, user_of(request).id)
         return JSONResponse({"ok": True})
 
     async def thumbnail(self, request: Request) -> Response:
-        """Send the thumbnail of a picture."""
+        """Send the thumbnail of an image."""
         user, number = user_of(request), read_number(request.path_params["number"], -1)
         return Response(await run_in_threadpool(self.batches.thumbnail, user.id, number), media_type="image/jpeg")
 

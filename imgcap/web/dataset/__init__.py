@@ -1,1 +1,1 @@
-"""The test split of a data set, captioned beside people's captions."""
+"""Show the test split of a data set with the model's captions beside people's captions."""

@@ -1,4 +1,4 @@
-"""The routes of the data-set tab: parts of it as HTML, and the pictures."""
+"""Serve the routes of the data-set tab, which send parts of it as HTML, and the images."""
 
 import secrets
 
@@ -17,9 +17,9 @@ from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 
 SIDE = 768
-"""Longer side of a picture as it is sent, in pixels."""
+"""Longer side of the images that are sent, in pixels."""
 MOST = 24
-"""Pictures in a list."""
+"""Maximum number of images in a list."""
 
 
 def dataset_routes(services: Services) -> list[BaseRoute]:
@@ -39,7 +39,7 @@ class DatasetRoutes:
         self.services = services
 
     async def show(self, request: Request) -> Response:
-        """Send a picture of a number, or a random one, with all captions and scores."""
+        """Send the image of a number, or a random one, with all captions and scores."""
         split = self._split()
         number = read_number(request.query_params.get("number"), -1)
         scored = await run_in_threadpool(self._describe, request, split, number)
@@ -47,7 +47,7 @@ class DatasetRoutes:
         return HTMLResponse(render("dataset_picture.html", texts_of(request), **shown))
 
     async def list_pictures(self, request: Request) -> Response:
-        """Send the pictures that were searched for, or the best or worst of those captioned so far."""
+        """Send the images that a search finds, or the best or worst of those captioned so far."""
         split, query = self._split(), request.query_params
         order, text = query.get("order"), query.get("q", "")[:200]
         found = await run_in_threadpool(_find, split, order, text)
@@ -58,7 +58,7 @@ class DatasetRoutes:
         return HTMLResponse(render("dataset_list.html", texts_of(request), **shown))
 
     async def picture(self, request: Request) -> Response:
-        """Send a picture as JPEG."""
+        """Send an image as JPEG."""
         split, number = self._split(), read_number(request.path_params["number"], -1)
         await run_in_threadpool(self._count, request, "picture")
         pixels = await run_in_threadpool(split.picture, number)

@@ -1,8 +1,8 @@
-"""The test split of a data set in the layout of `jxie/flickr8k`: pictures, people's captions, ours, and their scores.
+"""Read the test split of a data set in the layout of `jxie/flickr8k`, caption its images and score the captions.
 
-The files are Parquet and read by pyarrow alone: `datasets` is for training, and serving starts without it. Captions are
-written whether a picture is sharp or not, as when the model is evaluated. What was written is kept in a file, so that
-the whole split is captioned once; that happens in the background, when somebody first asks for the best or the worst.
+The files are Parquet and read by pyarrow alone, because serving does not import `datasets`. Images are captioned
+whether they are sharp or not, as when the model is evaluated. Captions are stored in a file, so that the whole split is
+captioned only once, in the background, when somebody first asks for the best or the worst.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from imgcap.inference.cider import CiderD
 from imgcap.web.models import Model
 
 BACKGROUND = "test split"
-"""The user that the captioner's queue knows for what nobody waits for."""
+"""The user in the captioner's queue for captions that nobody waits for."""
 SAVE_EVERY = 25
 GROUPS_IN_MEMORY = 2
 MISSING = "The data set is read by pyarrow, which is not installed: pip install 'imgcap[dataset]'."
@@ -42,13 +42,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """A picture of the split with people's captions and ours.
+    """An image of the split with people's captions and the model's.
 
-    number: its place in the split, from 0.
+    number: its index in the split, from 0.
     references: people's captions.
-    caption: ours; None if it is not written yet, or the captioner refused.
-    score: CIDEr-D of our caption, 0 to 10: the mean of `scores`.
-    scores: CIDEr-D of our caption against each of people's alone.
+    caption: the model's caption; None if it is not written yet, or the captioner refused.
+    score: CIDEr-D of the model's caption, 0 to 10, which is the mean of `scores`.
+    scores: CIDEr-D of the model's caption against each single one of people's.
     """
 
     number: int
@@ -59,20 +59,20 @@ class Scored:
 
 
 class TestSplit:
-    """The pictures of one test split. Safe to share between threads.
+    """The images of one test split. Safe to share between threads.
 
     Args:
-        source: a folder or the Hub's id of a data set.
-        model: writes our captions.
-        cache: folder for what was written.
+        source: a folder, or the id of a data set on the Hub.
+        model: the model that writes the captions.
+        cache: folder for the file of captions.
     """
 
-    __test__ = False  # no test of pytest's, in spite of its name
+    __test__ = False  # pytest must not collect it, in spite of its name
 
     def __init__(self, source: str, model: Model, cache: Path) -> None:
         self.source = source
         self.name = Path(source).name if Path(source).is_dir() else source
-        """What people read: a path of this machine is none of their business."""
+        """The name for people, without the path on this machine."""
         self.state: State = "loading"
         self.problem = ""
         self._model = model
@@ -90,11 +90,11 @@ class TestSplit:
         return len(self._references)
 
     def start(self) -> None:
-        """Find and read the split, in a thread; a data set on the Hub is downloaded."""
+        """Find and read the split in a thread; a data set on the Hub is downloaded."""
         threading.Thread(target=self.open, name="imgcap-test-split", daemon=True).start()
 
     def open(self) -> None:
-        """Find and read the split; what is wrong with it stands in `problem`."""
+        """Find and read the split; if that fails, `problem` says why."""
         try:
             for path in _find_files(self.source):
                 references, sizes = _read_captions(path)
@@ -111,16 +111,16 @@ class TestSplit:
             self.problem, self.state = LAYOUT, "failed"
 
     def close(self) -> None:
-        """Write no further caption, and keep those that are written."""
+        """Write no further captions, and store those that are written."""
         self._closing.set()
         if self._ranking is not None:
             self._ranking.join(timeout=5)
 
     def picture(self, number: int) -> NDArray[np.uint8]:
-        """Return the pixels (H, W, 3) of a picture.
+        """Return the pixels (H, W, 3) of an image.
 
         Raises:
-            InputError: there is no such picture, or it cannot be read.
+            InputError: the image does not exist, or cannot be read.
         """
         self._check(number)
         for size, path, group in self._groups:
@@ -130,17 +130,17 @@ class TestSplit:
         raise InputError(NO_PICTURE)
 
     def get(self, number: int) -> Scored:
-        """Return what is known of a picture, with our caption if it is written. Raises InputError if there is none."""
+        """Return an image with its captions and scores so far. Raises InputError if the image does not exist."""
         self._check(number)
         with self._lock:
             return self._scored.get(number) or Scored(number, self._references[number])
 
     def describe(self, number: int, user: Any = None) -> Scored:
-        """Return a picture with our caption, which is written unless it was.
+        """Return an image with the model's caption, which is written if it is missing.
 
         Raises:
-            InputError: there is no such picture, it cannot be read, or the model cannot be used.
-            BusyError: too many pictures wait for captions.
+            InputError: the image does not exist or cannot be read, or the model cannot be used.
+            BusyError: too many images wait for captions.
         """
         known = self.get(number)
         if number in self._captions:
@@ -153,7 +153,7 @@ class TestSplit:
             return self._keep(number, written.caption)
 
     def search(self, text: str, most: int) -> list[Scored]:
-        """Return the first pictures whose captions, people's or ours, hold every word of `text`."""
+        """Return the first images whose captions, by people or the model, contain every word of `text`."""
         words = text.lower().split()
         found: list[Scored] = []
         for number, references in enumerate(self._references):
@@ -165,7 +165,7 @@ class TestSplit:
         return found
 
     def rank(self, order: Order, most: int) -> list[Scored]:
-        """Return the pictures whose captions score best or worst of those written so far; the others are begun."""
+        """Return the images with the best or worst captions written so far, and start to caption the others."""
         self._begin_ranking()
         with self._lock:
             scored = [one for one in self._scored.values() if one.score is not None]
@@ -174,12 +174,12 @@ class TestSplit:
 
     @property
     def captioned(self) -> int:
-        """How many pictures have been given to the captioner so far."""
+        """Number of images that the captioner has processed so far."""
         return len(self._captions)
 
     @property
     def mean(self) -> float | None:
-        """The mean score of the captions written so far; None if there is none."""
+        """The mean score of the captions written so far; None without captions."""
         with self._lock:
             scores = [one.score for one in self._scored.values() if one.score is not None]
         return sum(scores) / len(scores) if scores else None
@@ -209,7 +209,7 @@ class TestSplit:
                 self._ranking.start()
 
     def _caption_all(self) -> None:
-        """Caption what is left, one picture at a time, so that whoever waits for a caption hardly notices."""
+        """Caption the remaining images one at a time, so that people who wait for a caption hardly notice."""
         for number in range(len(self._references)):
             try:
                 while not self._closing.is_set():
@@ -230,7 +230,7 @@ class TestSplit:
         self._save_cache()
 
     def _cache_path(self) -> Path:
-        """Return the file for the captions of this split by this model: another model has another."""
+        """Return the path of the file for this model's captions of this split."""
         settings = self._model.captioner.settings
         weights = Path(settings.model) / "model.safetensors"
         made = weights.stat().st_mtime_ns if weights.is_file() else 0
@@ -263,7 +263,7 @@ def tokens_of(caption: str) -> list[str]:
 
 
 def _find_files(source: str) -> list[Path]:
-    """Return the Parquet files of the test split, of a folder or of a data set on the Hub."""
+    """Return the Parquet files of the test split in a folder or in a data set on the Hub."""
     folder = Path(source)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -282,7 +282,7 @@ def _find_files(source: str) -> list[Path]:
 
 
 def _read_captions(path: Path) -> tuple[list[tuple[str, ...]], list[int]]:
-    """Return people's captions of each picture in a file, and how many pictures each of its row groups has."""
+    """Return people's captions of each image in a file, and the number of images in each of its row groups."""
     file = _open(path)
     columns = sorted(name for name in file.schema_arrow.names if name.startswith("caption_"))
     if not columns or "image" not in file.schema_arrow.names:
@@ -293,7 +293,7 @@ def _read_captions(path: Path) -> tuple[list[tuple[str, ...]], list[int]]:
 
 
 def _read_pictures(path: Path, group: int) -> Sequence[bytes]:
-    """Return the files of the pictures in a row group."""
+    """Return the encoded images of a row group."""
     pictures = _open(path).read_row_group(group, columns=["image"]).column(0).to_pylist()
     return [bytes(picture["bytes"] or b"") for picture in pictures]
 

@@ -1,1 +1,1 @@
-"""The tabs of Gradio's page, one a file."""
+"""The tabs of Gradio's page, one file for each."""

@@ -1,4 +1,4 @@
-"""The tab with snippets that call the API of this very server."""
+"""Build the tab with snippets that call this server's API."""
 
 import json
 
@@ -15,7 +15,7 @@ SNIPPETS = {
     language: (HERE / "templates" / "snippets" / f"{language}.txt").read_text(encoding="utf-8").rstrip()
     for language in ("python", "javascript", "curl")
 }
-"""Programs that run as they are, once the server's address and a token stand in them."""
+"""Programs that run unchanged once the server's address and a token are filled in."""
 SERVER, TOKEN = "http://127.0.0.1:7860", "imgcap_YOUR_TOKEN"
 
 
@@ -36,18 +36,18 @@ def fill_in(language: str, server: str, token: str = TOKEN) -> str:
 
 
 def mark_token(snippet: str) -> Markup:
-    """Return a snippet as HTML in which the script finds the token that it fills in."""
+    """Return a snippet as HTML with its token marked, so that the page's script can fill it in."""
     return escape(snippet).replace(TOKEN, Markup('<span class="imgcap-token">{}</span>').format(TOKEN))
 
 
 def address_of(request: gr.Request) -> str:
-    """Return the address at which the browser that sent a request sees this server."""
+    """Return the address of this server as the browser that sent a request sees it."""
     host, root = request.headers["host"], request.request.scope.get("root_path", "")
     return f"{request.url.scheme}://{host}{root}".rstrip("/")
 
 
 def example(threshold: float) -> str:
-    """Return an answer of the API as JSON."""
+    """Return an example of the API's answer as JSON."""
     other = Caption("A brown dog is running in a field.", 0.61)
     reading = Reading(
         "photo.jpg", True, None, 10 * threshold, threshold, "A dog runs through the grass.", 0.72, (other,)

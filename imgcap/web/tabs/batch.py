@@ -1,4 +1,4 @@
-"""The tab for many photos at once. Its table is drawn by `static/batch.js` from the routes of `imgcap.web.batches`."""
+"""Build the tab for many photos. `static/batch.js` draws its table from the routes of `imgcap.web.batches`."""
 
 from typing import Any
 

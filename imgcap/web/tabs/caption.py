@@ -1,4 +1,4 @@
-"""The tab that takes a photo, shows its sharpness at once and its caption a moment later."""
+"""Build the tab that takes a photo, shows its sharpness at once and its caption a moment later."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def build_caption_tab(page: Page, services: Services) -> None:
             type="filepath",
             image_mode=None,
             sources=["upload", "webcam", "clipboard"],
-            webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror what is stored, too
+            webcam_options=gr.WebcamOptions(mirror=False),  # mirroring would also change the stored photo
             buttons=["fullscreen"],
             height=430,
             elem_id="imgcap-photo",
@@ -69,13 +69,13 @@ def build_caption_tab(page: Page, services: Services) -> None:
 
 
 class Handlers:
-    """The functions that run when something on the tab is used."""
+    """The functions that run when a component of the tab is used."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
 
     def begin(self, request: gr.Request) -> tuple[Any, str, str, Any, Any, str]:
-        """Return what the tab shows before it is used, in the reader's language."""
+        """Return the tab's first content, in the reader's language."""
         texts = texts_of(request)
         lengths = [(texts(f"caption.length.{length}"), length) for length in LENGTHS]
         return (
@@ -88,7 +88,7 @@ class Handlers:
         )
 
     def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
-        """Yield the badge as soon as it is known, then the caption, then all the rest."""
+        """Yield the reading with its badge as soon as possible, then with the caption, then with everything."""
         texts = texts_of(request)
         if payload is None:
             yield render_reading(texts), gr.update(visible=False), ""
@@ -98,7 +98,7 @@ class Handlers:
         try:
             for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
                 yield render_reading(texts, reading, error, step, details), gr.update(visible=True), ""
-        except Exception as error:  # noqa: BLE001  a page answers in any case
+        except Exception as error:  # noqa: BLE001  the page must answer in any case
             yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), ""
 
     def _steps(
@@ -123,7 +123,7 @@ class Handlers:
             yield reading, reading.error or "", "done", details
 
     def follow_link(self, link: str, request: gr.Request) -> Iterator[tuple[Any, str]]:
-        """Fetch a picture and put it into the photo component, whose change event describes it."""
+        """Fetch an image and put it into the photo component, whose change event describes it."""
         texts = texts_of(request)
         try:
             if not isinstance(link, str) or not link.strip():

@@ -1,4 +1,4 @@
-"""The tab with the pictures of a data set's test split, which `static/dataset.js` shows."""
+"""Build the tab with the images of a data set's test split, which `static/dataset.js` shows."""
 
 import gradio as gr
 

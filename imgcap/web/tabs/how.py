@@ -1,4 +1,4 @@
-"""The tab that says how it works, what was measured, and what goes wrong."""
+"""Build the tab that explains how the app works, what was measured, and what goes wrong."""
 
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 
 SCORES = ("BLEU-4", "METEOR", "CIDEr")
-"""Those that are shown, in their order, as far as they were measured."""
+"""Metrics to show, in order, if they were measured."""
 
 
 def build_how_tab(page: Page, services: Services) -> None:

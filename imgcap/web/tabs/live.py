@@ -1,4 +1,4 @@
-"""The tab with a live camera. `static/live.js` sends its frames to the routes of `imgcap.web.live`."""
+"""Build the tab with a live camera. `static/live.js` sends its frames to the routes of `imgcap.web.live`."""
 
 import gradio as gr
 
@@ -8,7 +8,7 @@ from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 
 
-def build_live_tab(page: Page, services: Services) -> None:  # noqa: ARG001  every tab is built with both
+def build_live_tab(page: Page, services: Services) -> None:  # noqa: ARG001  every tab's function has the same parameters
     """Add the tab to the page that is being built."""
 
     def begin(request: gr.Request) -> str:
