@@ -1,12 +1,12 @@
-"""Measure what each choice brings: run the rows of a list, and make a table of their results.
+"""Measure the effect of each choice: run the rows of a list, and make a table of their results.
 
 python -m benchmarks.ablations run [--only ROW] [--only ROW] [key=value ...]
 python -m benchmarks.ablations table
 
-`run` trains what has to be trained (each row a stage of `train.py` in runs/ablations/<row>; key=value goes to all of
-them, for example data=FOLDER encoder_weights=FILE), scores its validation captions, and writes
-docs/ablations/<row>.json. Finished rows are skipped until their run changes, an interrupted one is resumed, and a row
-that fails does not stop the rest. `table` needs those files only, and writes docs/ablations.md.
+`run` trains each row that needs it (a stage of `train.py` in runs/ablations/<row>; key=value arguments apply to all
+rows, for example data=FOLDER encoder_weights=FILE), scores its validation captions, and writes
+docs/ablations/<row>.json. Finished rows are skipped until their run changes, interrupted rows are resumed, and a row
+that fails does not stop the others. `table` needs only those files, and writes docs/ablations.md.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from scipy.stats import bootstrap
 from imgcap.errors import InputError
 from imgcap.settings import ROOT
 
-MACHINE_KEYS = ("output", "data", "cache", "encoder_weights", "resume", "workers")  # of a recipe: no part of a result
+MACHINE_KEYS = ("output", "data", "cache", "encoder_weights", "resume", "workers")  # of a recipe, but not of a result
 COLUMNS = ("CIDEr", "BLEU-4", "METEOR")
 
 
@@ -59,7 +59,7 @@ class Group:
 
 @dataclass
 class Plan:
-    """The list: groups in the order in which they are run and shown, and how far two seeds are apart in CIDEr."""
+    """The list: groups in the order of running and showing, and the difference in CIDEr that two seeds can make."""
 
     seed_spread: float
     groups: list[Group]
@@ -71,10 +71,10 @@ class Plan:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read the list of rows.
+    """Return the list of rows.
 
     Raises:
-        InputError: no such file, or it is no list of rows.
+        InputError: the file does not exist, or is not a list of rows.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Plan), OmegaConf.load(path))
@@ -92,7 +92,7 @@ def load_plan(path: Path) -> Plan:
 
 
 def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, results: Path) -> list[str]:
-    """Make the result of each row that has none yet, and return the names of those that failed.
+    """Write the result of each row that has none yet, and return the names of the rows that failed.
 
     Raises:
         InputError: `only` names a row that is not in the list.
@@ -121,7 +121,7 @@ def run(plan: Plan, only: Sequence[str], settings: Sequence[str], runs: Path, re
 
 
 def read_result(results: Path, row: Row) -> dict[str, Any] | None:
-    """Return the result that `run` wrote for this row; None if the row has changed since or has no result."""
+    """Return the result that `run` wrote for this row; None if the row has no result or has changed since."""
     path = results / f"{row.name}.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return result if result and _made(result["row"]) == _made(asdict(row)) else None
@@ -140,10 +140,10 @@ def measure(row: Row, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     """Train the row in `folder` if necessary, and score its captions of the validation split.
 
     Returns:
-        The row, its run's recipe and validation CIDEr by epoch, its scores, and CIDEr-D of each picture.
+        The row, its run's recipe and validation CIDEr by epoch, its scores, and CIDEr-D of each image.
 
     Raises:
-        InputError: training failed, or what it would read is not there.
+        InputError: training failed, or the run has not finished.
     """
     from imgcap.evaluation import metrics
     from imgcap.training.recipe import in_effect, load_recipe
@@ -182,7 +182,7 @@ def train(row: Row, folder: Path, settings: Sequence[str]) -> None:
     command = [sys.executable, str(ROOT / "train.py"), *arguments, f"resume={str(resume).lower()}"]
     print(f"{row.name}: {' '.join(command[1:])}", flush=True)
     if status := subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-        raise InputError(f"Training ended with status {status}; what it said stands above.")
+        raise InputError(f"Training ended with status {status}; its messages are above.")
 
 
 def by_epoch(log: Path) -> list[float]:
@@ -191,12 +191,12 @@ def by_epoch(log: Path) -> list[float]:
     found: dict[float, float] = {}
     for row in rows:
         if "eval_CIDEr" in row:
-            found.setdefault(row["epoch"], round(row["eval_CIDEr"], 4))  # a second one is of averaged weights
+            found.setdefault(row["epoch"], round(row["eval_CIDEr"], 4))  # a second one belongs to averaged weights
     return list(found.values())
 
 
 def write(row: Row, folder: Path, recipe: Any) -> list[str]:
-    """Return the row's captions: those that training wrote, or new ones from cached grids, as in validation."""
+    """Return the row's captions: those from training, or new ones from cached grids, as in validation."""
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -259,10 +259,10 @@ FIELDS = ("", "CIDEr", "BLEU-4", "METEOR", "words", "CIDEr against", "")
 
 
 def make_table(plan: Plan, results: Path) -> str:
-    """Return the page with the rows that have a result, and the names of the others.
+    """Return the page of results; a last line names the rows without a result.
 
     Raises:
-        InputError: two rows that are compared captioned different pictures.
+        InputError: two compared rows captioned different images.
     """
     found = {row.name: result for row in plan.rows if (result := read_result(results, row))}
     spread = seed_spread(plan, found)
@@ -280,7 +280,7 @@ def make_table(plan: Plan, results: Path) -> str:
 
 
 def seed_spread(plan: Plan, found: dict[str, dict[str, Any]]) -> float:
-    """Return how far two seeds of one recipe are apart in CIDEr: the list's number, or a larger measured one."""
+    """Return the difference in CIDEr that two seeds can make: the list's number, or a larger measured one."""
     seeds = [row for row in plan.rows if any(key.startswith("seed=") for key in row.overrides)]
     measured = [difference(found[row.name], found[row.against])[0]
                 for row in seeds if row.name in found and row.against in found]  # fmt: skip
@@ -297,7 +297,7 @@ def cells(row: Row, found: dict[str, dict[str, Any]], spread: float) -> list[str
 
 
 def comparison(row: Row, found: dict[str, dict[str, Any]], spread: float) -> tuple[str, str]:
-    """Return the difference with its interval, and whether it is within noise or within seeds."""
+    """Return the difference with its interval, and a note if it is within noise or within seeds."""
     if not row.against:
         return "", ""
     if row.against not in found:
@@ -321,7 +321,7 @@ def difference(row: dict[str, Any], reference: dict[str, Any]) -> tuple[float, f
 
 
 def number(value: float | None) -> str:
-    """.123, as the tables here write numbers; METEOR is None without Java."""
+    """Return a number as the tables write it, such as .123; METEOR is None without Java."""
     return "needs Java" if value is None else re.sub(r"^(-?)0", r"\1", f"{value:.3f}")
 
 

@@ -1,10 +1,10 @@
-"""What the other captions are worth: `python -m benchmarks.alternatives --data DIR_OR_ID [--length short]`.
+"""Measure the alternative captions: `python -m benchmarks.alternatives --data DIR_OR_ID [--length short]`.
 
-On pictures spread evenly over the validation split: the other captions that the app shows, beside those of the beam
-search that it would show without them. Overlap is the share of content words that two captions of a picture have
-together (Jaccard), the mean over all pairs of the caption and its alternatives; CIDEr-D is the alternatives' own, with
-the split's document frequencies; processor time is what they add to a picture whose encoding is known. At last what the
-confidence of captions and alternatives promises beside what it keeps: it was fitted on captions of normal length alone.
+On images spread evenly over the validation split, the app's alternatives are compared with the other beams of the beam
+search. Overlap is the share of content words that two captions of an image have in common (Jaccard), as the mean over
+all pairs of the caption and its alternatives. CIDEr-D is that of the alternatives, with the split's document
+frequencies. Processor time is the time that they add to an encoded image. The last lines compare the confidence of
+captions and alternatives with the share that is good; each length has its own fitted curve.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from imgcap.settings import get_settings
 
 
 def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[float]], seconds: float) -> str:
-    """A line of the table: `captions` holds each picture's caption and its alternatives, `scores` their CIDEr-D."""
+    """Return a row of the table; `captions` holds each image's caption and alternatives, `scores` their CIDEr-D."""
     pairs = [overlap(*pair) for texts in captions for pair in combinations(texts, 2)]
     others = [score for values in scores for score in values[1:]]
     count = len(others) / len(captions)
@@ -40,7 +40,7 @@ def row(name: str, captions: Sequence[Sequence[str]], scores: Sequence[Sequence[
 
 
 def main(model_name: str, source: str, pictures: int, length: Length) -> None:
-    """Write both kinds of captions for the pictures and print what they are worth."""
+    """Write both kinds of captions for the images and print their measurements."""
     folder = find_folder(model_name)
     model, _ = load_captioner(str(folder))
     description = describe(folder, model_name)

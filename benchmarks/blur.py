@@ -1,10 +1,10 @@
-"""The blur check's evidence: `python -m benchmarks.blur PHOTOS [options]`.
+"""Measure the blur check: `python -m benchmarks.blur PHOTOS [options]`.
 
-PHOTOS is a folder of sharp photographs. Every other one by name sets each method's threshold (the highest that refuses
-at most 1% of them); the tables are of the rest: kinds of blur, and what people and programs add to photographs.
-`--labelled` adds a folder of real pictures with a labels.csv (file,label,kind; label sharp or blur) at the same
-thresholds, none of it used for choosing anything. `--captions` names a parquet file in Flickr8k's layout (image.path,
-caption_0..caption_4) with references for PHOTOS, and adds what the gate does to captions.
+PHOTOS is a folder of sharp photographs. Every second one by name sets each method's threshold (the highest that refuses
+at most 1% of them). The tables show the others: kinds of blur, and what people and programs add to photographs.
+`--labelled` adds a folder of real images with a labels.csv (file,label,kind; label sharp or blur) at the same
+thresholds; these images influence no choice. `--captions` names a parquet file in Flickr8k's layout (image.path,
+caption_0..caption_4) with references for PHOTOS, and adds the effect of the blur check on captions.
 """
 
 import argparse
@@ -35,22 +35,22 @@ Image = NDArray[np.uint8]
 
 
 def grey_of(image: Image) -> NDArray[np.float32]:
-    """Luma in float."""
+    """Return the luma as float."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def plain_variance(image: Image) -> float:
-    """Variance of the Laplacian at native size, as in most tutorials."""
+    """Return the variance of the Laplacian at native size, as in most tutorials."""
     return float(cv2.Laplacian(grey_of(image), cv2.CV_32F).var())
 
 
 def whole_denoised(image: Image) -> float:
-    """One scale, Gaussian of sigma 1, variance over the whole picture."""
+    """Return the variance over the whole image at one scale, after a Gaussian of sigma 1."""
     return float(cv2.Laplacian(cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), 1), cv2.CV_32F).var())
 
 
 def round_gaussian(image: Image) -> float:
-    """One scale, Gaussian of sigma 0.5, the 98th percentile of the variances of 30 x 30 tiles."""
+    """Return the 98th percentile of 30 x 30 tiles' variances at one scale, after a Gaussian of sigma 0.5."""
     laplacian = cv2.Laplacian(cv2.GaussianBlur(grey_of(at_working_size(image)), (0, 0), 0.5), cv2.CV_32F)
     rows, columns = (max(1, side // 30) for side in laplacian.shape)
     bands = np.array_split(laplacian, rows)
@@ -58,14 +58,14 @@ def round_gaussian(image: Image) -> float:
 
 
 def tenengrad(image: Image) -> float:
-    """Mean squared Sobel gradient (Krotkov 1988)."""
+    """Return the mean squared Sobel gradient (Krotkov 1988)."""
     grey = grey_of(image)
     across, down = (cv2.Sobel(grey, cv2.CV_32F, x, 1 - x) for x in (1, 0))
     return float((across**2 + down**2).mean())
 
 
 def fft_ratio(image: Image) -> float:
-    """Share of spectral energy above an eighth of the sampling frequency, mean removed."""
+    """Return the share of spectral energy above an eighth of the sampling frequency, with the mean removed."""
     grey = grey_of(image)
     energy = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
     y, x = np.meshgrid(*(np.fft.fftfreq(side) for side in grey.shape), indexing="ij")
@@ -73,14 +73,14 @@ def fft_ratio(image: Image) -> float:
 
 
 def modified_laplacian(image: Image) -> float:
-    """Mean of |Ixx| + |Iyy| (Nayar and Nakagawa 1994)."""
+    """Return the mean of |Ixx| + |Iyy| (Nayar and Nakagawa 1994)."""
     grey = grey_of(image)
     kernel = np.array([[-1, 2, -1]], np.float32)
     return float((np.abs(cv2.filter2D(grey, -1, kernel)) + np.abs(cv2.filter2D(grey, -1, kernel.T))).mean())
 
 
 def brenner(image: Image) -> float:
-    """Mean squared difference two pixels apart, the larger of both directions (Brenner et al. 1976)."""
+    """Return the mean squared difference two pixels apart, in the larger direction (Brenner et al. 1976)."""
     grey = grey_of(image)
     return float(max(((grey[2:] - grey[:-2]) ** 2).mean(), ((grey[:, 2:] - grey[:, :-2]) ** 2).mean()))
 
@@ -99,7 +99,7 @@ Scores = dict[str, dict[str, NDArray[np.float64]]]  # method -> kind -> one scor
 
 
 def score_photographs(photos: list[Path], changes: dict[str, Degradation], seed: int = 0) -> Scores:
-    """Every method's score of every photograph as it is, under "sharp", and changed."""
+    """Return every method's score of every photograph as it is, under "sharp", and with each change."""
     rng = np.random.default_rng(seed)
     found: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in METHODS}
     for path in photos:
@@ -112,14 +112,14 @@ def score_photographs(photos: list[Path], changes: dict[str, Degradation], seed:
 
 
 def thresholds_of(scores: Scores) -> dict[str, float]:
-    """Each method's threshold, from its own scores; the app's default and the customary 100 stand as they are."""
+    """Return each method's threshold, fitted on its scores, except the app's, which is the default."""
     fitted = {method: threshold_for(kinds["sharp"], 0.01) for method, kinds in scores.items()}
     print(f"Thresholds fitted on the tuning half: {', '.join(f'{m} {t:.4g}' for m, t in fitted.items())}\n")
     return fitted | {"imgcap": get_settings().blur_threshold}
 
 
 def print_table(scores: Scores, thresholds: dict[str, float]) -> None:
-    """AUC and share refused by kind: imgcap in full, the others beside it."""
+    """Print AUC and refused share by kind, for imgcap in full and for the other methods beside it."""
     sharp = scores["imgcap"]["sharp"]
     print("| kind | imgcap AUC [95%] | imgcap refused | " + " | ".join(list(METHODS)[1:]) + " | plain, T=100 |")
     print("|---" * (len(METHODS) + 3) + "|")
@@ -145,7 +145,7 @@ Errors = dict[tuple[str, str, str], float]  # (kind, state, method) -> score
 
 
 def score_additions(number: int, path: Path) -> Errors:
-    """The peers' scores of one photograph, sharp and blurred, with each addition; each state gets the same one."""
+    """Return the peers' scores of one photograph in each state with each addition, the same in each state."""
     cv2.setNumThreads(1)
     photo = at_working_size(read_file(path))
     found = {}
@@ -160,7 +160,7 @@ def score_additions(number: int, path: Path) -> Errors:
 
 
 def print_additions(photos: list[Path], thresholds: dict[str, float], jobs: int) -> None:
-    """What frames, lines, noise and the like do to the verdict: the share of each state with the wrong one."""
+    """Print the share of wrong verdicts in each state with frames, lines, noise and other additions."""
     with ProcessPoolExecutor(jobs) as pool:
         scores = list(pool.map(score_additions, range(len(photos)), photos))
     print("| added | " + " | ".join(f"{method}: {', '.join(STATES)}" for method in PEERS) + " |")
@@ -207,7 +207,7 @@ TELLING = ("page", "panorama", "boxes", "salt and pepper", "mosaic", "gaussian n
 
 
 def score_ablations(number: int, path: Path) -> Errors:
-    """The number of one photograph with each step of the check left out, sharp and blurred, with each addition."""
+    """Return one photograph's score without each step of the check, in each state with each addition."""
     cv2.setNumThreads(1)
     photo = at_working_size(read_file(path))
     found = {}
@@ -222,7 +222,7 @@ def score_ablations(number: int, path: Path) -> Errors:
 
 
 def print_ablations(photos: list[Path], jobs: int) -> None:
-    """What each step is for: the share of wrong verdicts without it, at a threshold fitted anew."""
+    """Print the share of wrong verdicts without each step, at a threshold fitted without it."""
     with ProcessPoolExecutor(jobs) as pool:
         scores = list(pool.map(score_ablations, range(len(photos)), photos))
     print("| left out | " + " | ".join(("nothing", *TELLING)) + " |")
@@ -240,12 +240,12 @@ def print_ablations(photos: list[Path], jobs: int) -> None:
 
 
 def haze(share: float) -> Degradation:
-    """All levels drawn towards white, of which only `share` of the contrast is left: fog, a veil of light."""
+    """Return a change that moves all levels towards white and keeps `share` of the contrast, as in fog."""
     return lambda image, _: np.asarray(np.rint(255 - (255.0 - image) * share), np.uint8)
 
 
 def print_reasons(photos: list[Path]) -> None:
-    """The reasons given for the copies that are refused: what a person is told to do better."""
+    """Print the reasons given for refused copies."""
     changes = (
         BLURS
         | {f"light {exposure}": low_light(exposure) for exposure in (0.05, 0.1, 0.2, 0.4)}
@@ -263,7 +263,7 @@ def print_reasons(photos: list[Path]) -> None:
 
 
 def print_labelled(folder: Path, thresholds: dict[str, float]) -> None:
-    """The real pictures by kind: AUC with its interval, and both error rates."""
+    """Print AUC with its interval and both error rates for the real images by kind."""
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     pictures = [read_file(folder / row["file"]) for row in rows]
@@ -284,9 +284,9 @@ def print_labelled(folder: Path, thresholds: dict[str, float]) -> None:
 
 
 def print_captions(photos: list[Path], parquet: Path) -> None:
-    """CIDEr-D of the captions that are shown, with the gate and without it, on sharp and blurred copies.
+    """Print the CIDEr-D of shown captions with and without the gate, on sharp and blurred copies.
 
-    Document frequencies are of all references in the file.
+    Document frequencies come from all references in the file.
     """
     import pyarrow.parquet as pq
 
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--labelled", type=Path)
     parser.add_argument("--captions", type=Path)
-    parser.add_argument("--ablate", action="store_true", help="what each step is for, on an eighth of the photographs")
+    parser.add_argument("--ablate", action="store_true", help="leave out each step, on an eighth of the photographs")
     parser.add_argument("--jobs", type=int, default=1, help="processes, for additions and ablations")
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -1,8 +1,8 @@
-"""What the blur check costs beside decoding: `python -m benchmarks.blur_speed PHOTO [--repeats 15]`.
+"""Measure the cost of the blur check and of decoding: `python -m benchmarks.blur_speed PHOTO [--repeats 15]`.
 
-The photograph is enlarged to 12 megapixels and saved as JPEG (quality 90); medians in milliseconds on one core, wall
-and processor time, and the check's peak of memory above the picture itself as tracemalloc sees NumPy's and OpenCV's
-arrays.
+The photograph is enlarged to 12 megapixels and saved as JPEG (quality 90). The table gives medians of wall and
+processor time in milliseconds on one core, and then the check's peak memory above the image itself, as tracemalloc
+measures NumPy's and OpenCV's arrays.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SIZE = (4000, 3000)
 
 
 def median_ms(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """(wall, processor) milliseconds."""
+    """Return the median (wall, processor) milliseconds of a call."""
     spans = []
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -1,9 +1,9 @@
-"""What rules of wording and consensus bring: `python -m benchmarks.consensus --data DIR_OR_ID [--pictures N]`.
+"""Measure the rules of wording and the consensus: `python -m benchmarks.consensus --data DIR_OR_ID [--pictures N]`.
 
-Captions of the validation split by one search each: as `generate()` searches, with the rules of wording, and with the
-caption that the others agree with, for several weights. Each row's CIDEr-D is compared with the first row's over the
-same pictures, with a 95% interval of the paired difference; "even" and "odd" rows are halves for choosing and checking.
-"bad" counts captions that break a rule of wording. The last lines tell how varied the captions are beside people's own.
+The validation split is captioned by the search of `generate()`, with the rules of wording, and with the caption that
+the others agree with, for several weights. Each row's CIDEr-D is compared with the first row's on the same images, with
+a 95% interval of the paired difference; "even" and "odd" rows are halves for choosing and checking. "bad" counts
+captions that break a rule of wording. The last table compares how varied the captions and people's own are.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
 from imgcap.evaluation.ptb import tokenize
 from imgcap.evaluation.run import encode
@@ -79,7 +80,7 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(get_settings().model))
-    parser.add_argument("--data", default="jxie/flickr8k")
+    parser.add_argument("--data", default=FLICKR8K)
     parser.add_argument("--pictures", type=int)
     arguments = parser.parse_args()
     main(arguments.model, arguments.data, arguments.pictures)

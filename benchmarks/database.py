@@ -1,11 +1,11 @@
-"""Measure what a journal mode of SQLite costs: `python -m benchmarks.database [--seconds S]`; or `--kills N`.
+"""Measure SQLite's journal modes: `python -m benchmarks.database [--seconds S]`; or kill writers: `--kills N`.
 
-For each mode, two processes keep readings and two look them up in one database for a few seconds, as replicas of a busy
-server would. The table gives readings kept and looked up a second, and how long the slowest of each took.
+For each mode, two processes store readings and two look them up in one database for a few seconds, as replicas of a
+busy server would. The table gives the readings stored and looked up per second, and percentiles of their times.
 
-With `--kills N`, two processes keep readings in the mode that the app chooses, and one after the other is killed
-(SIGKILL) at a random moment and started again, N times in all. Then every reading that was acknowledged must be there
-whole; if one is lost or torn, the exit status is 1.
+With `--kills N`, two processes store readings in the mode that the app chooses. They are killed (SIGKILL) in turn at
+random moments and started again, N times in all. Then every acknowledged reading must be complete; if one is lost or
+torn, the exit status is 1.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def measure(mode: str, seconds: float) -> dict[bool, list[float]]:
 
 
 def _keep_until_killed(folder: str, acknowledged: str) -> None:
-    """Keep readings from two threads, and note each in a file once it is kept."""
+    """Store readings from two threads, and write each id into a file once the reading is stored."""
     from imgcap.accounts.database import open_database
     from imgcap.accounts.history import History
     from imgcap.reading import Reading
@@ -104,7 +104,7 @@ def _keep_until_killed(folder: str, acknowledged: str) -> None:
             thumbnail = os.urandom(random.randrange(500, 8_000))
             reading = Reading(None, True, None, 250.5, 100.0, hashlib.sha256(thumbnail).hexdigest())
             entry = history.add(FIRST_ACCOUNT, reading, thumbnail)
-            os.write(notes, f"{entry} {reading.caption}\n".encode())  # in one piece, so that no line is cut
+            os.write(notes, f"{entry} {reading.caption}\n".encode())  # one write, so that no line is cut
 
     threads = [threading.Thread(target=keep) for _ in range(2)]
     for thread in threads:
@@ -115,7 +115,7 @@ def _keep_until_killed(folder: str, acknowledged: str) -> None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a database held after the kills."""
+    """The content of a database after the kills."""
 
     journal: str
     acknowledged: int
@@ -125,7 +125,7 @@ class Survey:
 
 
 def look_for(acknowledged: Mapping[str, str], settings: "Settings") -> Survey:
-    """Return what a database holds of the readings that were acknowledged: their captions by their ids."""
+    """Return how many acknowledged readings, given as captions by id, a database has lost or torn."""
     from imgcap.accounts.database import open_database
 
     opened = open_database(settings)
@@ -141,17 +141,17 @@ def look_for(acknowledged: Mapping[str, str], settings: "Settings") -> Survey:
 
 
 def kill_writers(kills: int, longest: float = 0.4) -> Survey:
-    """Kill one of two writing processes again and again, and return what is there of what was acknowledged.
+    """Kill one of two writing processes repeatedly, and return what the database then holds.
 
     Args:
-        kills: how many times.
-        longest: seconds between a process's first reading and its end, at most; chosen at random.
+        kills: number of kills.
+        longest: maximum of the random number of seconds between a process's first reading and its end.
     """
     from imgcap.accounts.accounts import Accounts
     from imgcap.accounts.database import open_database
     from imgcap.settings import Settings
 
-    context = multiprocessing.get_context("forkserver")  # a process with threads, as a test's is, had better not fork
+    context = multiprocessing.get_context("forkserver")  # a process with threads, such as a test's, should not fork
     context.set_forkserver_preload(["imgcap.accounts.history", "numpy"])
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
@@ -186,7 +186,7 @@ def kill_writers(kills: int, longest: float = 0.4) -> Survey:
 
 
 def main() -> None:
-    """Print the table, or what the kills left."""
+    """Print the table, or the result of the kills."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each mode")
     parser.add_argument("--kills", type=int, default=0, help="kill writing processes so many times instead")

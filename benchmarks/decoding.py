@@ -1,8 +1,8 @@
-"""What decoding costs: `python -m benchmarks.decoding [--megapixels 64]`.
+"""Measure the cost of decoding: `python -m benchmarks.decoding [--megapixels 64]`.
 
-First a photograph of 500 x 375 in this process and in the sandbox, then one large picture of each kind in a child of
-its own: processor time, wall time and peak address space. Processor time is the figure that other work on the machine
-disturbs least.
+A photograph of 500 x 375 pixels is decoded in this process and in the sandbox; then one large image of each kind is
+decoded in a separate child, with processor time, wall time and peak address space. Other work on the machine disturbs
+processor time least.
 """
 
 import argparse
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """`picture` as a file; an `exif` option is the orientation."""
+    """Return `picture` as a file; the option `exif` is the orientation."""
     if "exif" in options:
         exif = Image.Exif()
         exif[0x0112] = options["exif"]
@@ -41,7 +41,7 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def synthetic(megapixels: float, name: str) -> Image.Image:
-    """Blobs of colour at the size of a photograph's, 4:3."""
+    """Return blobs of colour as large as those in a photograph, in the ratio 4:3."""
     height = int((megapixels * 1e6 * 3 / 4) ** 0.5)
     noise = np.random.default_rng(0).integers(0, 255, (max(height // 20, 1), max(height // 15, 1), 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((height * 4 // 3, height), Image.Resampling.BICUBIC)
@@ -49,18 +49,18 @@ def synthetic(megapixels: float, name: str) -> Image.Image:
 
 
 def processor_seconds(child: Child) -> float:
-    """User and system time of all its threads, its start among them (0.1 s)."""
+    """Return user and system time of all the child's threads, including its start (0.1 s)."""
     fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
 def peak_mib(child: Child) -> int:
-    """The most address space it ever had."""
+    """Return the child's peak address space in MiB."""
     return int(Path(f"/proc/{child.pid}/status").read_text().split("VmPeak:")[1].split()[0]) // 1024
 
 
 def median_ms(decode: Callable[[], object], repeats: int = 50) -> float:
-    """The median time of a call in milliseconds."""
+    """Return the median time of a call in milliseconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -70,7 +70,7 @@ def median_ms(decode: Callable[[], object], repeats: int = 50) -> float:
 
 
 def small() -> None:
-    """What the sandbox adds to one ordinary picture."""
+    """Print the time that the sandbox adds to one ordinary image."""
     data = encode(synthetic(0.1875, "JPEG"), "JPEG", quality=85)
     box = Sandbox(1)
     print(f"500 x 375 JPEG, in this process: {median_ms(lambda: to_rgb(data, 10**6)):.1f} ms")
@@ -78,7 +78,7 @@ def small() -> None:
 
 
 def large(megapixels: float) -> None:
-    """How near the limits the largest pictures come."""
+    """Print how close the largest images come to the limits."""
     limit = int(megapixels * 1e6)
     print(f"\n{megapixels:g} megapixels; memory limit {memory_limit(limit) // 2**20} MiB")
     print(f"{'kind':18} {'file MB':>8} {'CPU s':>6} {'wall s':>7} {'peak MiB':>9}")

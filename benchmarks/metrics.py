@@ -1,8 +1,8 @@
-"""Speed of the caption metrics beside pycocoevalcap's, on the same captions in one process.
+"""Measure the speed of the caption metrics and of pycocoevalcap's, on the same captions in one process.
 
 python -m benchmarks.metrics [--pictures 1000] [--meteor]
 
-The captions are made up, five references a picture. Times are processor seconds of this process.
+The captions are random words, with five references per image. Times are processor seconds of this process.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from imgcap.inference.cider import CiderD
 
 
 def make_captions(pictures: int) -> tuple[list[str], list[list[str]]]:
-    """One prediction and five references a picture, of words as common as words are."""
+    """Return one prediction and five references per image, with words about as frequent as in real text."""
     draw = random.Random(0)
     vocabulary = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 9))) for _ in range(8000)]
     words = [vocabulary[min(int(draw.paretovariate(0.6)), len(vocabulary)) - 1] for _ in range(100_000)]
@@ -31,7 +31,7 @@ def make_captions(pictures: int) -> tuple[list[str], list[list[str]]]:
 
 
 def timed(what: str, work: Callable[[], Any], unit: str = "s", times: int = 0) -> None:
-    """Print how long `work` took, or how many of `times` a second."""
+    """Print how long `work` took, or how many of `times` it did per second."""
     start, wall = time.process_time(), time.perf_counter()
     work()
     seconds, elapsed = time.process_time() - start, time.perf_counter() - wall
@@ -40,7 +40,7 @@ def timed(what: str, work: Callable[[], Any], unit: str = "s", times: int = 0) -
 
 
 def main() -> None:
-    """Time both on the same captions."""
+    """Time imgcap's and pycocoevalcap's metrics on the same captions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--meteor", action="store_true", help="with METEOR, which starts Java")

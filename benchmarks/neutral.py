@@ -1,7 +1,7 @@
-"""How often a caption names the wrong sex, by how sure the model must be to name one: `python -m benchmarks.neutral`.
+"""Measure how often captions name the wrong sex, for several bounds of sureness: `python -m benchmarks.neutral`.
 
-For each bound: the share of captions that name a sex; of those, the share that the references contradict (a sex that
-some reference names, and none this one; `imgcap/evaluation/mistakes.py`), with Wilson's 95% interval; and CIDEr-D.
+For each bound on how sure the model must be, the table gives the share of captions that name a sex; of those, the share
+that the references contradict (`imgcap/evaluation/mistakes.py`), with Wilson's 95% interval; and CIDEr-D.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=Settings().model, help="folder or Hub id of the captioner")
     parser.add_argument("--data", default=FLICKR8K, help="folder or Hub id of the data set")
-    parser.add_argument("--limit", type=int, help="use only so many images")
+    parser.add_argument("--limit", type=int, help="use only this many images")
     options = parser.parse_args()
     description = describe(find_folder(options.model), options.model)
     engine, _ = open_engine(description, "auto", options.model)

@@ -1,7 +1,7 @@
-"""Pictures made by code that are no photographs: what the warning of unfamiliar pictures is measured on.
+"""Draw images that are not photographs, for measuring the warning about unfamiliar images.
 
-Each kind is a function of a random generator and returns an RGB picture; `KINDS` names them. Sizes, colours, fonts'
-sizes and layouts are drawn at random. Nothing here is fitted on: the captioner's bounds come from photographs alone.
+Each kind is a function of a random generator and returns an RGB image; `KINDS` names them. Sizes, colours, font sizes
+and layouts are random. Nothing is fitted on these images, since the captioner's bounds come from photographs alone.
 """
 
 import io
@@ -68,7 +68,7 @@ def _rendered(figure: Figure) -> Image.Image:
 
 
 def chart(rng: Generator) -> Image.Image:
-    """Bars, lines, points or a pie, with a title and axes."""
+    """Draw bars, lines, points or a pie, with a title and axes."""
     style = rng.choice(["default", "ggplot", "dark_background", "seaborn-v0_8-whitegrid", "bmh"])
     with plt.style.context(str(style)):
         figure, axes = _figure(rng)
@@ -90,7 +90,7 @@ def chart(rng: Generator) -> Image.Image:
 
 
 def heat_map(rng: Generator) -> Image.Image:
-    """A matrix in false colours with a scale beside it."""
+    """Draw a matrix in false colours with a colour bar."""
     figure, axes = _figure(rng)
     side = int(rng.integers(5, 40))
     colours = str(rng.choice(["viridis", "magma", "coolwarm", "Blues", "jet"]))
@@ -100,7 +100,7 @@ def heat_map(rng: Generator) -> Image.Image:
 
 
 def page(rng: Generator) -> Image.Image:
-    """A page of text with a heading."""
+    """Draw a page of text with a heading."""
     picture, draw = _blank(rng)
     width, height = picture.size
     size = int(rng.integers(10, 22))
@@ -116,7 +116,7 @@ def page(rng: Generator) -> Image.Image:
 
 
 def receipt(rng: Generator) -> Image.Image:
-    """A narrow till receipt on a darker ground."""
+    """Draw a narrow till receipt on a darker ground."""
     width, height = sorted(_size(rng))
     picture = Image.new("RGB", (width, height), _colour(rng, 40, 180))
     draw = ImageDraw.Draw(picture)
@@ -132,7 +132,7 @@ def receipt(rng: Generator) -> Image.Image:
 
 
 def screenshot(rng: Generator) -> Image.Image:
-    """A window with a bar, a side menu, buttons and rows of text, light or dark."""
+    """Draw a window with a bar, a side menu, buttons and rows of text, light or dark."""
     dark = rng.random() < 0.4
     ground: Colour = (30, 32, 38) if dark else (248, 248, 250)
     ink: Colour = (225, 225, 230) if dark else (35, 35, 40)
@@ -158,7 +158,7 @@ def screenshot(rng: Generator) -> Image.Image:
 
 
 def code(rng: Generator) -> Image.Image:
-    """Source text in an editor, coloured."""
+    """Draw source text in an editor, in several colours."""
     ground: Colour = (39, 40, 34) if rng.random() < 0.7 else (255, 255, 255)
     picture, draw = _blank(rng, ground)
     width, height = picture.size
@@ -176,7 +176,7 @@ def code(rng: Generator) -> Image.Image:
 
 
 def table(rng: Generator) -> Image.Image:
-    """A spreadsheet: a grid of cells with numbers and a heading row."""
+    """Draw a spreadsheet: a grid of cells with numbers and a heading row."""
     picture, draw = _blank(rng, (255, 255, 255))
     width, height = picture.size
     step, tall = int(rng.integers(60, 130)), int(rng.integers(20, 36))
@@ -193,7 +193,7 @@ def table(rng: Generator) -> Image.Image:
 
 
 def line_drawing(rng: Generator) -> Image.Image:
-    """Strokes of one pen on paper: curves, stick figures and boxes."""
+    """Draw strokes of one pen on paper: curves, stick figures and boxes."""
     picture, draw = _blank(rng)
     width, height = picture.size
     pen = int(rng.integers(2, 6))
@@ -220,7 +220,7 @@ def line_drawing(rng: Generator) -> Image.Image:
 
 
 def cartoon(rng: Generator) -> Image.Image:
-    """Flat shapes: sky, hills, sun, houses and trees, with or without outlines."""
+    """Draw flat shapes: sky, hills, sun, houses and trees, with or without outlines."""
     picture, draw = _blank(rng, _colour(rng, 130, 250))
     width, height = picture.size
     outline = INK if rng.random() < 0.5 else None
@@ -243,7 +243,7 @@ def cartoon(rng: Generator) -> Image.Image:
 
 
 def flat(rng: Generator) -> Image.Image:
-    """One colour, or a passage from one to another."""
+    """Draw one colour, or a gradient from one colour to another."""
     width, height = _size(rng)
     first, second = np.array(_colour(rng)), np.array(_colour(rng))
     if rng.random() < 0.4:
@@ -255,7 +255,7 @@ def flat(rng: Generator) -> Image.Image:
 
 
 def noise(rng: Generator) -> Image.Image:
-    """Random pixels, fine or coarse, grey or coloured."""
+    """Draw random pixels, fine or coarse, grey or coloured."""
     width, height = _size(rng)
     grain = int(rng.integers(1, 12))
     shape = (height // grain + 1, width // grain + 1, 3 if rng.random() < 0.6 else 1)
@@ -265,7 +265,7 @@ def noise(rng: Generator) -> Image.Image:
 
 
 def pattern(rng: Generator) -> Image.Image:
-    """Stripes, checks or dots."""
+    """Draw stripes, checks or dots."""
     width, height = _size(rng)
     y, x = np.mgrid[:height, :width].astype(float)
     angle, period = rng.uniform(0, np.pi), rng.uniform(10, 80)
@@ -279,7 +279,7 @@ def pattern(rng: Generator) -> Image.Image:
 
 
 def barcode(rng: Generator) -> Image.Image:
-    """A square or striped code with a white margin."""
+    """Draw a square or striped code with a white margin."""
     count = int(rng.integers(21, 58))
     if rng.random() < 0.6:
         cells = (rng.random((count, count)) < 0.5).astype(np.uint8)
@@ -298,7 +298,7 @@ def barcode(rng: Generator) -> Image.Image:
 
 
 def plan(rng: Generator) -> Image.Image:
-    """A town plan: blocks, streets, a river and names."""
+    """Draw a town plan: blocks, streets, a river and names."""
     picture, draw = _blank(rng, (240, 238, 230))
     width, height = picture.size
     for _ in range(int(rng.integers(10, 40))):
@@ -322,7 +322,7 @@ def plan(rng: Generator) -> Image.Image:
 
 
 def x_ray(rng: Generator) -> Image.Image:
-    """A grey chest on black: two dark lungs, ribs, a spine, soft edges and grain."""
+    """Draw a grey chest on black: two dark lungs, ribs, a spine, soft edges and grain."""
     width, height = _size(rng)
     picture = Image.new("L", (width, height), 8)
     draw = ImageDraw.Draw(picture)

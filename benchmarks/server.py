@@ -1,13 +1,14 @@
-"""Load and attack a server of our own on this machine: `python -m benchmarks.server PHOTO [--seconds 10] [--scale 3]`.
+"""Load and attack a local server: `python -m benchmarks.server PHOTO [--seconds 10] [--scale 3]`.
 
-Starts the app in a process of its own with a folder of its own, sends requests to 127.0.0.1 alone, and ends by itself.
+It starts the app in a separate process with a temporary folder, sends requests only to 127.0.0.1, and ends by itself.
 
-- Load: clients x kinds of request (page, check, caption); rate, p50, p95 and p99 in milliseconds, errors, and the
-  server's memory before, at its peak and after. Limits on how often are off; each client has an account of its own.
-- Attacks, with default settings: one account does what once stopped or starved the server, `--scale` times over, while
-  a second user opens the page and has a photo captioned. The second user's times stand beside their times at rest. The
-  attacker is a process of its own with a lower priority (`nice`), since a real one brings its own processor.
-- Growth: `--calls` calls without a picture, after a fifth as many to begin with, and the server's memory after each
+- Load: for several numbers of clients and kinds of request (page, check, caption), the rate, p50, p95 and p99 in
+  milliseconds, errors, and the server's memory before, at its peak and after. Rate limits are off, and each client has
+  its own account.
+- Attacks, with default settings: one account repeats what once stopped or starved the server, `--scale` times as much,
+  while a second user opens the page and captions a photo. The table compares the second user's times with their times
+  at rest. The attacker is a separate process with a lower priority (`nice`), since a real one has its own processor.
+- Growth: `--calls` calls without an image, after a fifth as many to begin with, and the server's memory after each
   fifth.
 """
 
@@ -40,9 +41,9 @@ from imgcap.accounts.sessions import SessionStore
 from imgcap.settings import ROOT, Settings
 from imgcap.web.cookies import Cookies, read_server_id
 
-ATTACKER, USER = "127.0.0.2", "127.0.0.3"  # addresses of their own, or they would share one allowance
+ATTACKER, USER = "127.0.0.2", "127.0.0.3"  # different addresses, so that they do not share one allowance
 NICE = 5
-"""The attacker's, so that the server gets most of a core that both want."""
+"""The attacker's niceness, so that the server gets most of a core that both want."""
 ASKED, TAKEN, ANSWERED = range(3)
 PATIENCE = 30.0
 """Seconds that a client waits for an answer."""
@@ -51,7 +52,7 @@ LIMITS = [f"{kind}_per_{who}" for kind in ("captions", "pictures", "sign_in") fo
 
 @dataclass
 class Server:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -60,11 +61,11 @@ class Server:
     peak_in_all: float = 0.0
 
     def memory(self) -> float:
-        """Return the MB that the server's own process takes, without its decoders."""
+        """Return the MB of the server's own process, without its decoders."""
         return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
     def memory_in_all(self) -> float:
-        """Return the MB that the server's process and its decoders take."""
+        """Return the MB of the server's process and its decoders."""
         total = self.memory()
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,7 +73,7 @@ class Server:
         return total
 
     def cookie(self) -> dict[str, str]:
-        """Return the cookie of a new user who is signed in."""
+        """Return the cookie of a new signed-in user."""
         database = open_database(self.settings)
         accounts, name, token = Accounts(database, self.settings), secrets.token_hex(8), secrets.token_urlsafe(16)
         accounts.create(f"u{name}", "correct horse battery staple")
@@ -83,12 +84,12 @@ class Server:
         return {cookies.plain_name: token}
 
     def client(self) -> httpx.AsyncClient:
-        """Return a client that is signed in as a user of its own."""
+        """Return a client that is signed in as a new user."""
         return open_client(self.url, self.cookie(), USER)
 
 
 def open_client(url: str, cookie: dict[str, str], address: str) -> httpx.AsyncClient:
-    """Return a client of a user's, calling from an address of loopback's."""
+    """Return a user's client, which calls from an address of the loopback network."""
     limits = httpx.Limits(max_connections=90)
     transport = httpx.AsyncHTTPTransport(local_address=address, limits=limits)
     timeout = httpx.Timeout(PATIENCE, pool=None)
@@ -117,7 +118,7 @@ def serving(**chosen: object) -> Iterator[Server]:
 
 
 def wait_for(server: Server, log: Path) -> None:
-    """Return once the server answers; SystemExit with its log if it ends before."""
+    """Wait until the server answers; raise SystemExit with its log if it ends before."""
     while True:
         if server.process.poll() is not None:
             raise SystemExit(log.read_text())
@@ -144,20 +145,20 @@ async def call(client: httpx.AsyncClient, endpoint: str, *data: object) -> dict[
 
 
 async def open_page(client: httpx.AsyncClient) -> None:
-    """Ask for what a browser asks for first."""
+    """Request what a browser requests first."""
     for path in ("/", "/config", "/pages/app.js", "/history"):
         (await client.get(path)).raise_for_status()
 
 
 @dataclass
 class Times:
-    """Seconds of one kind of request, those that were not answered in time among them, and how many failed."""
+    """Seconds of one kind of request, including those without an answer in time, and the number of failures."""
 
     seconds: list[float] = field(default_factory=list)
     errors: int = 0
 
     async def take(self, work: Awaitable[object]) -> None:
-        """Note how long some work takes, or that it failed."""
+        """Record the time of some work, or its failure."""
         began = time.perf_counter()
         try:
             await work
@@ -168,13 +169,13 @@ class Times:
         self.seconds.append(time.perf_counter() - began)
 
     def at(self, share: float) -> float:
-        """Return the milliseconds within which a share of the requests was answered; NaN if there was none."""
+        """Return the milliseconds within which a share of the requests was answered; NaN without requests."""
         return 1000 * float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
 
 
 @contextlib.asynccontextmanager
 async def watched(server: Server) -> AsyncIterator[None]:
-    """Note the peak of the server's memory within the block."""
+    """Record the peak of the server's memory during the block."""
 
     async def watch() -> None:
         while True:
@@ -191,7 +192,7 @@ async def watched(server: Server) -> AsyncIterator[None]:
 
 
 async def load(server: Server, photo: bytes, kind: str, clients: int, seconds: float) -> str:
-    """Return the table's row of one kind of request from so many clients at once."""
+    """Return the table's row of one kind of request from several clients at once."""
     people = [server.client() for _ in range(clients)]
     images = [await upload(person, photo) for person in people]
     work: dict[str, Callable[[int], Awaitable[object]]] = {
@@ -225,7 +226,7 @@ def png(width: int, height: int) -> bytes:
 
 @dataclass
 class Attacker:
-    """One account's client, and what became of its requests."""
+    """One account's client, with counts of its requests."""
 
     client: httpx.AsyncClient
     port: int
@@ -235,11 +236,11 @@ class Attacker:
     """Requests asked, taken (not refused with 429 or 503), and answered; shared with the process that measures."""
 
     def note(self, outcome: int) -> None:
-        """Count what became of a request."""
+        """Count the outcome of a request."""
         self.tally[outcome] += 1
 
     async def ask(self, endpoint: str, *data: object, read: bool = True) -> None:
-        """Ask the API, and read the answer or leave it unread."""
+        """Call the API, and read the answer or leave it unread."""
         self.note(ASKED)
         asked = await self.client.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
         if asked.status_code != 200:
@@ -251,26 +252,26 @@ class Attacker:
 
 
 async def all_at_once(works: list[Awaitable[object]]) -> None:
-    """Wait for all, whatever becomes of each: an attacker does not mind refusals."""
+    """Wait for all works, whatever their results, since an attacker ignores refusals."""
     await asyncio.gather(*works, return_exceptions=True)
 
 
 async def leave_answers_unread(attacker: Attacker) -> None:
-    """Have a large picture checked again and again, and ask thousands of calls whose answers nobody reads."""
+    """Check a large image many times, and send thousands of calls whose answers are never read."""
     image = await upload(attacker.client, png(8000, 8000))
     await all_at_once([attacker.ask("check", image, None, read=False) for _ in range(30 * attacker.scale)])
     await all_at_once([attacker.ask("check", None, None, read=False) for _ in range(2100 * attacker.scale)])
 
 
 async def send_narrow_pictures(attacker: Attacker) -> None:
-    """Have pictures of one pixel by 64 million checked, and the largest allowed."""
+    """Check images of one pixel by 64 million, and the largest allowed ones."""
     pictures = [png(1, 64_000_000), png(64, 1_000_000), png(8000, 8000)]
     images = [await upload(attacker.client, data) for data in pictures]
     await all_at_once([attacker.ask("check", image, None) for image in images for _ in range(8 * attacker.scale)])
 
 
 async def cost_without_counting(attacker: Attacker) -> None:
-    """Follow links to a server that never answers, and have one picture checked again and again."""
+    """Follow links to a server that never answers, and check one image many times."""
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
     link = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/"
     image = await upload(attacker.client, attacker.photo)
@@ -281,7 +282,7 @@ async def cost_without_counting(attacker: Attacker) -> None:
 
 
 async def fill_the_queue(attacker: Attacker) -> None:
-    """Ask for a hundred captions at once."""
+    """Request a hundred captions at once."""
     image = await upload(attacker.client, attacker.photo)
     await all_at_once([attacker.ask("caption", image, None, "long") for _ in range(100 * attacker.scale)])
 
@@ -329,7 +330,7 @@ ATTACK_COLUMNS = [
 def attack_alone(
     name: str, url: str, cookie: dict[str, str], photo: bytes, scale: int, limit: float, tally: SynchronizedArray
 ) -> None:
-    """Attack from a process of its own, for so many seconds at most."""
+    """Attack from a separate process, for at most `limit` seconds."""
     os.nice(NICE)
 
     async def run() -> None:
@@ -342,7 +343,7 @@ def attack_alone(
 
 
 async def use(client: httpx.AsyncClient, photo: bytes, is_over: Callable[[], bool], least: int) -> tuple[Times, Times]:
-    """Open the page and have a photo captioned in turns, until it is over and at least so many times."""
+    """Open the page and caption a photo in turns until `is_over`, and at least `least` times."""
     pages, captions = Times(), Times()
     image = await upload(client, photo)
     while not is_over() or len(captions.seconds) < least:
@@ -379,12 +380,12 @@ async def attack(name: str, photo: bytes, scale: int, limit: float) -> str:
 
 
 async def ask_health(client: httpx.AsyncClient) -> str:
-    """Return what the server says of itself."""
+    """Return the server's own health report."""
     return str((await client.get("/gradio_api/healthz")).json()["status"])
 
 
 async def grow(calls: int) -> None:
-    """Print what so many calls leave in the server's memory, and how it stands after each fifth of them."""
+    """Print the server's memory after each fifth of the calls, and at rest before and after them."""
     with serving(**dict.fromkeys(LIMITS, "1000000/second")) as server:
         people = [server.client() for _ in range(8)]
 

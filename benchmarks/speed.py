@@ -1,24 +1,25 @@
-"""What a caption costs, beside PyTorch and peers: `python -m benchmarks.speed [PHOTO] [--http 4]`.
+"""Measure the cost of a caption, of PyTorch and of peers: `python -m benchmarks.speed [PHOTO] [--http 4]`.
 
-Everything is measured in one run on one machine, in turns, so that what else the machine does falls on all alike; each
-median stands beside the median of its ratios, turn by turn, to a bare ResNet50 forward of one image in PyTorch, in the
+Everything is measured in turns in one run on one machine, so that other work on the machine affects all alike. Each
+median comes with the median of its ratios, turn by turn, to a bare ResNet50 forward of one image in PyTorch, in the
 faster of float32 and bfloat16. Peers have the real architectures and random weights, so nothing is downloaded, and
 write as many words.
 
 - Parts: decoding, blur check, pre-processing, encoding, searching for words, alternatives; p50 and p95, both engines.
 - Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
-- Start: `imgcap caption` as a process, beside `python -c "import torch"`; a server from its start to its first caption,
+- Start: `imgcap caption` as a process, and `python -c "import torch"`; a server from its start to its first caption,
   and its memory at rest.
-- With --processor-time: processor time in place of the clock's, which other work on the machine does not lengthen; as
-  `taskset -c 0 python -m benchmarks.speed --processor-time`, on one core, it is the same from run to run.
-- With --http SECONDS: a server of our own on 127.0.0.1: a blur check beside captions of 32 clients, and then each kind
-  of request from 1, 8 and 32 clients; see `benchmarks.server`.
+- With --processor-time: processor time instead of wall time, which other work on the machine does not lengthen. On one
+  core, with `taskset -c 0 python -m benchmarks.speed --processor-time`, it is the same in every run.
+- With --http SECONDS: a local server on 127.0.0.1: a blur check beside captions of 32 clients, and then each kind of
+  request from 1, 8 and 32 clients; see `benchmarks.server`.
 
 The model needs exported files: `imgcap export MODEL --calibrate DATA`.
 """
 
 import argparse
 import asyncio
+import copy
 import os
 import resource
 import subprocess
@@ -61,13 +62,13 @@ class Table:
         self.times: dict[str, list[float]] = {}
 
     def add(self, name: str, function: Callable[[], object], images: int = 1) -> None:
-        """Measure a function that does something to so many images; it is called once before."""
+        """Add a function that processes a number of images, and call it once."""
         function()
         self._functions[name] = (function, images)
         self.times[name] = []
 
     def run(self, rounds: int, seconds: float = 60.0) -> None:
-        """Call every function once a round; the slow ones stop when they have had their seconds."""
+        """Call every function once per round; slow ones stop after `seconds`."""
         for _ in range(rounds):
             for name, (function, images) in self._functions.items():
                 if sum(self.times[name]) * images > seconds and len(self.times[name]) >= 5:
@@ -77,7 +78,7 @@ class Table:
                 self.times[name].append((self._clock() - started) / images)
 
     def print(self, floors: list[str]) -> None:
-        """Print milliseconds an image, and the median of the ratios to the fastest floor in the same turn."""
+        """Print milliseconds per image, and the median of the ratios to the fastest floor in the same turn."""
         floor = min((name for name in floors if name in self.times), key=lambda name: np.median(self.times[name]))
         base = self.times[floor]
         print(f"\nRatios are to: {floor}\n")
@@ -90,7 +91,7 @@ class Table:
 
 
 def add_pytorch(table: Table) -> list[str]:
-    """Add the bare forwards of torchvision's ResNet50; return the names of those that are the floor."""
+    """Add the bare forwards of torchvision's ResNet50, and return their names, which are the floors."""
     from imgcap.model import torchvision_ops  # noqa: F401, I001  must come before torchvision
     import torch
     from torchvision.models import resnet50
@@ -99,7 +100,7 @@ def add_pytorch(table: Table) -> list[str]:
     trunk = torch.nn.Sequential(*list(resnet50().children())[:-2]).eval().to(memory_format=torch.channels_last)
     floors = []
     for kind in (torch.float32, torch.bfloat16):
-        model = trunk.to(kind) if kind == torch.float32 else _copy(trunk).to(kind)
+        model = trunk.to(kind) if kind == torch.float32 else copy.deepcopy(trunk).to(kind)
         pixels = torch.randn(1, 3, 224, 224).to(kind, memory_format=torch.channels_last)
 
         def forward(model: Any = model, pixels: Any = pixels) -> None:
@@ -112,14 +113,8 @@ def add_pytorch(table: Table) -> list[str]:
     return floors
 
 
-def _copy(module: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(module)
-
-
 def add_peers(table: Table) -> None:
-    """Add transformers' BLIP-base and ViT-GPT2 as `generate()` runs them: 3 beams, as many words as ours."""
+    """Add transformers' BLIP-base and ViT-GPT2 with `generate()`: 3 beams, as many words as imgcap."""
     import torch
     from transformers import (
         BlipConfig,
@@ -136,8 +131,9 @@ def add_peers(table: Table) -> None:
         "BLIP-base (384 px)": (BlipForConditionalGeneration(BlipConfig()), 384),
         "ViT-GPT2 (224 px)": (VisionEncoderDecoderModel(config=pair), 224),
     }
-    fast = any(torch.cpu.get_capabilities().get(name) for name in ("amx_bf16", "avx512_bf16"))
-    kind = torch.bfloat16 if fast else torch.float32
+    from imgcap.inference.device import multiplies_bfloat16
+
+    kind = torch.bfloat16 if multiplies_bfloat16(torch.device("cpu")) else torch.float32
     for name, (peer, side) in peers.items():
         peer.eval().to(kind)
         pixels = torch.randn(1, 3, side, side, dtype=kind)
@@ -203,7 +199,7 @@ def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
 def measure_callers(
     captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 3, rounds: int = 7
 ) -> None:
-    """Print how many images a second callers at the captioner get, beside the bare encoder in batches of 16."""
+    """Print the images per second for callers at the captioner, and for the bare encoder in batches of 16."""
     writer = captioner.load()
     image = captioner.images.decode(photo.read_bytes())
     reading = captioner.check(image)
@@ -230,7 +226,7 @@ def measure_callers(
 
 
 def measure_start(model: str, photo: Path, rounds: int = 3) -> None:
-    """Print how long processes take from their start to their end, and the most memory that each took."""
+    """Print the run time of processes and their peak memory."""
     commands = {
         'python -c "import torch"': [sys.executable, "-c", "import torch"],
         "imgcap caption photo.jpg": [sys.executable, "-m", "imgcap", "caption", str(photo)],
@@ -260,7 +256,7 @@ def measure_start(model: str, photo: Path, rounds: int = 3) -> None:
 
 @contextmanager
 def watched(pid: int) -> Iterator[list[float]]:
-    """Give the most MB that a process and its children have taken by the end of the block."""
+    """Yield a list with the peak memory, in MB, of a process and its children during the block."""
     peak, ended = [0.0], threading.Event()
 
     def watch() -> None:
@@ -277,7 +273,7 @@ def watched(pid: int) -> Iterator[list[float]]:
 
 
 def memory(pid: int) -> float:
-    """Return the MB of a process and its children, with what they share counted once (on Linux; else each time)."""
+    """Return the MB of a process and its children, with shared memory counted once (on Linux)."""
     total = 0.0
     try:
         parent = psutil.Process(pid)
@@ -290,7 +286,7 @@ def memory(pid: int) -> float:
 
 
 def measure_rest(model: str, photo: Path) -> None:
-    """Print how long a server takes from its start to its first caption, and its memory when it rests after that."""
+    """Print the time from a server's start to its first caption, and its memory at rest after that."""
     data, started = photo.read_bytes(), time.perf_counter()
     with serving(model=model) as server:
 
@@ -306,7 +302,7 @@ def measure_rest(model: str, photo: Path) -> None:
 
 
 async def measure_badge(server: Server, data: bytes, seconds: float, callers: int = 32) -> None:
-    """Print how long a blur check takes by HTTP at rest, and while others have captions written."""
+    """Print the time of a blur check by HTTP at rest, and while other clients request captions."""
     people = [server.client() for _ in range(callers)]
     images = [await upload(person, data) for person in people]
     checker = server.client()
@@ -338,7 +334,7 @@ async def measure_badge(server: Server, data: bytes, seconds: float, callers: in
 
 
 def measure_server(model: str, photo: Path, seconds: int) -> None:
-    """Print how long a check waits beside captions, and what `benchmarks.server` measures under load."""
+    """Print the time of a check beside captions, and the load table of `benchmarks.server`."""
     with serving(model=model, **dict.fromkeys(LIMITS, "1000000/second")) as server:
         asyncio.run(measure_badge(server, photo.read_bytes(), 3 * seconds))
     command = [sys.executable, "-m", "benchmarks.server", str(photo), "--only", "load", "--seconds", str(seconds)]
@@ -377,7 +373,7 @@ if __name__ == "__main__":
     parser.add_argument("photo", type=Path, nargs="?", default=ROOT / "tests" / "samples" / "coffee.jpg")
     parser.add_argument("--model", default=get_settings().model)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--http", type=int, default=0, metavar="SECONDS", help="also load a server, so long a case")
+    parser.add_argument("--http", type=int, default=0, metavar="SECONDS", help="also load a server, this long per case")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--processor-time", action="store_true")
     arguments = parser.parse_args()

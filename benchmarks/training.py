@@ -1,11 +1,10 @@
-"""What training costs beside a bare step of the network: `python -m benchmarks.training --data DIR_OR_ID`.
+"""Measure the cost of training and of a bare step of the network: `python -m benchmarks.training --data DIR_OR_ID`.
 
-For a stage with a frozen encoder, which reads cached grids, and for one that trains the encoder too, the processor time
-of a step: the network alone (forward, backward and optimizer on one batch that is already in memory), the loader alone
-(reading, decoding, augmentation and batching), and the whole training loop with loader and logging. The last column is
-what an image of the validation costs. Processor time is measured, which other work on the machine does not lengthen;
-the parts take turns, so that changes of the processor's speed fall on all alike. Weights are random: they do not change
-the cost.
+For a stage with a frozen encoder, which reads cached grids, and for one that trains the encoder too, the table gives
+the processor time of a step: the network alone (forward, backward and optimizer on one batch in memory), the loader
+alone (reading, decoding, augmentation and batching), and the whole training loop with loader and logging. The last
+column is the time per validation image. Other work on the machine does not lengthen processor time, and the parts take
+turns, so that changes of the processor's speed affect all alike. Weights are random, which does not change the cost.
 """
 
 import argparse
@@ -37,7 +36,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def make(recipe: Recipe) -> CaptionTrainer:
-    """Return the trainer of a stage; it neither validates nor saves on the way."""
+    """Return the trainer of a stage, which neither validates nor saves while it trains."""
     training, validation = (
         load_rows(recipe.data, split, limit)
         for split, limit in (("train", recipe.train_pictures), ("validation", recipe.validation_pictures))
@@ -52,7 +51,7 @@ def make(recipe: Recipe) -> CaptionTrainer:
 
 
 def bare_steps(trainer: CaptionTrainer, batch: dict[str, Any], steps: int) -> None:
-    """Train on one batch again and again."""
+    """Train on one batch repeatedly."""
     model, optimizer = trainer.model.train(), trainer.create_optimizer()
     for _ in range(steps):
         with trainer.compute_loss_context_manager():
@@ -64,7 +63,7 @@ def bare_steps(trainer: CaptionTrainer, batch: dict[str, Any], steps: int) -> No
 
 
 def row(name: str, recipe: Recipe) -> str:
-    """Measure one stage, and return its line of the table."""
+    """Measure one stage, and return its row of the table."""
     trainer = make(recipe)
     loader = trainer.get_train_dataloader()
     steps, batch = len(loader), next(iter(loader))

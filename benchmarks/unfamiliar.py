@@ -1,8 +1,8 @@
-"""How well unfamiliar pictures are told: `python -m benchmarks.unfamiliar --data DIR_OR_ID [--folder NAME=DIR ...]`.
+"""Measure the warning about unfamiliar images: `python -m benchmarks.unfamiliar --data DIR_OR_ID [--folder NAME=DIR]`.
 
-For each kind of picture that `benchmarks.not_photographs` makes, and for the pictures in each folder given: the AUC of
-the distance against validation photographs, and the share that is warned of. At last the share of validation
-photographs that is.
+For each kind of image from `benchmarks.not_photographs`, and for the images in each given folder, the table gives the
+AUC of the distance against validation photographs, and the share that gets a warning. The last row is the share of
+validation photographs that gets a warning.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.not_photographs import KINDS
+from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import describe
@@ -25,13 +26,13 @@ from imgcap.settings import get_settings
 
 
 def features(writer: Writer, picture: Image.Image) -> NDArray[np.float32]:
-    """Return the pooled features (1, C) of a picture."""
+    """Return the pooled features (1, C) of an image."""
     pixels = writer.prepare(np.asarray(picture.convert("RGB")))
     return pool(writer.engine.as_array(writer.engine.encode(pixels[None])))
 
 
 def main(folder: Path, source: str, pictures: int, folders: dict[str, Path]) -> None:
-    """Measure and print the table."""
+    """Print the table."""
     bounds = load_bounds(folder)
     if bounds is None:
         raise SystemExit(f"{folder} has no bounds: run `imgcap calibrate-confidence` first.")
@@ -61,7 +62,7 @@ if __name__ == "__main__":
     mpl.use("Agg")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(get_settings().model))
-    parser.add_argument("--data", default="jxie/flickr8k")
+    parser.add_argument("--data", default=FLICKR8K)
     parser.add_argument("--pictures", type=int, default=20, help="of each kind; ten times as many photographs")
     parser.add_argument("--folder", action="append", default=[], metavar="NAME=DIR")
     arguments = parser.parse_args()
