@@ -239,7 +239,7 @@ def validation(source: str, limit: int) -> Any:
 
 # The table
 
-HEAD = """# What each choice brings
+HEAD = """# The effect of each choice
 
     python -m benchmarks.ablations run [data=FOLDER encoder_weights=FILE]
     python -m benchmarks.ablations table
@@ -247,12 +247,13 @@ HEAD = """# What each choice brings
 `run` trains and scores the rows of `benchmarks/ablations.yaml` and writes one file for each row into `docs/ablations/`:
 recipe, validation CIDEr by epoch, scores, and CIDEr-D of each image. `table` makes this page from these files alone.
 
-All numbers are of the validation split ({pictures} images), with the model's default beam unless a row says otherwise.
-The last column but one is the difference of a row's CIDEr and that of the row it names, with the 95% interval of a
+All numbers are for the validation split ({pictures} images), with the model's default beam unless a row says otherwise.
+The last column but one is the difference between a row's CIDEr and that of the row it names, with the 95% interval of a
 paired bootstrap over images ({resamples} resamples; both rows captioned the same images, so their difficulty cancels).
-If the interval includes 0, the row is *within noise*. The interval says how far other images could move the difference,
-and nothing about another training run: a difference between two runs of at most {spread}, which two seeds can make, is
-*within seeds*. This bound is the list's number, or the difference that the row with another seed measured if larger.
+If the interval includes 0, the row is *within noise*. The interval shows how much other images could change the
+difference, not how much another training run could: a difference between two runs of at most {spread}, which two seeds
+can make, is *within seeds*. This bound is the list's number, or the difference that the row with another seed measured
+if that is larger.
 """
 RESAMPLES = 2000
 FIELDS = ("", "CIDEr", "BLEU-4", "METEOR", "words", "CIDEr against", "")

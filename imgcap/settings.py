@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the data folder")
     short_lived: bool = Field(
         default_factory=lambda: _on_space(True, False),
-        description="the data folder ends with this machine, as a Space's does: people who register are told",
+        description="the data folder ends with this machine, as a Space's does: people who register are warned",
     )
     database_wait_seconds: float = Field(
         4.0, gt=0, description="seconds a request waits for a locked SQLite database before it is refused"
