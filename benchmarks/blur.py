@@ -300,7 +300,7 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
     scorer = CiderD(references.values())
     matched = [path for path in photos if path.name in references]
     threshold = get_settings().blur_threshold
-    captioner = Captioner(get_settings().model_copy(update={"blur_threshold": 0.0}))  # a caption for every picture
+    captioner = Captioner(get_settings().model_copy(update={"blur_threshold": 0.0}))  # a caption for every image
     rng = np.random.default_rng(0)
     copies = {"sharp": None, "gaussian 3": gaussian(3), "gaussian 6": gaussian(6), "motion 25": linear_motion(25)}
     shown: dict[str, tuple[list[float], list[bool]]] = {}

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         "", description="folder or Hub id of a data set in the layout of jxie/flickr8k, whose test split the page shows"
     )
 
-    # pictures
+    # images
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="width x height above which a picture is refused")
     max_bytes: int = Field(
         ImageLimits.max_bytes, ge=1, description="size in bytes above which a file or link is refused"
@@ -190,7 +190,7 @@ class Settings(BaseSettings):
 
     @property
     def image_limits(self) -> ImageLimits:
-        """The limits on pictures and links."""
+        """The limits on images and links."""
         return ImageLimits(
             max_bytes=self.max_bytes, max_pixels=self.max_pixels, url_timeout=self.url_timeout,
             url_max_redirects=self.url_max_redirects, allow_private_links=self.allow_private_links,

@@ -68,7 +68,7 @@ LOOP = "M 680 356 C 680 450, 145 460, 145 378"
 
 
 def picture() -> str:
-    """Return the picture as SVG."""
+    """Return the image as SVG."""
     boxes = (PHOTO, CHECK, REFUSED, ENCODER, ATTENTION, LANGUAGE, WORDS, CAPTION, NOTE)
     arrows = [f'<path d="M {a} {b} L {c} {d}" marker-end="url(#tip)"/>' for a, b, c, d, _ in ARROWS]
     arrows.append(f'<path d="{LOOP}" marker-end="url(#tip)"/>')

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 ACCEPTED = {
-    # gradio 6.31.0 requires pillow<13. Pictures are decoded in children without secrets, with limits of time and memory
+    # gradio 6.31.0 requires pillow<13. Images are decoded in children without secrets, with limits of time and memory
     # (imgcap/images/sandbox.py). tests/test_audit.py fails once a gradio is pinned that allows 13.
     "pillow": 13,
 }

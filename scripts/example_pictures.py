@@ -12,7 +12,7 @@ SAMPLES, EXAMPLES = ROOT / "tests" / "samples", ROOT / "imgcap" / "web" / "stati
 
 
 def main() -> None:
-    """Write each picture, small enough to be fetched at a click."""
+    """Write each image, small enough to be fetched at a click."""
     EXAMPLES.mkdir(exist_ok=True)
     pictures = {Path(name).stem: load(name) for name in ("camera.png", "astronaut.jpg", "coffee.jpg")}
     width, height = pictures["camera"].size
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def load(name: str) -> Image.Image:
-    """Return one of the sample pictures as RGB."""
+    """Return one of the sample images as RGB."""
     with Image.open(SAMPLES / name) as picture:
         return picture.convert("RGB")
 

@@ -1,1 +1,1 @@
-"""Captions are scored against those of people."""
+"""Score captions against people's captions."""

@@ -151,7 +151,7 @@ def _needs_tifffile(page: ImageFileDirectory_v2) -> bool:
 
 def _decode(data: bytes, index: int) -> Image.Image:
     """Decode page `index` by tifffile into an 8-bit image with its profile and orientation."""
-    import tifffile  # few pictures need it
+    import tifffile  # few images need it
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages[index]

@@ -67,7 +67,7 @@ class Writer:
         return self.search(self.engine.encode(pixels), len(pixels), length)
 
     def search(self, grid: Any, pictures: int, length: Length) -> Draft:
-        """Write the captions of encoded images; grid is (B, P, C) of the engine, pictures is B."""
+        """Write the captions of encoded images; grid is (B, P, C) of the engine, and `pictures` is B."""
         options = self.description.search.for_length(length)
         found = self._finish(grid, self._search(grid, pictures, options))
         beams = [self._candidates(self._agree(beams)) for beams in found]

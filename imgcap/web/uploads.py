@@ -195,7 +195,7 @@ class Uploads:
         raise InputError("That picture is not among your uploads, or was deleted; upload it again.")
 
     def source_of(self, path: str) -> Source:
-        """Return whether the upload at `path` was sent as a picture or came from a link."""
+        """Return whether the upload at `path` was sent as an image or came from a link."""
         with self._lock:
             upload = self._uploads.get(Path(path).resolve())
             return upload.source if upload else "picture"

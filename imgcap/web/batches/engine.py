@@ -40,7 +40,7 @@ class BatchLimits:
 
     max_files: int
     max_bytes: int  # of all files of one user
-    file_bytes: int  # of one picture
+    file_bytes: int  # of one image
     max_age: float  # seconds since its last change
 
 
