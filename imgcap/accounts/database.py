@@ -38,7 +38,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from imgcap.accounts.storage import filesystem_of, is_remote
+from imgcap.accounts.storage import DATA_FOLDER_UNWRITABLE, filesystem_of, is_remote
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
@@ -330,7 +330,7 @@ def _private_file(folder: Path, name: str) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / name).touch(mode=0o600)
     except OSError as error:
-        raise InputError("The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can.") from error
+        raise InputError(DATA_FOLDER_UNWRITABLE) from error
     return folder / name
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from imgcap.settings import Settings
 
+DATA_FOLDER_UNWRITABLE = "The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can."
 MOUNTS = Path("/proc/self/mountinfo")
 REMOTE = frozenset({"9p", "afs", "ceph", "cifs", "fuse", "fuseblk", "glusterfs", "lustre", "ncpfs", "smb2", "smb3"})
 """File systems of the network or of a program, by their names in Linux; `nfs*` and `fuse.*` belong to them too."""

@@ -218,16 +218,10 @@ def make_trainer(
         validation: images and captions that choose the best checkpoint.
         description: description of the captioner, whose default decoding writes the validation captions.
     """
-    model.encoder.requires_grad_(not recipe.cached)
-    try:
-        model.encoder.stages(recipe.stages)[1].requires_grad_()
-    except ValueError as error:
-        raise InputError(f"encoder_stages does not fit: {error}") from error
-    if not recipe.train_shared:
-        for shared in (model.embedding, model.lm_head, model.decoder.project):
-            shared.requires_grad_(requires_grad=False)
-    self_critical = (
-        SelfCriticalLoss(
+    _choose_trained_parts(recipe, model)
+    self_critical = None
+    if recipe.self_critical:
+        self_critical = SelfCriticalLoss(
             training.captions,
             processor.tokenizer,
             recipe.samples,
@@ -235,9 +229,6 @@ def make_trainer(
             recipe.temperature,
             recipe.bleu_weight,
         )
-        if recipe.self_critical
-        else None
-    )
     collators = ImageCollator if recipe.self_critical else CaptionCollator
     views = grids = None
     if recipe.cached:
@@ -266,3 +257,19 @@ def make_trainer(
         description=description,
         self_critical=self_critical,
     )
+
+
+def _choose_trained_parts(recipe: Recipe, model: ImgcapForImageCaptioning) -> None:
+    """Let only the parts of the model that the recipe trains require gradients.
+
+    Raises:
+        InputError: the encoder has fewer stages than the recipe trains.
+    """
+    model.encoder.requires_grad_(not recipe.cached)
+    try:
+        model.encoder.stages(recipe.stages)[1].requires_grad_()
+    except ValueError as error:
+        raise InputError(f"encoder_stages does not fit: {error}") from error
+    if not recipe.train_shared:
+        for shared in (model.embedding, model.lm_head, model.decoder.project):
+            shared.requires_grad_(requires_grad=False)

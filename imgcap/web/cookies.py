@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from imgcap.accounts.storage import DATA_FOLDER_UNWRITABLE
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.openid import VISIT_SECONDS
@@ -33,7 +34,7 @@ def read_server_id(data_dir: Path) -> str:
             found = secrets.token_hex(4)
             path.write_text(found, encoding="ascii")
     except OSError as error:
-        raise InputError("The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can.") from error
+        raise InputError(DATA_FOLDER_UNWRITABLE) from error
     return found
 
 

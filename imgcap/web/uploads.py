@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
+from imgcap.accounts.storage import DATA_FOLDER_UNWRITABLE
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 
@@ -55,7 +56,7 @@ def lock_data_folder(folder: Path) -> IO[bytes]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / "lock").open("ab")
     except OSError as error:
-        raise InputError("The data folder cannot be written to; set IMGCAP_DATA_DIR to one that can.") from error
+        raise InputError(DATA_FOLDER_UNWRITABLE) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
