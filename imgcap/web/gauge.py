@@ -19,10 +19,12 @@ CSS = """
 .imgcap-badge-valid {background: #0069a6}
 .imgcap-badge-invalid {background: #a84300}
 .imgcap-gauge {width: 100%; max-width: 30rem; height: auto; display: block; font: 13px system-ui, sans-serif}
+@media (max-width: 52rem) {.imgcap-gauge {font-size: 17px}}
 """
 
 _LOW, _HIGH = 0.1, 10_000.0  # the scale's ends; phone photographs lie between about 1 and 3000
-_LEFT, _WIDTH = 12.0, 456.0
+_LEFT, _WIDTH, _RIGHT = 12.0, 456.0, 480.0
+_HALF_CHARACTER = 4.8  # half the mean width of a character in the largest font, in the units of the drawing
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
 
 _ENGLISH = LANGUAGES[ENGLISH]
@@ -94,5 +96,6 @@ def _reading_mark(variance: float, valid: bool, texts: Texts) -> str:
 
 
 def _text(x: float, y: float, text: str) -> str:
-    anchor: Literal["start", "middle", "end"] = "start" if x < 85 else "end" if x > 395 else "middle"
+    half = _HALF_CHARACTER * len(text)
+    anchor: Literal["start", "middle", "end"] = "start" if x < half else "end" if x > _RIGHT - half else "middle"
     return f'<text x="{x:.1f}" y="{y:g}" text-anchor="{anchor}" fill="currentColor">{escape(text)}</text>'

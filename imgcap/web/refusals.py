@@ -13,6 +13,7 @@ from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web.rendering import render
+from imgcap.web.requests import name_of_asker
 from imgcap.web.texts import texts_of
 from imgcap.web.uploads import StorageFull
 
@@ -53,6 +54,7 @@ class Refusal:
             texts,
             root=root,
             place=page_of(request),
+            user=name_of_asker(request),
             title=texts(f"refusal.{self.status if self.status in TITLED else 400}"),
             sentence=texts("refusal.sign_in") if self.status == 401 else self.sentence,
             link=link,

@@ -34,6 +34,12 @@ def user_of(request: Request) -> User:
     return user
 
 
+def name_of_asker(request: Request) -> str:
+    """Return the name of the signed-in user; "" if nobody is signed in."""
+    user: User | None = request.scope.get(ASKER)
+    return "" if user is None else user.name
+
+
 def address_of(request: Request) -> str | None:
     """Return the client's address, if it is known."""
     return request.client.host if request.client else None

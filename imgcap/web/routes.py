@@ -24,7 +24,7 @@ from imgcap.web.manifest import build_manifest
 from imgcap.web.openid import CALLBACK
 from imgcap.web.refusals import Refusal, as_refusal, page_of, safe_place
 from imgcap.web.rendering import HERE, render
-from imgcap.web.requests import Form, address_of, download, read_form, read_number, user_of
+from imgcap.web.requests import Form, address_of, download, name_of_asker, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, texts_of
 from imgcap.web.work import Caller
@@ -363,7 +363,9 @@ class Pages:
 
     def _leave(self, request: Request, template: str, done: str) -> Response:
         open_registration = self.services.settings.open_registration
-        response = self._page(request, template, done=done, name="", next="/", open_registration=open_registration)
+        response = self._page(
+            request, template, user="", done=done, name="", next="/", open_registration=open_registration
+        )
         self.services.cookies.clear_session(response, _is_secure(request))
         return response
 
@@ -432,7 +434,8 @@ class Pages:
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
         """Render a page; with an error, the response has the error's HTTP status and headers."""
         shown = {
-            "root": _root(request), "place": page_of(request), "error": str(error or ""), "done": "",
+            "root": _root(request), "place": page_of(request), "user": name_of_asker(request),
+            "error": str(error or ""), "done": "",
             "openid": self.services.openid.offered, "embedded": self.services.settings.embedded,
             "risk": self.services.storage_risk,
         } | shown  # fmt: skip

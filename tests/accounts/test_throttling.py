@@ -107,9 +107,9 @@ def test_checking_counts_nothing_and_refuses_alike(clock):
     for _ in range(5):
         throttle.check("caption", account="ann", address=None)
     throttle.hit("caption", account="ann", address=None)
-    for door in (throttle.check, throttle.hit):
+    for count in (throttle.check, throttle.hit):
         with pytest.raises(Throttled, match="60 seconds"):
-            door("caption", account="ann", address=None)
+            count("caption", account="ann", address=None)
 
 
 def test_a_batch_spends_the_same_allowance(clock):

@@ -1,4 +1,4 @@
-"""Mutated real files at the decoding door: an array or one known sentence, within its limits of time and memory.
+"""Mutated real files give an array or one known sentence, within the limits of time and memory.
 
 `IMGCAP_FUZZ_EXAMPLES=100000 python -m pytest tests/images/test_fuzz.py` looks for longer.
 """

@@ -65,7 +65,7 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
 def test_a_link_puts_its_picture_where_an_upload_would_be(server, open_page, picture_site):
     page = open_page()
     sign_in(page, server)
-    link = page.get_by_label("Or a link to one")
+    link = page.get_by_label("Or a link to a photo")
     link.fill("http://127.0.0.1:9/nothing.jpg")
     link.press("Enter")
     expect(page.locator(".imgcap-error")).to_contain_text("That did not work.", timeout=PATIENCE)

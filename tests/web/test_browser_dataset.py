@@ -14,7 +14,7 @@ def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page, sch
     page.get_by_role("tab", name="Data set").click()
     tool = page.locator("#imgcap-dataset")
     narrow(page, width)
-    tool.get_by_role("button", name="A random picture").focus()
+    tool.get_by_role("button", name="A random photo").focus()
     page.keyboard.press("Enter")
     example = tool.get_by_role("article")
     expect(example.locator(".imgcap-caption")).to_be_visible(timeout=PATIENCE)

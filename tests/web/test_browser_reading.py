@@ -121,7 +121,7 @@ def test_a_photo_is_pasted_and_dropped_anywhere_and_a_link_too(server, open_page
     page.evaluate(TRANSFER, ["paste", "h1", "", f"{picture_site}/photo.jpg"])
     reading(page)
     page.get_by_role("button", name=re.compile("Clear|Remove")).first.click()
-    link = page.get_by_label("Or a link to one")
+    link = page.get_by_label("Or a link to a photo")
     link.fill(f"{picture_site}/photo.jpg")
     link.press("Control+Enter")
     reading(page)
@@ -138,11 +138,11 @@ def test_the_voice_is_kept_and_speaks_by_itself_if_asked(server, open_page):
     sign_in(page, server)
     page.get_by_text("Voice", exact=True).first.click()
     page.get_by_label("Speed").fill("1.5")
-    page.get_by_label("Speak each caption by itself").check()
+    page.get_by_label("Speak each caption automatically").check()
     assert faults_of(page) == []
     page.reload()
     page.get_by_text("Voice", exact=True).first.click()
-    expect(page.get_by_label("Speak each caption by itself")).to_be_checked()
+    expect(page.get_by_label("Speak each caption automatically")).to_be_checked()
     give(page, SHARP)
     caption = reading(page).locator("#imgcap-caption").inner_text()
     assert page.evaluate("window.spoken") == [[caption, 1.5]]

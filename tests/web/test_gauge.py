@@ -65,6 +65,17 @@ def test_nothing_is_drawn_outside_the_picture(variance, threshold):
     assert all(0 <= float(x) <= 480 for x in numbers)
 
 
+@settings(deadline=None)
+@given(positive, positive)
+def test_texts_fit_into_the_drawing_even_in_the_larger_font_of_phones(variance, threshold):
+    for text in element(gauge_html(variance, threshold)).iter("text"):
+        width = 9 * len(text.text or "")  # of 17 px system-ui, in the units of the drawing
+        share = {"start": 0.0, "middle": 0.5, "end": 1.0}[text.get("text-anchor", "")]
+        left = float(text.get("x", "nan")) - share * width
+        assert 0 <= left
+        assert left + width <= 480
+
+
 def test_marks_stand_in_the_order_of_their_values():
     def x_of(variance: float) -> float:
         circle = element(gauge_html(variance, 0)).find("circle")

@@ -394,6 +394,19 @@ def test_the_privacy_notice_tells_the_settings(open_app):
     assert "the &lt;Photo&gt; Club" in notice
 
 
+@pytest.mark.parametrize("path", ["/privacy", "/nothing-here", "/logout"])
+def test_every_page_leads_a_signed_in_person_back_to_their_photos(open_app, path):
+    client, _ = open_app()
+    if path == "/privacy":
+        assert 'action="/logout"' not in client.get(path).text
+    register(client, "ada")
+    page = client.get(path, headers={"accept": "text/html"}).text
+    assert 'href="/history"' in page
+    assert 'action="/logout"' in page
+    assert 'href="/login"' not in page
+    assert 'href="/history"' not in client.post("/logout").text
+
+
 def test_the_badge_has_its_style_on_every_page(open_app):
     client, _ = open_app()
     assert client.get("/pages/gauge.css").text == CSS
