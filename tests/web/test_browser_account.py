@@ -96,3 +96,14 @@ def test_a_token_is_made_on_the_account_page_used_and_revoked(server, open_page)
     page.get_by_role("button", name="Revoke the token “my agent”").click()
     expect(page.get_by_role("status")).to_contain_text("is revoked.")
     assert agent.get("/history.json").status_code == 401
+
+
+@pytest.mark.parametrize("locale", ["en", "es", "de"])
+def test_on_a_phone_the_navigation_of_every_page_is_one_line(server, open_page, locale):
+    page = open_as(open_page(**PHONE, locale=locale), server.newcomer())
+    for path in ("/history", "/account", "/privacy", "/"):
+        page.goto(f"{server.url}{path}")
+        links = page.locator(".imgcap-links > *")
+        expect(links.first).to_be_visible()
+        tops = links.evaluate_all("links => links.map(link => link.getBoundingClientRect().top)")
+        assert max(tops) - min(tops) < 8, path

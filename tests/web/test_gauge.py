@@ -72,7 +72,7 @@ def test_texts_fit_into_the_drawing_even_in_the_larger_font_of_phones(variance, 
         width = 9 * len(text.text or "")  # of 17 px system-ui, in the units of the drawing
         share = {"start": 0.0, "middle": 0.5, "end": 1.0}[text.get("text-anchor", "")]
         left = float(text.get("x", "nan")) - share * width
-        assert 0 <= left
+        assert left >= 0
         assert left + width <= 480
 
 
