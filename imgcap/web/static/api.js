@@ -1,4 +1,4 @@
-// The API tab: fill a token into the snippets, copy them. And Gradio's own panel on the API, told what it does not know.
+// The API tab: fills a token into the snippets and copies them. It also corrects Gradio's own panel on the API.
 (() => {
   const text = (key) => window.imgcap.texts[`script.${key}`];
   const PLACEHOLDER = "imgcap_YOUR_TOKEN";
@@ -25,7 +25,7 @@
     setTimeout(() => { button.textContent = label; }, 2500);
   });
 
-  // The panel names the component behind a parameter, offers MCP, which is off, and a recorder that sees no endpoint.
+  // The panel names the component behind a parameter, offers MCP, which is off, and a recorder that records nothing.
   const ABOUT_COMPONENT = /^The (input|output) value that (is provided|appears) in the "?[^"]*"? \w+\s+component\.\s*/;
   const tidy = (panel) => {
     for (const line of panel.querySelectorAll("p.desc")) {

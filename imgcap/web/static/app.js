@@ -1,4 +1,4 @@
-// What every tab of Gradio's page needs: politely announced sentences, and refusals said as sentences.
+// What every tab of Gradio's page needs: a live region for screen readers, and refusals shown as sentences.
 // The script at the head of the page (imgcap/web/head.py) has set window.imgcap = { language, texts }.
 (() => {
   const text = (key) => window.imgcap.texts[`script.${key}`];
@@ -34,7 +34,7 @@
     notice.append(" ", close);
   };
 
-  // Gradio shows what the server refuses as it came, JSON and all. Say it as a sentence, with the way to sign in again.
+  // Gradio would show the server's refusal as raw JSON. Show its sentence instead, with a link to sign in again.
   const ask = window.fetch;
   window.fetch = async (...request) => {
     const answer = await ask(...request);

@@ -9,7 +9,7 @@
   let items = new Map();  // number -> item
   let rows = new Map();  // number -> table row
   let waiting = [];  // files to be sent
-  let sending = new Map();  // file -> share that is sent
+  let sending = new Map();  // file -> share that has been sent
   let sent = 0, timer = 0, asking = null, spoken = "", spokenAt = 0;
 
   const announce = (sentence, now = false) => {
@@ -21,7 +21,7 @@
   const spell = (seconds) => seconds < 90 ? fill("batch_seconds", { number: Math.max(1, Math.round(seconds)) })
     : fill("batch_minutes", { number: Math.round(seconds / 60) });
 
-  // Sending. XMLHttpRequest tells how much of a file is sent, which fetch does not.
+  // Sending. XMLHttpRequest reports how much of a file has been sent; fetch does not.
   const addError = (sentence) => {
     const line = document.createElement("li");
     line.textContent = sentence;
@@ -84,7 +84,7 @@
   const command = async (name, fields = {}) => {
     const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(fields) });
     if (answer.status === 400) addError((await answer.json()).detail);
-    await asking;  // what was asked before may not know of it
+    await asking;  // a request that began earlier may not know the new state
     await ask();
     return answer.ok;
   };
@@ -224,7 +224,7 @@
   }
   window.addEventListener("beforeunload", (event) => { if (sending.size) event.preventDefault(); });
   document.addEventListener("visibilitychange", () => { if (isShown()) ask(); });
-  // Gradio makes the tab when it is first opened, and may make it again: then everything is drawn anew.
+  // Gradio makes the tab when it is first opened, and may make it again; everything is then drawn again.
   let root = null;
   const seen = new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) ask(); });
   new MutationObserver(() => {

@@ -1,9 +1,9 @@
-// The live tab: small frames are judged several times a second, and a sharp, new and still view is described.
+// The live tab: small frames are judged several times a second; a view that is sharp, still and new gets a caption.
 (() => {
   const { text, announce, speak, kept, keep } = window.imgcap;
   const at = (name) => document.querySelector(`#imgcap-live [data-live="${name}"]`);
   const FRAME = 640, CAPTION = 1024;  // pixels of the longer side; the blur check works at 375 of the shorter
-  const EVERY = 200;  // milliseconds from the beginning of one frame to that of the next, at least
+  const EVERY = 200;  // shortest time from the beginning of one frame to that of the next, in milliseconds
   const STILL = 0.035, CHANGED = 0.1;  // mean differences of grey, 0 to 1: below it is still, above it has changed
   const STILL_FOR = 800, APART = 2500, IDLE = 180000;  // milliseconds
   const EARLIER = 8;
@@ -13,7 +13,7 @@
   let stream = null, facing = "environment", timer = 0, run = 0;
   let before = null, described = null, stillSince = 0, movedAt = 0, describedAt = 0, pausedUntil = 0, describing = false;
 
-  // What changes with every move is shown; only what happens to the camera itself is announced, and each caption.
+  // The verdict changes with every move and is only shown; captions and the camera's state are announced, too.
   const MANY = new Set(["live_blurred", "live_moving", "live_ready", "live_same", "live_writing"]);
   const say = (key) => {
     if (!at("state")) return;
@@ -117,7 +117,7 @@
     if (own !== run) return EVERY;
     if (!answer.ok) return refused(answer);
     const reading = await answer.json();
-    at("verdict").innerHTML = reading.html;  // made by our server of numbers alone
+    at("verdict").innerHTML = reading.html;  // safe: the server makes it from numbers alone
     at("verdict").hidden = false;
     at("verdict").dataset.valid = reading.valid;
     const settled = stillSince && now - stillSince >= STILL_FOR;
@@ -125,7 +125,7 @@
     else if (!describing) say(!reading.valid ? "live_blurred" : changed && !settled ? "live_moving" : changed ? "live_ready" : "live_same");
     return EVERY;
   };
-  // A caption belongs to the view it was written for: of any other it would say what is not there.
+  // A caption belongs to the view it was written for; it would be wrong for any other.
   const date = (past) => {
     at("described").classList.toggle("imgcap-past", past);
     at("which").textContent = text(past ? "live_before" : "live_now");

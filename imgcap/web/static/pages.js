@@ -1,4 +1,4 @@
-// What the pages of our own can do with a script; they work without it.
+// Additions to the pages outside Gradio, which also work without a script.
 for (const button of document.querySelectorAll("[data-reveal]")) {
   const field = document.getElementById(button.dataset.reveal);
   button.hidden = false;

@@ -1,4 +1,4 @@
-// Ways to give a photo that Gradio's component lacks: examples, paste and drop anywhere, and files of any type.
+// Ways to choose a photo that Gradio's component lacks: examples, paste and drop anywhere, and files of any type.
 (() => {
   const { text, warn } = window.imgcap;
   const photo = () => document.getElementById("imgcap-photo");
@@ -39,7 +39,7 @@
     setTimeout(() => document.getElementById("imgcap-fetch").click(), 50);
   };
 
-  // A file if there is one, else a link. Returns whether there was either.
+  // Takes a file if there is one, else a link. Returns whether there was either.
   const take = (transfer) => {
     const file = [...(transfer?.files ?? [])][0];
     if (file) {

@@ -7,7 +7,7 @@
   let announced = "";
   let focused = "";
 
-  // Speech: the voice, its speed and whether captions are spoken by themselves are kept in this browser.
+  // Speech. This browser keeps the voice, its speed and whether captions are spoken without being asked for.
   const speech = "speechSynthesis" in window;
   const visit = new Map();
   const openStorage = () => {
@@ -50,7 +50,7 @@
     if (target.id === "imgcap-auto-speak") keep("auto-speak", target.checked ? "yes" : "");
   });
 
-  // Gradio replaces the reading as a whole: say what is new, and give the focus back to the button that had it.
+  // Gradio replaces the reading as a whole. Announce what is new, and give the focus back to the button that had it.
   const notice = () => {
     const reading = document.querySelector(".imgcap-reading");
     const sentence = reading?.dataset.announce ?? "";
@@ -86,7 +86,7 @@
     setTimeout(() => { button.textContent = text("copy"); }, 2500);
   };
 
-  // Editing happens in the place of the caption; the server keeps the words beside the model's.
+  // The caption is edited in place; the server keeps the user's words beside the model's.
   const edit = (open) => {
     const form = find(".imgcap-edit");
     form.hidden = !open;
@@ -140,10 +140,10 @@
     actions[button?.dataset.imgcap]?.();
   });
 
-  // Where the model looked: the photo darkens where it did not.
+  // Where the model looked: the rest of the photo darkens.
   const DARKEST = 0.82;
   const forget = () => document.querySelectorAll(".imgcap-attention, .imgcap-glance").forEach((canvas) => canvas.remove());
-  const shownBox = (picture) => {  // of a picture that is contained in its element
+  const shownBox = (picture) => {  // the box of an image shown with `object-fit: contain`
     const box = picture.getBoundingClientRect();
     const scale = Math.min(box.width / picture.naturalWidth, box.height / picture.naturalHeight);
     const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
