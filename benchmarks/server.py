@@ -139,8 +139,8 @@ async def call(client: httpx.AsyncClient, endpoint: str, *data: object) -> dict[
     """Return the reading of a call of the API."""
     asked = await client.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
     asked.raise_for_status()
-    told = (await client.get(f"/gradio_api/call/{endpoint}/{asked.json()['event_id']}")).text
-    reading: dict[str, object] = json.loads(told.partition("event: complete\ndata: ")[2].splitlines()[0])[0]
+    events = (await client.get(f"/gradio_api/call/{endpoint}/{asked.json()['event_id']}")).text
+    reading: dict[str, object] = json.loads(events.partition("event: complete\ndata: ")[2].splitlines()[0])[0]
     return reading
 
 

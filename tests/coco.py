@@ -1,6 +1,6 @@
 """The programs of COCO's caption evaluation, as oracles: pycocoevalcap's own, with their Java archives.
 
-`python tests/coco.py` writes captions/tokens.tsv anew: the archive's tokens of captions/captions.txt.
+`python tests/coco.py` writes captions/tokens.tsv, the archive's tokens of captions/captions.txt, again.
 """
 
 import os

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports huggingface_hub, which reads it once: tests talk to this machine alone.
+# Set before anything imports huggingface_hub, which reads it only once: tests only talk to this machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each of the processes that run side by side, and for theirs
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -101,7 +101,7 @@ def test_data() -> Path:
 
 @pytest.fixture
 def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """METEOR null, as where there is no Java, whose start takes most of the time of many a small test."""
+    """METEOR is null, as on a machine without Java. Starting Java would take most of the time of many small tests."""
     monkeypatch.setattr("imgcap.evaluation.meteor.available", lambda: False)
 
 

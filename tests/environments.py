@@ -1,4 +1,4 @@
-"""Virtual environments that hold some packages of this one, and nothing else of it."""
+"""Virtual environments that hold only some packages of the current one."""
 
 import sys
 import venv
@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 
 def linked_environment(folder: Path, requirements: list[str]) -> Path:
-    """Make an environment that has the required packages with all that those need; return its Python.
+    """Make an environment with the required packages and their dependencies, and return its Python.
 
     The packages are links into this environment, which spares downloading gigabytes; a package that somebody needs and
     does not declare, directly or through another, is missing there as it would be after `pip install`.
@@ -26,7 +26,7 @@ def linked_environment(folder: Path, requirements: list[str]) -> Path:
 
 
 def closure(requirements: list[str]) -> dict[str, Distribution]:
-    """The distributions that the requirements name, with all that those need, by canonical name."""
+    """Return the distributions that the requirements name, with their dependencies, by canonical name."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
     wanted = [(Requirement(text), "") for text in requirements]

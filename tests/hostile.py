@@ -15,7 +15,7 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def scan_bomb(side: int = 7000, repeats: int = 3000) -> bytes:
-    """A small progressive JPEG whose scans, each a few bytes, each make the decoder go over the whole picture."""
+    """A small progressive JPEG with many scans of a few bytes; each makes the decoder go over the whole image."""
     segments = list(_jpeg_segments(encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)))
     scans = [index for index, segment in enumerate(segments) if segment[1] == 0xDA]
     repeated = b"".join(segments[scans[0] + 1 : scans[1] + 1])
@@ -55,7 +55,7 @@ def rational_bomb(count: int = 2_000_000) -> bytes:
 
 
 def png_with(chunk: bytes, body: bytes, repeats: int = 1) -> bytes:
-    """A PNG of 40 x 40 pixels with a chunk of our own before its pixels."""
+    """A PNG of 40 x 40 pixels with a given chunk before its pixels."""
     plain = encode(Image.new("L", (40, 40)), "PNG")
     extra = struct.pack(">I", len(body)) + chunk + body + struct.pack(">I", zlib.crc32(chunk + body))
     return plain[:33] + extra * repeats + plain[33:]

@@ -1,4 +1,4 @@
-"""A small real HTTP server on loopback that answers what a test tells it to, honest or not."""
+"""A small real HTTP server on loopback that answers as a test says, honestly or not."""
 
 import asyncio
 import ssl
@@ -26,9 +26,9 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     refuses_tls: bool = False,
 ) -> AsyncIterator[Server]:
-    """`reply(path, writer)` answers each request; the whole request's text is kept.
+    """Answer each request by `reply(path, writer)`, and keep the text of every request.
 
-    A server without `tls` waits where a client begins a TLS handshake, unless it refuses that, as most servers do.
+    Without `tls` a TLS handshake hangs; with `refuses_tls` it fails at once, as it does at most servers.
     """
     seen = Server(0)
 

@@ -41,7 +41,7 @@ class Blob:
 
     @property
     def oid(self) -> str:
-        """What identifies it: git's own SHA-1, or the SHA-256 of a file in LFS."""
+        """The file's id: git's SHA-1, or the SHA-256 of a file in LFS."""
         if self.lfs:
             return self.sha256
         return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
@@ -104,7 +104,7 @@ def keeps_in_lfs(path: str, sample: bytes, size: int) -> bool:
 
 @dataclass
 class Hub:
-    """The Hub's state. `failing` holds patterns of "METHOD path" that are answered 500, each as often as it says."""
+    """The Hub's state. `failing` maps patterns of "METHOD path" to how often they are answered with 500."""
 
     url: str = ""
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
     body: bytes
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the test's own output."""
+        """Keep requests out of the test's output."""
 
     def _serve(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

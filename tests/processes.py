@@ -1,4 +1,4 @@
-"""Python processes that begin with the large libraries imported, for tests that run commands of ours.
+"""Python processes that begin with the large libraries imported, for tests that run imgcap's commands.
 
 A fresh `python -m imgcap evaluate` imports libraries for several seconds before it does anything. `run_python` and
 `start_python` do what `subprocess` does with `[sys.executable, *arguments]`, in a process that is forked from one which
@@ -44,7 +44,7 @@ HUGGING_FACE = ("transformers", "transformers.trainer", "transformers.image_util
 
 
 class PythonProcess:
-    """A running Python process, with those of Popen's attributes that tests use."""
+    """A running Python process, with the attributes of Popen that tests use."""
 
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
@@ -164,7 +164,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Fork twice for each request: into a process that says how the other ended, and into that, where this returns."""
+    """Fork two processes for each request: this returns in one, which runs the request; the other reports its end."""
     while True:
         request, descriptors = _receive(connection)
         with suppress(ChildProcessError):

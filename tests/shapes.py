@@ -1,4 +1,4 @@
-"""A caption data set made on the spot: discs and squares on plain backgrounds, in the layout of `jxie/flickr8k`."""
+"""A generated caption data set: discs and squares on plain backgrounds, in the layout of `jxie/flickr8k`."""
 
 from pathlib import Path
 

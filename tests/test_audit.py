@@ -1,4 +1,4 @@
-"""The audit of the pins fails at what can be mended, and at what it could not look up."""
+"""The audit of the pinned versions fails at advisories with a fix, and at packages that it could not look up."""
 
 import json
 import subprocess

@@ -111,7 +111,7 @@ def test_rows_are_trained_or_read_and_a_failing_one_does_not_stop_the_rest(
 
 def test_a_difference_is_judged_by_its_interval_over_the_same_pictures():
     rng = np.random.default_rng(0)
-    base = rng.exponential(0.5, 1000)  # spread so wide that an unpaired comparison could tell nothing
+    base = rng.exponential(0.5, 1000)  # spread so widely that an unpaired comparison would show nothing
     results = {name: {"row": {"name": name}, "pictures": list(base + shift)}
                for name, shift in {"base": 0, "better": 0.03 + rng.normal(0, 0.1, 1000),
                                    "close": 0.015 + rng.normal(0, 0.1, 1000),

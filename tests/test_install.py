@@ -1,4 +1,4 @@
-"""`pip install` of the built wheel, with nothing but what pyproject.toml declares, run from another folder."""
+"""`pip install` of the built wheel with only the dependencies that pyproject.toml declares, run from another folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the Makefile installs by apt, and for whom. Python, id and apt-get are scripts that this test writes."""
+"""What the Makefile installs by apt, and for which users. This test writes scripts for Python, id and apt-get."""
 
 import os
 import subprocess

@@ -41,7 +41,7 @@ Hugging Face account, or register with a name and a password.
 | name | what |
 |---|---|
 | `IMGCAP_DATABASE_URL` | a PostgreSQL, `postgresql://user:password@host/name`; else accounts end with a restart |
-| `IMGCAP_FIRST_USER`, `IMGCAP_FIRST_PASSWORD` | an account that is made at the start, if there is none of that name |
+| `IMGCAP_FIRST_USER`, `IMGCAP_FIRST_PASSWORD` | an account that is made at the start, unless one of that name exists |
 | `IMGCAP_OPEN_REGISTRATION` | `0` lets nobody else register |
 """
 

@@ -187,7 +187,7 @@ def _end(child: Child, patience: float) -> int:
 def _start(module: str) -> Child:
     """Return a child that is ready for files. Raises RuntimeError if the machine does not let it start."""
     try:
-        child = subprocess.Popen(  # noqa: S603  a module of ours, named in this package
+        child = subprocess.Popen(  # noqa: S603  a fixed module of this package
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

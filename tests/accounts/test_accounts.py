@@ -26,7 +26,7 @@ READING = Reading("https://example.org/secret.jpg", True, None, 250.5, 100.0, "A
 
 @pytest.fixture
 def verifications(monkeypatch):
-    """The Argon2 verifications made, as a list that grows."""
+    """A list that gets an item for each Argon2 verification."""
     made = []
     true_verify = PasswordHasher.verify
 

@@ -16,7 +16,7 @@ from imgcap.settings import Settings
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time stands still but for `clock.pass_(seconds)`."""
+    """A clock that only `clock.pass_(seconds)` moves."""
 
     class Clock:
         now = 1_800_000_000.0
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def accepted(throttle, tries, kind="sign_in", account=None, address=None, n=1):
-    """How many of so many tries are let through."""
+    """Return how many of `tries` tries are let through."""
     count = 0
     for _ in range(tries):
         try:

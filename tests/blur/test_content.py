@@ -1,4 +1,4 @@
-"""What of a picture is a photograph."""
+"""Which part of an image is a photograph."""
 
 import cv2
 import numpy as np

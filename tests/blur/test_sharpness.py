@@ -294,7 +294,7 @@ def test_halving_in_strips_is_area_averaging(photos):
 
 
 def test_the_number_is_opencvs_laplacian_variance():
-    """The documented arithmetic, tile by tile in CV_64F, on a picture of which nothing is cut off or taken out."""
+    """The documented arithmetic, tile by tile in CV_64F, on an image without borders or parts to ignore."""
     rng = np.random.default_rng(3)
     blots = sum(cv2.GaussianBlur(rng.normal(0, s, (300, 400)), (0, 0), s) * s for s in (1, 4))
     patch = np.zeros((300, 400))
@@ -347,7 +347,7 @@ EASY = sorted(set(ADDITIONS) - HARD)
 
 @pytest.mark.parametrize("kind", EASY)
 def test_what_is_added_does_not_carry_the_verdict(photos, kind):
-    """At most one of ten is answered wrongly, of each state."""
+    """At most one in ten gets a wrong verdict, both of the sharp and of the blurred images."""
     rng = np.random.default_rng(1)
     wrong = {"sharp": 0, "gaussian": 0, "motion": 0}
     states = {"sharp": None, "gaussian": gaussian(4), "motion": linear_motion(21)}

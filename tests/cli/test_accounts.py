@@ -43,7 +43,7 @@ def test_add_reads_the_password_from_standard_input(accounts):
 
 
 def test_add_asks_twice_on_a_terminal_and_shows_nothing(accounts):
-    """In a true terminal, which echoes what is typed unless it is told not to."""
+    """In a true terminal, which echoes what is typed unless the command turns that off."""
     script = "from imgcap.cli.accounts import user_app; user_app()"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb"}
     process, terminal = pty.fork()

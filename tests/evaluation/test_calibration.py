@@ -27,7 +27,7 @@ def fitted(exported_captioner, tmp_path_factory):
     training, validation = captioned_images(30), captioned_images(2 * MIN_IMAGES)
     fit_document_frequencies(folder, training)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "EVERY", 1)  # so few images need all the alternatives there are
+        patch.setattr(calibration, "EVERY", 1)  # with so few images every alternative is needed
         report = calibrate_captioner(folder, training, validation)
     return folder, report, training, validation
 

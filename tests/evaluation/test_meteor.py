@@ -34,7 +34,7 @@ def statistics() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def archive() -> tuple[float, list[float]]:
-    """The archive's EVAL of the pictures, all together and one by one, asked for by pycocoevalcap."""
+    """The archive's EVAL output for all images together and for each alone, through pycocoevalcap."""
     coco.require_java()
     plain = [[caption.replace("|||", "").replace("\n", " ") for caption in captions] for captions in REFERENCES]
     answer: tuple[float, list[float]] = coco.meteor().compute_score(

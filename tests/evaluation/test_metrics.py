@@ -17,7 +17,7 @@ WITHOUT_METEOR = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 
 
 def some_captions() -> tuple[list[str], list[list[str]]]:
-    """Sixty pictures with one to five references, among them what real captions do to a scorer."""
+    """Captions of sixty images with one to five references, including the odd cases of real captions."""
     draw = random.Random(11)
     who = ("A man", "Two dogs", "The boy's friend", "A woman in a t-shirt", "Mr. Lee", "Some kids (three)")
     does = ("isn't running", "plays with a ball", "jumps, high", "sits near 2 cats", "looks at St. Mary's", "is eating")
@@ -42,7 +42,7 @@ def coco_bleu(candidates: list[str], references: list[list[str]]) -> list[float]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_run_of_meteor() -> Iterator[None]:
-    """METEOR's Java program takes seconds to start: what it said of the same captions is not asked again."""
+    """METEOR's scores are kept for captions that come again, since its Java program takes seconds to start."""
     ask, answers = meteor.statistics, {}
 
     def remember(candidates: list[str], references: list[list[str]]) -> np.ndarray:

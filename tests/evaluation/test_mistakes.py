@@ -81,7 +81,7 @@ def test_a_colour_belongs_to_what_stands_behind_it(caption, things):
         ("One of the men", set(range(2, MANY + 1))),
         ("A man and a woman", {2}),
         ("A man and two small boys", {3}),
-        ("A baby boy", {1, 2}),  # one, but the words do not tell
+        ("A baby boy", {1, 2}),  # one person, but the words leave it open
         ("The man with his son", {1, 2}),
         ("Two men in a ring , one man punching the other", {2, 3}),
         ("Two men and three boys", {3, 4, 5}),

@@ -119,7 +119,7 @@ def test_scores_and_mistakes_are_shown(seventy):
     assert f"CIDEr {summary['CIDEr']:.3f}" in text
     assert "METEOR needs Java" in text
     assert "a/model on test" in text
-    # No reference speaks of people, so that the captions' man is nobody's mistake; each has a colour or none.
+    # No reference mentions people, so the word man is no mistake; each names one colour or none.
     assert re.search(r"sex 23 0 23 0.0%", text)
     assert ("html", {"lang": "en"}) in page.tags
     assert len([tag for tag, _ in page.tags if tag == "h1"]) == 1

@@ -22,7 +22,7 @@ from imgcap.settings import ROOT
 LOAD = """
 import sys
 
-sys.modules["imgcap"] = None  # an import of it fails
+sys.modules["imgcap"] = None  # importing imgcap fails
 import torchvision_ops
 import torch
 from PIL import Image
@@ -61,7 +61,7 @@ print("loaded")
 
 @pytest.fixture(scope="module")
 def there(exported_captioner, caption_folder, tmp_path_factory):
-    """A Hub with a data set, and a captioner pushed there by `imgcap push-model` with what it scores on that data."""
+    """A Hub with a data set and with a captioner that `imgcap push-model` has pushed, with its scores on that data."""
     folder = shutil.copytree(exported_captioner, tmp_path_factory.mktemp("scored") / "captioner")
     rows = load_rows(str(caption_folder), "validation")
     with pytest.MonkeyPatch.context() as patch:

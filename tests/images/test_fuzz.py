@@ -95,7 +95,7 @@ def box() -> Sandbox:
 
 
 def check(box: Sandbox, data: bytes) -> None:
-    """A hang over 5 s of processor time, a crash or too much memory would be a sentence that is not among these."""
+    """Check the outcome: a hang over 5 s, a crash or too much memory would give a sentence that is not in the list."""
     try:
         answer = box.decode(data, MAX_PIXELS)
     except InputError as refusal:

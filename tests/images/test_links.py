@@ -553,7 +553,7 @@ async def test_the_picture_of_a_page_counts_as_a_redirect():
 
 
 async def test_a_hostile_page_takes_no_long_time():
-    """Sized so that a parser of quadratic time would meet the test's own timeout."""
+    """The page is so large that a parser of quadratic time would run into the test's timeout."""
     limits = replace(LIMITS, max_bytes=25 * 2**20, url_timeout=60)
     for part in (b"<", b"<!--", b"<a ", b"<meta content=x>", b"</", b"<![CDATA[", b"&", b"<div>"):
         content = b"<html>" + part * (2**20 // len(part))

@@ -196,7 +196,7 @@ def test_shrinking_takes_the_mean_of_each_square():
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_shrinking_changes_no_verdict_on_sharpness(factor):
-    """Near the threshold too: the variance of what is decoded is that of the picture at full size, within 1%."""
+    """This holds near the threshold, too: the variance after decoding is within 1% of the full-size image's."""
     photo = Image.open(SAMPLES / "astronaut.jpg").convert("RGB").resize((1100 * factor, 1100 * factor))
     whole = np.asarray(photo)
     decoded = images.decode(encode(photo, "PNG", compress_level=1))

@@ -16,7 +16,7 @@ SAMPLES = sorted((ROOT / "tests" / "samples").glob("*.jpg"))
 
 
 def enlarged(path, sigma, sides):
-    """A file as a large camera would write it: detail down to the pixel is noise."""
+    """A file as a camera with many pixels would write it, in which the finest detail is noise."""
     photo = np.asarray(Image.open(path).convert("RGB"))
     large = cv2.resize(photo, sides, interpolation=cv2.INTER_LANCZOS4)
     if sigma:
@@ -29,7 +29,7 @@ def enlarged(path, sigma, sides):
 
 @pytest.fixture
 def decode_both(monkeypatch):
-    """Returns a file's pixels as they are decoded, and as they would be without reduced decoding."""
+    """Return a file's pixels as they are decoded, and as they would be without reduced decoding."""
     reduce = pixels._shrink_while_decoding
 
     def decode(data):
@@ -62,7 +62,7 @@ def test_a_large_jpeg_is_judged_as_if_it_were_decoded_whole(path, sigma, sides, 
 
 @pytest.mark.external
 def test_so_is_every_photograph_of_the_larger_data(test_data, decode_both):
-    """As it is, and as a camera of six megapixels would have taken it, sharp and blurred."""
+    """Each photograph is tried as it is, and as a camera of six megapixels would have taken it, sharp and blurred."""
     import datasets  # of [train], which Python 3.13 is tested without
 
     rows = datasets.load_dataset(str(test_data / "flickr8k")).cast_column("image", datasets.Image(decode=False))

@@ -38,7 +38,7 @@ CFA = [(33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True)]
 
 
 def deep(dtype: str, colours: int) -> np.ndarray:
-    """The picture's channels in `dtype`, opaque where there is a fourth."""
+    """Return the image's channels in `dtype`; a fourth channel is opaque."""
     channels = np.concatenate([PIXELS, np.full((HEIGHT, WIDTH, 1), 255, np.uint8)], axis=2)[..., :colours]
     return (channels / 255 * WHITE[dtype]).astype(dtype)
 

@@ -13,7 +13,7 @@ from imgcap.inference.batching import NICE, BatchQueue, BusyError
 
 
 class Worker:
-    """Records batches, and works only when it is let."""
+    """A worker that records its batches, and waits until the test lets it go on."""
 
     def __init__(self, **options):
         self.batches, self.begun, self.go_on = [], threading.Semaphore(0), threading.Semaphore(0)
@@ -27,7 +27,7 @@ class Worker:
             raise InputError("No such picture.")
 
     def hold(self):
-        """Give it something to do, and return once it is at it."""
+        """Give the worker something to do, and return once it has begun."""
         first = self.queue.submit("first", "somebody else")
         self.begun.acquire()
         return first

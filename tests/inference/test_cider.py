@@ -56,7 +56,7 @@ def test_document_frequencies_of_another_split() -> None:
     training = some_pictures(30)
     everywhere = [[f"{caption} everywhere" for caption in captions] for captions in training]
     scorer = CiderD(everywhere)
-    assert scorer.score(["everywhere"], ["everywhere"])[0] == 0  # a word of every picture says nothing
+    assert scorer.score(["everywhere"], ["everywhere"])[0] == 0  # a word that every image has weighs nothing
     assert scorer.score(["unheard"], ["unheard"])[0] == pytest.approx(2.5)  # of the four orders it has one
     assert scorer.score(["un heard of word"], ["un heard of word"])[0] == pytest.approx(10)
 

@@ -25,7 +25,7 @@ def test_grams_with_an_unknown_word_are_left_out(tmp_path):
     scorer = load_scorer(tmp_path)
     # "4 <unk>" would have an inverse frequency of log(3 / 2) if it were there, and is as rare as anything without it.
     assert scorer.score([[4, UNKNOWN]], [[4, UNKNOWN]])[0] == pytest.approx(5)
-    assert scorer.score([[4]], [[4]])[0] == 0  # a word of every picture says nothing
+    assert scorer.score([[4]], [[4]])[0] == 0  # a word that every image has weighs nothing
 
 
 def test_a_captioner_without_the_file_has_no_scorer(tmp_path):

@@ -18,7 +18,7 @@ NAMES = [file_name(graph, quantized=quantized) for quantized in (False, True) fo
 
 @pytest.fixture
 def folder(exported_captioner, tmp_path):
-    """A copy that may be harmed."""
+    """A copy of the exported captioner that a test may damage."""
     shutil.copytree(exported_captioner, tmp_path / "captioner")
     return tmp_path / "captioner"
 

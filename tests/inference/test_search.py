@@ -18,7 +18,7 @@ START, END = 1, 2
 
 
 def until_end(ids):
-    """The ids behind the start token up to the first end token, it included."""
+    """Return the ids after the start token up to and including the first end token."""
     ids = list(ids)[1:]
     return tuple(ids[: ids.index(END) + 1] if END in ids else ids)
 
@@ -35,7 +35,7 @@ def engine(model):
 
 @pytest.fixture(scope="module")
 def grid(engine):
-    """Of 64 random pictures, which differ more than the encodings of a network without training do."""
+    """A random grid for 64 images, which differ more than an untrained network's encodings would."""
     return engine.from_array(3 * np.random.default_rng(0).standard_normal((64, 4, 512)).astype(np.float32))
 
 

@@ -213,7 +213,7 @@ def test_a_checkpoint_holds_once_what_decoders_share(tmp_path):
 
 
 def test_captions_that_have_ended_may_be_left_out(model, pixels):
-    """The logits of those kept are as if all were read."""
+    """The logits of the captions that remain are the same as with all of them."""
     ids = words(6, 4)
     with torch.no_grad():
         grid = model.encoder(pixels).last_hidden_state
@@ -222,7 +222,7 @@ def test_captions_that_have_ended_may_be_left_out(model, pixels):
         first = model.read(ids[:, :1], states)
         states.keep(torch.tensor([0, 2, 3, 5]))
         second = model.read(ids[[0, 2, 3, 5], 1:2], states)
-        states.keep(torch.tensor([1, 3]))  # of the four, so the third and the last of all
+        states.keep(torch.tensor([1, 3]))  # places among the four that remain
         rest = model.read(ids[[2, 5], 2:], states)
     assert torch.allclose(first[:, 0], whole[:, 0], atol=1e-5)
     assert torch.allclose(second[:, 0], whole[[0, 2, 3, 5], 1], atol=1e-5)

@@ -11,7 +11,7 @@ from imgcap.training.averaging import average, interpolate, join_decoders
 
 @pytest.fixture
 def three(tiny_captioner, tmp_path):
-    """Three checkpoints: weights w, w + 1 and w + 5, but for the encoder's, which are the same."""
+    """Three checkpoints with weights w, w + 1 and w + 5 and the same encoder."""
     model, _ = load_captioner(str(tiny_captioner))
     folders = []
     for number, offset in enumerate((0, 1, 4)):

@@ -44,7 +44,7 @@ def test_a_new_decoder_shares_what_joined_decoders_share(tiny_captioner):
     before, after = old.state_dict(), new.state_dict()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     weights = {name for name in before if name.startswith("decoder.") and name.endswith(("weight", "weight_ih"))}
-    # Layer normalisation begins as the identity, as the old one's random captioner does.
+    # Layer normalisation begins as the identity, as in the old random captioner.
     assert changed >= {name for name in weights if "project" not in name and "norm" not in name}
     assert all(name.startswith("decoder.") and "project" not in name for name in changed)
     assert join_decoders([old, new]).config.decoders == 2

@@ -96,14 +96,14 @@ def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
     recipe, scores = first_stage
     log = [json.loads(line) for line in (Path(recipe.output) / "log.jsonl").read_text().splitlines()]
     best = max(row["eval_CIDEr"] for row in log if "eval_CIDEr" in row)
-    # The last scores are of whole pictures through the encoder, those on the way of grids kept in half precision.
+    # The last scores come from whole images through the encoder, the earlier ones from grids in half precision.
     assert scores["CIDEr"] == pytest.approx(best, abs=0.05)
 
 
 @pytest.mark.usefixtures("without_meteor")
 @pytest.mark.parametrize("wins", [True, False])
 def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(wins, tmp_path, caption_folder):
-    # A rate that makes weights jump leaves a mean of strangers; none at all makes all epochs one, and so their mean.
+    # With too high a rate the mean of the epochs is useless; with a rate of 0 all epochs and their mean are the same.
     rate = 0.0 if wins else 0.05
     recipe = small(tmp_path, caption_folder, average_last=2, learning_rate=rate, weight_decay=0.0)
     train(recipe)

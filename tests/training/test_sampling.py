@@ -16,7 +16,7 @@ def grid(model):
 
 
 def logits_after(model, grid, ids):
-    """Logits with what no caption may hold struck out."""
+    """Return logits without the tokens that no caption may contain."""
     with torch.no_grad():
         logits = model(decoder_input_ids=ids, encoder_outputs=(grid,)).logits.float()
     logits[..., [model.config.pad_token_id, model.config.bos_token_id, model.config.unk_token_id]] = -torch.inf

@@ -112,7 +112,7 @@ def test_the_loss_is_the_mean_over_tokens_of_advantage_times_log_probability(
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory, caption_folder):
-    """A captioner that cross-entropy has taught whole sentences, and what self-critical training made of it."""
+    """A captioner that writes whole sentences, trained on cross-entropy; before and after self-critical training."""
     folder = tmp_path_factory.mktemp("stages")
     first = small(folder / "first", caption_folder, epochs=6, learning_rate=5e-3, feature_views=1)
     second = small(

@@ -78,7 +78,7 @@ def test_the_mixed_captioner_has_the_mean_of_the_weights(stages):
 
 
 def test_stages_that_read_the_same_features_share_the_cache(stages):
-    """Of both splits: the first encoder's grids, what its last stage reads, and the tuned encoder's grids."""
+    """For both splits: the first encoder's grids, the inputs of its last stage, and the tuned encoder's grids."""
     assert len(list(stages[2].glob("*.npy"))) == 6
 
 

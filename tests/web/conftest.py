@@ -28,7 +28,7 @@ _members = count(1)
 
 @pytest.fixture
 def open_app(tmp_path: Path) -> Iterator[Callable[..., tuple[TestClient, Services]]]:
-    """The guard and our own routes, without Gradio and without a server."""
+    """The guard and the app's own routes, without Gradio and without a server."""
     with contextlib.ExitStack() as stack:
 
         def open_it(**chosen: object) -> tuple[TestClient, Services]:

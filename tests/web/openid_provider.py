@@ -16,7 +16,7 @@ CLIENT, SECRET = "the-client", "the-secret"
 
 @dataclass
 class Provider:
-    """`claims` are what the next person to consent is."""
+    """`claims` describes the next person who consents."""
 
     url: str = ""
     claims: dict[str, object] = field(default_factory=lambda: {"sub": "42", "preferred_username": "Ada"})
@@ -24,7 +24,7 @@ class Provider:
     tokens: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def consent(self, link: str) -> tuple[str, dict[str, str]]:
-        """What the person's browser is sent back to, and with which query, once they agree at `link`."""
+        """Agree at `link` for the person; return the address and the query to which their browser is sent back."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
         assert query["client_id"] == CLIENT
         assert query["response_type"] == "code"

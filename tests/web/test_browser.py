@@ -40,7 +40,7 @@ def test_a_newcomer_registers_gives_photos_and_finds_them_in_the_history(server,
     expect(sharp.locator(".imgcap-sure")).to_have_text(re.compile(r"^\d\d?% sure: .+\. Of captions like this one"))
     expect(sharp.get_by_role("heading", name="It also considered")).to_be_visible()
     expect(sharp.get_by_role("listitem").first).to_have_text(re.compile(r"^[A-Z].+\.( \d\d?% sure)?$"))
-    # What a screen reader is told, once.
+    # What a screen reader announces, once.
     expect(page.locator("[role=status].imgcap-visually-hidden")).to_have_text(caption)
 
     page.get_by_role("button", name="Show where it is sharp").click()

@@ -1,4 +1,4 @@
-"""The API tab: what it shows runs as it is, and Gradio's own panel says what is true here."""
+"""The API tab: its snippets run unchanged, and Gradio's own panel is correct for this app."""
 
 import os
 import re

@@ -66,7 +66,7 @@ def test_sharp_new_and_still_views_are_described_and_spoken(server, filming, wid
     caption = tool.locator("[data-live=caption]")
     expect(caption).not_to_be_empty(timeout=PATIENCE)
     first = caption.inner_text()
-    expect(tool.get_by_text("What it showed before")).to_be_visible(timeout=PATIENCE)  # the view changes, it does not
+    expect(tool.get_by_text("What it showed before")).to_be_visible(timeout=PATIENCE)  # the view has changed
     keep_screenshot(page, f"live-{width}")
     assert faults_of(page) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

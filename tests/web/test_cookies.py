@@ -1,4 +1,4 @@
-"""The name of the session cookie, by which servers on one host are told apart."""
+"""The name of the session cookie, which differs between servers on one host."""
 
 import re
 

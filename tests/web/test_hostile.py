@@ -113,7 +113,7 @@ def ask(member, request):
 
 @pytest.fixture
 def quiet(caplog, capfd):
-    """Nothing that is done while it is used may log an error or print a traceback."""
+    """The test fails if an error is logged or a traceback printed while this fixture is in use."""
     caplog.set_level(logging.WARNING)
     yield
     loud = [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info]

@@ -21,7 +21,7 @@ PER_USER = 10
 
 @dataclass
 class Bench:
-    """A queue before a function that notes what it was given, and waits while it is held up."""
+    """A queue before a function that records its arguments, and that a test can hold up."""
 
     queue: FairQueue
     ran: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Bench:
                 await asyncio.sleep(0.01)
 
     def deliver(self, event_id: str, session: str) -> None:
-        """What Gradio's stream does once an answer is sent."""
+        """Do what Gradio's stream does once an answer is sent."""
         self.queue.pending_event_ids_session[session].remove(event_id)
 
 
@@ -154,7 +154,7 @@ async def test_whatever_ends_the_dispatcher_it_is_started_again(bench, monkeypat
     monkeypatch.setattr(bench.queue, "get_events", fail)
     await bench.ask("ada", "first")
     await bench.until(lambda: bench.queue.restarts == 1)
-    assert not bench.queue.is_alive()  # what health tells
+    assert not bench.queue.is_alive()  # what healthz reports
     await bench.ask("ada", "second")
     await bench.until(lambda: bench.ran == ["first", "second"])
     assert bench.queue.is_alive()

@@ -1,4 +1,4 @@
-"""What a reading says in words, without a server."""
+"""The words of a reading, without a server."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Our own pages behind the guard, in this process; Gradio is not needed for them."""
+"""The app's own pages behind the guard, in this process and without Gradio."""
 
 import asyncio
 import csv

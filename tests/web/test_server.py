@@ -31,7 +31,7 @@ def upload(client, content=None, name="photo.jpg"):
 
 
 def call(client, endpoint="caption", *data, **named):
-    """A call as curl makes it: ask, then read the stream of events to its end."""
+    """Call the API as curl does: ask, then read the stream of events to its end."""
     if named:
         asked = client.post(f"/gradio_api/call/v2/{endpoint}", json=named)
     else:
@@ -150,7 +150,7 @@ class TestEndpoints:
 
 @pytest.fixture(scope="module")
 def signed_in(server):
-    """One user for the tests that look at nothing of a user's."""
+    """One user for the tests that do not look at a user's data."""
     return server.newcomer()
 
 
@@ -230,7 +230,7 @@ class TestOneAccountAlone:
         assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
         assert "waiting or unread" in refused[0].json()["detail"]
         assert call(other, image={"path": upload(other)})["caption"]
-        # What is read makes room again.
+        # A result that has been read makes room again.
         assert "exactly one" in read_answer(greedy, "check", answers[0].json()["event_id"])["error"]
         assert greedy.post("/gradio_api/call/check", json={"data": [None, None]}).status_code == 200
         assert other.get("/gradio_api/healthz").json() == {"status": "ok"}
@@ -274,7 +274,7 @@ class TestPageEvents:
 
 
 def ask_page(client, *data):
-    """What the page is sent, one thing after another, when a photo is given."""
+    """Return what the page receives, in order, after a photo is given."""
     config = client.get("/config").json()
     describe = next(d for d in config["dependencies"] if d["targets"] and d["targets"][0][1] == "change")
     asked = {"data": list(data), "fn_index": describe["id"], "session_hash": os.urandom(6).hex()}

@@ -21,16 +21,16 @@ from imgcap.web.server import Server
 
 @contextlib.contextmanager
 def full(server: Server) -> Iterator[None]:
-    """No page more, as a full disk answers: SQLITE_FULL."""
+    """The database cannot grow, as on a full disk: SQLITE_FULL."""
     with contextlib.closing(sqlite3.connect(_path(server))) as connection:
-        connection.execute("VACUUM")  # no page is free either
+        connection.execute("VACUUM")  # leave no free page
     with _pragma(server, "max_page_count = 1", "max_page_count = 1073741823"):
         yield
 
 
 @contextlib.contextmanager
 def read_only(server: Server) -> Iterator[None]:
-    """No write at all: SQLITE_READONLY."""
+    """The database refuses every write: SQLITE_READONLY."""
     with _pragma(server, "query_only = 1", "query_only = 0"):
         yield
 
@@ -67,7 +67,7 @@ def locked(server: Server) -> contextlib.AbstractContextManager[object]:
 
 
 def shut(server: Server) -> contextlib.AbstractContextManager[object]:
-    """Another process keeps readers out, too."""
+    """Another process writes and keeps readers out, too."""
     return _locked(server, "BEGIN EXCLUSIVE")
 
 

@@ -1,4 +1,4 @@
-"""Every route of the launched app, asked by a stranger: what answers is on a list that a person has read."""
+"""Every route of the launched app, requested by a stranger: only routes on a reviewed list answer."""
 
 import re
 

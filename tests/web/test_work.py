@@ -56,8 +56,8 @@ def test_a_model_that_cannot_be_loaded_is_told_to_users_without_its_path(work, t
     app = work(model=str(tmp_path / "no-model-here"))
     assert app.services.problem() is None
     app.work.warm_up()
-    assert app.services.problem() == "the model cannot be used"  # which is what health tells
-    assert "no-model-here" in caplog.text  # the operator reads which
+    assert app.services.problem() == "the model cannot be used"  # which is what healthz reports
+    assert "no-model-here" in caplog.text  # the operator's log names it
     reading = app.work.caption(app.upload, None, "normal", ADA)
     assert reading.valid is True
     assert "cannot write captions at present" in reading.error

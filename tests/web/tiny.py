@@ -1,4 +1,4 @@
-"""A captioner of the real architecture, too small to know anything: random weights, a few dozen words."""
+"""A captioner of the real architecture with random weights and a few dozen words."""
 
 from pathlib import Path
 

@@ -21,7 +21,7 @@ LOOSE = {name: limit for name, limit in NO_LIMITS.items() if not name.startswith
 
 
 class Member:
-    """Somebody signed in, who has a batch."""
+    """A signed-in user with a batch."""
 
     def __init__(self, client, services, name: str) -> None:
         self.client, self.services = client, services
