@@ -1,14 +1,14 @@
 """Write a captioner's ONNX files into its folder: what `imgcap export` does.
 
-The int8 encoder is quantised statically: the range of each activation is measured on training pictures, and weights
-have a scale a channel. The int8 decoder is quantised dynamically: each activation has the range that it has at that
-moment. `export.json` names what the files were made from, and their digests, so that damaged files and those of another
-checkpoint are noticed.
+The int8 encoder is quantised statically: the range of each activation is measured on training pictures, weights have a
+scale a channel, and biases are corrected for the rounding of the weights. The int8 decoder is quantised dynamically:
+each activation has the range that it has at that moment. `export.json` names what the files were made from, and their
+digests, so that damaged files and those of another checkpoint are noticed.
 """
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,21 +116,28 @@ def _quantize_encoder(draft: Path, description: Description, pictures: Sequence[
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from imgcap.inference.bias_correction import correct_biases
+
+    def inputs() -> Iterator[dict[str, NDArray[np.float32]]]:
+        return ({"pixel_values": preprocess([picture], description.preprocessing)} for picture in pictures)
+
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self._pictures = iter(pictures)
+            self._inputs = inputs()
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            picture = next(self._pictures, None)
-            return None if picture is None else {"pixel_values": preprocess([picture], description.preprocessing)}
+            return next(self._inputs, None)
 
-    prepared = draft / "prepared.onnx"
+    prepared, quantized = draft / "prepared.onnx", draft / file_name(ENCODER, quantized=True)
     quant_pre_process(str(draft / file_name(ENCODER, quantized=False)), str(prepared))
     quantize_static(
-        str(prepared), str(draft / file_name(ENCODER, quantized=True)), Reader(), quant_format=QuantFormat.QDQ,
+        str(prepared), str(quantized), Reader(), quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
         calibrate_method=CalibrationMethod.MinMax,
+        # The mean of the pictures' extremes: the one picture with the largest would cost all others precision.
+        extra_options={"CalibMovingAverage": True},
     )  # fmt: skip
+    correct_biases(prepared, quantized, inputs())
 
 
 def _quantize_decoder(draft: Path) -> None:
