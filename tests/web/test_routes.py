@@ -278,6 +278,16 @@ class TestHistory:
         assert "The model&#39;s caption is back." in page
         assert "Rex" not in page
 
+    def test_the_models_caption_is_mentioned_only_where_there_is_one(self, open_app):
+        client, services = open_app()
+        register(client)
+        captioned = add_reading(services, "ada")
+        blurred = add_reading(services, "ada", None, valid=False, reason="blurred")
+        assert "Kept beside the model" in client.get(f"/history/{captioned}").text
+        page = client.get(f"/history/{blurred}").text
+        assert "Kept beside the model" not in page
+        assert "At most 500 characters." in page
+
     def test_each_language_shows_it(self, open_app):
         client, services = open_app()
         register(client)
