@@ -16,6 +16,9 @@ Tokens = str | Sequence[Hashable]
 Gram = tuple[Hashable, ...]
 """An n-gram of a tokenized caption."""
 
+Vector = tuple[dict[Gram, float], list[float], int]
+"""A caption's TF-IDF weights by n-gram, their norm for each n, and the number of bigrams."""
+
 _ORDER = 4
 
 
@@ -25,8 +28,8 @@ class PreparedReferences:
 
     entries: dict[Gram, list[tuple[int, float, float]]]
     """For each n-gram: the references that contain it, its TF-IDF weight in each, and that over their norms."""
-    lengths: list[int]
-    """Number of bigrams of each reference."""
+    vectors: list[Vector]
+    """The vector of each reference."""
 
 
 class CiderD:
@@ -80,14 +83,12 @@ class CiderD:
         if not references:
             raise InputError("A picture without references cannot be scored; give it at least one.")
         entries: dict[Gram, list[tuple[int, float, float]]] = {}
-        lengths = []
-        for index, reference in enumerate(references):
-            weights, norms, length = self._vector(reference)
-            lengths.append(length)
+        vectors = [self._vector(reference) for reference in references]
+        for index, (weights, norms, _) in enumerate(vectors):
             for gram, weight in weights.items():
                 if weight:
                     entries.setdefault(gram, []).append((index, weight, weight / norms[len(gram) - 1]))
-        return PreparedReferences(entries, lengths)
+        return PreparedReferences(entries, vectors)
 
     def score(
         self,
@@ -109,24 +110,26 @@ class CiderD:
             InputError: no reference is given.
         """
         prepared = references if isinstance(references, PreparedReferences) else self.prepare(references)
-        shares = [1 / len(prepared.lengths)] * len(prepared.lengths) if weights is None else weights
-        return np.array([self._score(candidate, prepared, shares) for candidate in candidates])
+        count = len(prepared.vectors)
+        shares = [1 / count] * count if weights is None else weights
+        vectors = prepared.vectors if candidates is references else [self._vector(one) for one in candidates]
+        return np.array([self._score(vector, prepared, shares) for vector in vectors])
 
-    def _score(self, candidate: Tokens, references: PreparedReferences, shares: Sequence[float]) -> float:
-        weights, norms, length = self._vector(candidate)
-        products = [[0.0] * len(references.lengths) for _ in range(_ORDER)]
+    def _score(self, candidate: Vector, references: PreparedReferences, shares: Sequence[float]) -> float:
+        weights, norms, length = candidate
+        lengths = [length for _, _, length in references.vectors]
+        products = [[0.0] * len(lengths) for _ in range(_ORDER)]
         for gram, weight in weights.items():
             row = products[len(gram) - 1]
             for index, reference, normed in references.entries.get(gram, ()):
                 row[index] += min(weight, reference) * normed
         cosines = [sum(row[index] / norm for row, norm in zip(products, norms, strict=True) if norm)
-                   for index in range(len(references.lengths))]  # fmt: skip
-        penalties = [exp(-((length - other) ** 2) / (2 * self._sigma**2)) for other in references.lengths]
+                   for index in range(len(lengths))]  # fmt: skip
+        penalties = [exp(-((length - other) ** 2) / (2 * self._sigma**2)) for other in lengths]
         similarity = sum(c * p * share for c, p, share in zip(cosines, penalties, shares, strict=True))
         return 10 * similarity / _ORDER
 
-    def _vector(self, caption: Tokens) -> tuple[dict[Gram, float], list[float], int]:
-        """Return a caption's TF-IDF weights by n-gram, their norm for each n, and the number of bigrams."""
+    def _vector(self, caption: Tokens) -> Vector:
         squares = [0.0] * _ORDER
         weights = {}
         length = 0

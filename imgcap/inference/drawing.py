@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from imgcap.inference.engine import Engine
 from imgcap.inference.search import Hypothesis
 
+BLOCK = 64  # words
+
 
 @dataclass(frozen=True)
 class DrawingOptions:
@@ -53,12 +55,12 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
     temperature = np.array(options.temperatures, np.float32)
     # (B', m): which captions the rows of the state are. Those that have ended stay only to keep the counts equal.
     picture, caption = np.indices((pictures, count))
-    words = np.full(pictures * count, options.start)
-    state = engine.start(grid, count)
+    # All captions of an image are equal before the first word, so one row computes it.
+    logarithms, state = engine.step(np.full(pictures, options.start), engine.start(grid, 1))
+    logarithms, state = logarithms[picture.ravel()], engine.select(state, picture.ravel())
     for place in range(options.max_words):
-        logarithms, state = engine.step(words, state)
-        rows = np.arange(len(words))
         who, which = picture.ravel(), caption.ravel()
+        rows = np.arange(len(who))
         tempered = logarithms / temperature[which, None]
         tempered[:, list(options.suppress_tokens)] = -np.inf
         if place < options.min_words:
@@ -74,6 +76,7 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
         state, words, picture, caption = _compact(engine, state, words, picture, caption, running & ~ended)
         if not len(words):
             break
+        logarithms, state = engine.step(words, state)
     return [
         [
             Hypothesis(tuple(tokens[p, c, : lengths[p, c]].tolist()), float(totals[p, c]), float(totals[p, c]))
@@ -84,11 +87,33 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
 
 
 def _draw(logarithms: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Draw one word a row (N, V) by its probabilities, by inversion of uniform numbers in [0, 1), (N,)."""
+    """Draw one word a row (N, V) by its probabilities, by inversion of uniform numbers in [0, 1), (N,).
+
+    First a block of words is drawn and then one of its words, which takes fewer sums than one of all words.
+    """
+    rows, words = logarithms.shape
     likelihood = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    starts = np.arange(0, words, BLOCK)
+    blocks = np.add.reduceat(likelihood, starts, 1, np.float64)
+    block, rest = _invert(blocks, uniform.astype(np.float64))
+    places = starts[block, None] + np.arange(BLOCK)
+    inside = likelihood[np.arange(rows)[:, None], np.minimum(places, words - 1)]
+    word, _ = _invert(np.where(places < words, inside, 0), rest)
+    return np.asarray(starts[block] + word)
+
+
+def _invert(
+    likelihood: NDArray[np.floating[Any]], uniform: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the place in each row (N, K) that a number in [0, 1) falls on, and where in that place, in [0, 1)."""
     cumulative = likelihood.cumsum(1, dtype=np.float64)
-    # Strictly above the number times the whole: a word of probability zero is never drawn.
-    return np.asarray((cumulative > uniform[:, None] * cumulative[:, -1:]).argmax(1))
+    wanted = uniform * cumulative[:, -1]
+    # Strictly above: a place of probability zero is never drawn.
+    place = (cumulative > wanted[:, None]).argmax(1)
+    rows = np.arange(len(place))
+    below = np.where(place > 0, cumulative[rows, place - 1], 0)
+    inside = (wanted - below) / (cumulative[rows, place] - below)
+    return place, np.minimum(inside, np.nextafter(1, 0))
 
 
 def _compact(

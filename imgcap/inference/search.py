@@ -107,51 +107,59 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         _, width, length = sequences.shape
         logarithms, state = engine.step(sequences[..., -1].ravel(), state)
         ban(logarithms, sequences.reshape(-1, length), options)
-        totals = (logarithms.reshape(len(going), width, -1) + scores[..., None]).reshape(len(going), -1)
+        logarithms += scores.reshape(-1, 1)
+        totals = logarithms.reshape(len(going), -1)
         best = _largest(totals, 2 * beams)
-        totals = np.take_along_axis(totals, best, 1)
+        own = np.arange(len(going))[:, None]
+        totals = totals[own, best]
         origin, word = np.divmod(best, logarithms.shape[1])
-        candidates = np.concatenate((np.take_along_axis(sequences, origin[..., None], 1), word[..., None]), 2)
-        ended = (word == options.end) | (length + 1 >= options.max_length)
+        candidates = np.concatenate((sequences[own, origin], word[..., None]), 2)
+        last = length + 1 >= options.max_length
+        ended = (word == options.end) | last
         power = np.float32(length**options.length_penalty)
         # Only the better half may be finished captions; the other is there to go on with where all of those end.
-        for place, beam in np.argwhere(ended[:, :beams] & (totals[:, :beams] > NEVER / 2)):
+        for place, beam in zip(*np.nonzero(ended[:, :beams] & (totals[:, :beams] > NEVER / 2)), strict=True):
             total = totals[place, beam]
             tokens = tuple(candidates[place, beam, 1:].tolist())
             hypotheses = found[going[place]]
             hypotheses.append(Hypothesis(tokens, float(total / power), float(total)))
             hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: of equals the earlier one stays
             del hypotheses[beams:]
-        if length + 1 >= options.max_length:
+        if last:
             return found
 
         totals[ended] += NEVER
         kept = _largest(totals, beams)
-        scores = np.take_along_axis(totals, kept, 1)
+        scores = totals[own, kept]
         # A search goes on while its best open hypothesis, if it ended here, would be among the finished ones.
         worst = [found[picture][-1].score if len(found[picture]) == beams else NEVER for picture in going]
         on = np.flatnonzero(scores[:, 0] / power > np.array(worst, np.float32))
         if not len(on):
             return found
-        parents = on[:, None] * width + np.take_along_axis(origin, kept, 1)[on]
-        state = engine.select(state, parents.ravel(), None if len(on) == len(going) else on)
-        sequences = np.take_along_axis(candidates, kept[..., None], 1)[on]
-        scores, going = scores[on], going[on]
+        parents = own * width + origin[own, kept]
+        sequences = candidates[own, kept]
+        if len(on) < len(going):
+            parents, sequences, scores, going = parents[on], sequences[on], scores[on], going[on]
+            state = engine.select(state, parents.ravel(), on)
+        else:
+            state = engine.select(state, parents.ravel())
 
 
 def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: SearchOptions) -> None:
     """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), start tokens included."""
     length = sequences.shape[1]
     if options.suppress_tokens:
-        logarithms[:, list(options.suppress_tokens)] = -np.inf
+        logarithms[:, options.suppress_tokens] = -np.inf
     if length < options.min_length:
         logarithms[:, options.end] = -np.inf
     size = options.no_repeat_ngram_size
     if size and length >= size:
-        windows = np.lib.stride_tricks.sliding_window_view(sequences, size, 1)  # (N, T - size + 1, size)
-        last = sequences[:, length - size + 1 :]
-        row, place = np.nonzero((windows[..., :-1] == last[:, None]).all(-1))
-        logarithms[row, windows[row, place, -1]] = -np.inf
+        starts = length - size + 1  # of n-grams, the last of which is to be completed by the next word
+        repeats = np.ones((len(sequences), starts), bool)
+        for place in range(size - 1):
+            repeats &= sequences[:, place : place + starts] == sequences[:, starts + place, None]
+        row, start = np.nonzero(repeats)
+        logarithms[row, sequences[row, start + size - 1]] = -np.inf
     if options.wording is not None:
         options.wording.ban(logarithms, sequences)
 

@@ -128,9 +128,9 @@ class WordingRules:
 
     @cached_property
     def _forms(self) -> NDArray[np.int64]:
-        """(stems, most): the ids of the words with each stem, padded with -1; none for stem 0."""
+        """(stems, most): the ids of the words with each stem, padded with -1; stem 0 has only padding."""
         counts = np.bincount(self._stems)
-        forms = np.full((len(counts), max(counts[1:], default=0)), -1)
+        forms = np.full((len(counts), max(counts[1:], default=1)), -1)
         for number in range(1, len(counts)):
             forms[number, : counts[number]] = np.flatnonzero(self._stems == number)
         return forms
@@ -138,11 +138,10 @@ class WordingRules:
     def ban(self, logarithms: NDArray[np.float32], sequences: NDArray[np.int64]) -> None:
         """Set to -inf, in place, the words (N, V) that may not follow the sequences (N, T), which have start tokens."""
         rows, length = sequences.shape
-        forms = self._forms[self._stems[sequences]].reshape(rows, -1)
-        row, place = np.nonzero(forms >= 0)
-        logarithms[row, forms[row, place]] = -np.inf
         last = sequences[:, -1]
-        logarithms[np.arange(rows), last] = -np.inf
+        forms = self._forms[self._stems[sequences]].reshape(rows, -1)
+        # The last word, which may not follow itself, takes the place of the padding.
+        logarithms[np.arange(rows)[:, None], np.where(forms < 0, last[:, None], forms)] = -np.inf
         logarithms[self._dangling[last], self.end] = -np.inf
         if length <= LEAST_WORDS:
             logarithms[:, self.end] = -np.inf
