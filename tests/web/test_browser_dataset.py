@@ -30,7 +30,7 @@ def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page, sch
     expect(example).to_contain_text("a green disc", timeout=PATIENCE)
 
     tool.get_by_role("button", name="The worst").click()
-    expect(tool.get_by_text("All 6 pictures are captioned.")).to_be_visible(timeout=PATIENCE)
+    expect(tool.get_by_text("All 6 photos are captioned.")).to_be_visible(timeout=PATIENCE)
     expect(card).to_have_count(6)
     keep_screenshot(page, f"dataset-{width}")
     assert faults_of(page) == []
