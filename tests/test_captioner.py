@@ -24,8 +24,9 @@ from imgcap.inference import writer
 from imgcap.inference.alternatives import choose
 from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import alternatives_curve, confidence, mean_log_probabilities
+from imgcap.inference.confidence import PROBABILITY, alternatives_curve
 from imgcap.inference.files import as_sentence, describe
+from imgcap.inference.scoring import mean_log_probabilities
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.unfamiliar import fit_bounds, save_bounds
 from imgcap.reading import LENGTHS, Caption, format_confidence
@@ -44,7 +45,10 @@ def calibrated(tiny_captioner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated") / "captioner"
     shutil.copytree(tiny_captioner, folder)
     names = [name for length in LENGTHS for name in (length, alternatives_curve(length))]
-    curves = {name: {"slope": 1.0 + place, "intercept": 2.0 + place} for place, name in enumerate(names)}
+    curves = {
+        name: {"slope": 1.0 + place, "caption_slope": place % 2, "intercept": 0.5 - place, "of": PROBABILITY}
+        for place, name in enumerate(names)
+    }
     (folder / "confidence.json").write_text(json.dumps({"curves": curves}))
     return folder
 
@@ -122,7 +126,7 @@ def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp, le
     for place, (one, probability) in enumerate(zip(said, probabilities, strict=True)):
         curve = description.confidence[alternatives_curve(length) if place else length]
         # The app's encoder may run in bfloat16, and prepares its pixels with Pillow.
-        assert one.confidence == pytest.approx(confidence(*curve, probability), abs=0.01)
+        assert one.confidence == pytest.approx(curve.confidence(probability, probabilities[0]), abs=0.01)
 
 
 @pytest.mark.parametrize("strange", [True, False])

@@ -29,7 +29,6 @@ from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
 ALTERNATIVES = 3
-EVERY = 4  # alternatives are drawn for one image in four: each gives several, and drawing them costs the most
 FAMILIAR_IMAGES = 1000  # of the training split
 
 
@@ -39,15 +38,18 @@ class Written:
 
     places: row of the image of each caption; a row may come several times, or not at all.
     candidates: each caption with its mean log-probability per token.
+    shown: the mean log-probability of the caption that each is shown beside, or its own.
     """
 
     places: list[int] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
+    shown: list[float] = field(default_factory=list)
 
-    def add(self, place: int, candidates: list[Candidate]) -> None:
-        """Append captions of one image."""
+    def add(self, place: int, candidates: list[Candidate], shown: Candidate) -> None:
+        """Append captions of one image, and which is shown."""
         self.places += [place] * len(candidates)
         self.candidates += candidates
+        self.shown += [shown.log_probability] * len(candidates)
 
 
 def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
@@ -90,12 +92,10 @@ def observe(writer: Writer, grids: Iterable[Any]) -> Observations:
         features.append(pool(writer.engine.as_array(grid)))
         for length in LENGTHS:
             draft = writer.search(grid, len(grid), length)
-            chosen = [place for place in range(len(grid)) if (row + place) % EVERY == 0]
-            others = writer.find_alternatives(writer.select(draft, chosen), ALTERNATIVES)
-            for place, beams in enumerate(draft.beams):
-                written[length].add(row + place, beams[:1])
-            for place, found in zip(chosen, others, strict=True):
-                written[alternatives_curve(length)].add(row + place, found)
+            others = writer.find_alternatives(draft, ALTERNATIVES)
+            for place, (beams, found) in enumerate(zip(draft.beams, others, strict=True), start=row):
+                written[length].add(place, beams[:1], beams[0])
+                written[alternatives_curve(length)].add(place, found, beams[0])
         row += len(grid)
     return Observations(written, np.concatenate(features))
 
@@ -105,7 +105,7 @@ def fit_all(
 ) -> dict[str, Any]:
     """Fit what the captioner in a folder keeps beside its weights, from which its confidences and warnings come.
 
-    Writes confidence.json, two fields of config.json, and the bounds of familiar images.
+    Writes confidence.json and the bounds of familiar images.
 
     Args:
         folder: of a finished captioner.
@@ -128,7 +128,7 @@ def fit_all(
     save_bounds(folder, fit_bounds(np.concatenate([known, seen]), unseen))
     # A curve fitted on too few captions would be too uncertain to show anybody.
     enough = {name: kind for name, kind in observed.written.items() if len(kind.candidates) >= MIN_IMAGES}
-    curves = {name: _judge(kind, validation) for name, kind in enough.items()}
+    curves = {name: _judge(kind, validation, alone=name in LENGTHS) for name, kind in enough.items()}
     report = {**curves["normal"], "curves": curves}
     save_calibration(folder, report)
     return report
@@ -162,7 +162,8 @@ def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:
     return map(writer.engine.encode, prepare_batches(writer, rows, what))
 
 
-def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:
+def _judge(written: Written, validation: CaptionedImages, *, alone: bool) -> dict[str, Any]:
+    """Return what `calibrate` returns for captions, which are `alone` if they are no alternatives to others."""
     scorer = CiderD([tokenize(caption) for caption in captions] for captions in validation.captions)
     good = [
         scorer.score([tokenize(candidate.text)], [tokenize(one) for one in validation.captions[place]])[0] >= GOOD
@@ -170,5 +171,6 @@ def _judge(written: Written, validation: CaptionedImages) -> dict[str, Any]:
     ]
     scores = np.array([candidate.log_probability for candidate in written.candidates])
     # Halves of images, not of captions: alternatives of one image succeed and fail together.
-    _, image = np.unique(written.places, return_inverse=True)
-    return calibrate(scores, np.array(good), image % 2 == 0)
+    return calibrate(
+        scores, np.array(good), np.array(written.places) % 2 == 0, None if alone else np.array(written.shown)
+    )

@@ -1,14 +1,15 @@
 """Calibrate a captioner's confidence, and measure how reliable it is.
 
 A caption is good when people say much the same: its CIDEr-D against the image's references is at least GOOD. The share
-of good captions is fitted to the mean log-probability per token with Platt's method (1999, "Probabilistic Outputs for
-Support Vector Machines"): a logistic curve with two parameters and smoothed targets. It is fitted on the even rows of
-the validation split and judged on the odd rows, by the expected calibration error (Naeini et al., 2015, AAAI) over bins
-with equally many captions.
+of good captions is fitted to the probability per token with Platt's method (1999, "Probabilistic Outputs for Support
+Vector Machines"): a logistic curve and smoothed targets. It is fitted on the even rows of the validation split and
+judged on the odd rows, by the expected calibration error (Naeini et al., 2015, AAAI) over bins with equally many
+captions.
 """
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +19,52 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from imgcap.errors import InputError
-from imgcap.inference.confidence import logistic
+from imgcap.inference.confidence import Curve
 
 GOOD = 0.5  # least CIDEr-D of a good caption
 BINS = 10
 MIN_IMAGES = 100  # with fewer, the fitted curve would be too uncertain to show anybody
 
 
-def fit(log_probabilities: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the slope and intercept of Platt's logistic curve.
+def fit(
+    log_probabilities: NDArray[np.float64], good: NDArray[np.bool_], shown: NDArray[np.float64] | None = None
+) -> Curve:
+    """Return Platt's logistic curve.
 
-    The slope is never negative: a likelier caption must not get a lower confidence. If the data say otherwise, the best
-    curve that does not fall is the flat one, at the share of good captions.
+    No slope is negative: a likelier caption must not get a lower confidence. If the data say otherwise, the curve is
+    fitted without what has a negative slope; without anything it is flat, at the share of good captions.
 
     Args:
         log_probabilities: mean log-probability of each caption, shape (n,).
         good: whether each caption is good, shape (n,).
+        shown: the same as log_probabilities of the caption shown beside each, if they are alternatives.
     """
     positive, negative = int(good.sum()), int((~good).sum())
     targets = np.where(good, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    centre, spread = float(log_probabilities.mean()), float(log_probabilities.std())
-    spread = spread if spread > 1e-6 else 1.0  # all are equal but for rounding
-    scaled = ((log_probabilities - centre) / spread)[:, None]
-    # A soft target t is one positive example of weight t and one negative example of weight 1 - t.
-    classes = np.repeat([1, 0], len(targets))
-    curve = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
-    curve.fit(np.vstack([scaled, scaled]), classes, sample_weight=np.concatenate([targets, 1 - targets]))
-    slope, intercept = float(curve.coef_[0, 0]), float(curve.intercept_[0])
-    if slope <= 0:
-        share = float(targets.mean())
-        return 0.0, float(np.log(share / (1 - share)))
-    return slope / spread, intercept - slope * centre / spread
+    features = np.exp(np.column_stack([log_probabilities] if shown is None else [log_probabilities, shown]))
+    slopes, intercept = _fit_slopes(features, targets)
+    return Curve(slopes[0], intercept, 0.0 if shown is None else slopes[1])
+
+
+def _fit_slopes(features: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[list[float], float]:
+    """Return the slope of each column of features (n, k), none below 0, and the intercept."""
+    slopes = np.zeros(features.shape[1])
+    centres, spreads = features.mean(0), features.std(0)
+    spreads = np.where(spreads > 1e-6, spreads, 1.0)  # all are equal but for rounding
+    scaled = (features - centres) / spreads
+    left = np.arange(features.shape[1])
+    while len(left):
+        # A soft target t is one positive example of weight t and one negative example of weight 1 - t.
+        classes, weights = np.repeat([1, 0], len(targets)), np.concatenate([targets, 1 - targets])
+        curve = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+        curve.fit(np.vstack([scaled[:, left]] * 2), classes, sample_weight=weights)
+        found = curve.coef_[0]
+        if (found > 0).all():
+            slopes[left] = found / spreads[left]
+            return slopes.tolist(), float(curve.intercept_[0] - slopes @ centres)
+        left = np.delete(left, found.argmin())
+    share = float(targets.mean())
+    return slopes.tolist(), float(np.log(share / (1 - share)))
 
 
 def reliability(confidences: NDArray[np.float64], good: NDArray[np.bool_], bins: int = BINS) -> dict[str, Any]:
@@ -76,7 +92,10 @@ def reliability(confidences: NDArray[np.float64], good: NDArray[np.bool_], bins:
 
 
 def calibrate(
-    log_probabilities: NDArray[np.float64], good: NDArray[np.bool_], fitted: NDArray[np.bool_] | None = None
+    log_probabilities: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    fitted: NDArray[np.bool_] | None = None,
+    shown: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Fit the curve on one half of the captions and judge it on the other.
 
@@ -84,11 +103,12 @@ def calibrate(
         log_probabilities: mean log-probability of each caption, shape (n,).
         good: whether each caption is good, shape (n,).
         fitted: which captions the curve is fitted on, shape (n,); by default those of even rows.
+        shown: the same as log_probabilities of the caption shown beside each, if they are alternatives.
 
     Returns:
-        "slope" and "intercept"; "fitted_on" and "n", the captions in either half; and of the half that is judged
-        "share" (of good captions), "auc" (the chance that a good caption has a higher confidence than another; None if
-        all or none are good), and what `reliability` returns.
+        The fields of `imgcap.inference.confidence.Curve`; "fitted_on" and "n", the captions in either half; and of the
+        half that is judged "share" (of good captions), "auc" (the chance that a good caption has a higher confidence
+        than another; None if all or none are good), and what `reliability` returns.
 
     Raises:
         InputError: there are fewer than MIN_IMAGES captions.
@@ -96,30 +116,29 @@ def calibrate(
     if len(good) < MIN_IMAGES:
         raise InputError(f"Confidence needs at least {MIN_IMAGES} captions to be calibrated on, not {len(good)}.")
     half = np.arange(len(good)) % 2 == 0 if fitted is None else fitted
-    slope, intercept = fit(log_probabilities[half], good[half])
-    held_out, answers = log_probabilities[~half], good[~half]
+    curve = fit(log_probabilities[half], good[half], None if shown is None else shown[half])
+    beside = log_probabilities if shown is None else shown
+    confidences, answers = curve.confidences(log_probabilities[~half], beside[~half]), good[~half]
     mixed = answers.any() and not answers.all()
     return {
-        "slope": slope, "intercept": intercept, "fitted_on": int(half.sum()), "n": len(answers),
-        "share": float(answers.mean()), "auc": float(roc_auc_score(answers, held_out)) if mixed else None,
-        **reliability(logistic(held_out, slope, intercept), answers),
+        **asdict(curve), "fitted_on": int(half.sum()), "n": len(answers), "share": float(answers.mean()),
+        "auc": float(roc_auc_score(answers, confidences)) if mixed else None, **reliability(confidences, answers),
     }  # fmt: skip
 
 
 def save_calibration(folder: Path, report: dict[str, Any]) -> None:
-    """Write a calibration's parameters into the folder's config.json, and all of it into confidence.json.
+    """Write a calibration into the folder's confidence.json, and take an older curve out of its config.json.
 
     Args:
         folder: of a captioner.
-        report: what `calibrate` returned.
+        report: the result of `calibrate`.
     """
     config = folder / "config.json"
-    parameters = {"confidence_slope": report["slope"], "confidence_intercept": report["intercept"]}
-    # config.json is replaced last, because it alone changes what the captioner answers.
+    older = {"confidence_slope": None, "confidence_intercept": None}
     written = {
         folder / "confidence.json": json.dumps(report, indent=2) + "\n",
         # In the form in which transformers writes a configuration.
-        config: json.dumps(json.loads(config.read_text()) | parameters, indent=2, sort_keys=True) + "\n",
+        config: json.dumps(json.loads(config.read_text()) | older, indent=2, sort_keys=True) + "\n",
     }
     for file, text in written.items():
         draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")

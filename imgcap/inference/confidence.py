@@ -1,43 +1,21 @@
-"""Score captions by how likely the model finds them, and turn that score into a confidence.
+"""Turn how likely the model finds a caption into a confidence.
 
-A caption's mean log-probability per token is mapped to a share from 0 to 1 by a logistic curve of two parameters. Each
-length of caption has a curve, and so have the alternatives of each length, since a search and a draw find captions of
-different quality at the same probability. The curves are in the model's confidence.json; those of captions of normal
-length also in its config.json. `imgcap.evaluation.confidence` fits them.
+A caption's probability per token, the geometric mean over its tokens, is mapped to a share from 0 to 1 by a logistic
+curve. Each length of caption has a curve, and so have the alternatives of each length, which also look at the
+probability of the caption that they are alternatives to: where that is low, the picture is difficult. The curves are in
+the model's confidence.json; `imgcap.evaluation.confidence` fits them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.engine import Engine
-from imgcap.inference.files import Description
-from imgcap.inference.scoring import score
 from imgcap.reading import Length
 
-
-def mean_log_probabilities(
-    engine: Engine[Any], description: Description, grid: Any, captions: Sequence[Sequence[str]]
-) -> list[NDArray[np.float64]]:
-    """Return each caption's log-probability under the unaltered model, divided by its number of tokens.
-
-    The end token counts as a token.
-
-    Args:
-        engine: computes the probabilities.
-        description: of the engine's captioner; encodes the captions.
-        grid: (B, P, C) of the engine.
-        captions: for each of the B images its captions, at least one in all.
-
-    Returns:
-        For each image natural logarithms, at most 0.
-    """
-    options = description.search
-    tokens = [[(*ids, options.end) for ids in description.vocabulary.encode(texts)] for texts in captions]
-    sums = score(engine, grid, tokens, options.start)
-    return [total / np.array([len(row) for row in rows]) for total, rows in zip(sums, tokens, strict=True)]
+PROBABILITY, LOG_PROBABILITY = "probability", "log-probability"
 
 
 def alternatives_curve(length: Length) -> str:
@@ -45,11 +23,44 @@ def alternatives_curve(length: Length) -> str:
     return f"{length} alternatives"
 
 
-def confidence(slope: float, intercept: float, log_probability: float) -> float:
-    """Return the share of captions with this mean log-probability that are good, 0-1, by a calibrated curve."""
-    return float(logistic(np.array(log_probability), slope, intercept))
+@dataclass(frozen=True)
+class Curve:
+    """The share of captions that are good: 1 / (1 + exp(-(slope * x + caption_slope * y + intercept))).
+
+    slope, caption_slope, intercept: of the curve.
+    of: what x (of a caption) and y (of the caption shown beside it) are: PROBABILITY is the geometric mean over the
+        tokens, LOG_PROBABILITY the logarithm of that, as in files without the field.
+    """
+
+    slope: float
+    intercept: float
+    caption_slope: float = 0.0
+    of: str = PROBABILITY
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Curve":
+        """Return a curve of confidence.json; raise ValueError if another version of imgcap wrote it."""
+        of = fields.get("of", LOG_PROBABILITY)
+        if of not in (PROBABILITY, LOG_PROBABILITY):
+            raise ValueError(f"A curve of {of!r} is unknown.")
+        slope, intercept, caption = fields["slope"], fields["intercept"], fields.get("caption_slope", 0)
+        return cls(float(slope), float(intercept), float(caption), of)
+
+    def confidence(self, log_probability: float, shown: float) -> float:
+        """Return the confidence, 0-1, of a caption.
+
+        Args:
+            log_probability: its mean per token.
+            shown: the same of the caption that is shown beside it, or of itself.
+        """
+        return float(self.confidences(np.array(log_probability), np.array(shown)))
+
+    def confidences(self, log_probabilities: NDArray[np.float64], shown: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the confidence of each of several captions."""
+        own, others = (np.exp(x) if self.of == PROBABILITY else x for x in (log_probabilities, shown))
+        return logistic(self.slope * own + self.caption_slope * others + self.intercept)
 
 
-def logistic(log_probabilities: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-(slope * x + intercept))) for each log-probability x, without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh((slope * log_probabilities + intercept) / 2)))
+def logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(-x)) without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(x / 2)))

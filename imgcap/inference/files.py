@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
+from imgcap.inference.confidence import LOG_PROBABILITY, Curve
 from imgcap.inference.consensus import load_scorer
 from imgcap.inference.search import SearchOptions
 from imgcap.inference.unfamiliar import Bounds, load_bounds
@@ -69,7 +70,7 @@ class Description:
     vocabulary: its words.
     search: options of the default search, including the rules of wording.
     scorer: CIDEr-D scorer for `imgcap.inference.consensus`; None if the captioner has no document frequencies.
-    confidence: slope and intercept of the curves in `imgcap.inference.confidence`, by name; empty until calibrated.
+    confidence: the curves of `imgcap.inference.confidence`, by name; empty until calibrated.
     familiar: recognises images unlike its training images (`imgcap.inference.unfamiliar`); None until calibrated.
     """
 
@@ -78,7 +79,7 @@ class Description:
     vocabulary: Vocabulary
     search: SearchOptions
     scorer: CiderD | None
-    confidence: dict[str, tuple[float, float]]
+    confidence: dict[str, Curve]
     familiar: Bounds | None
 
 
@@ -190,14 +191,14 @@ def _read_vocabulary(path: Path) -> Vocabulary:
         raise ValueError(f"{path} holds no tokenizer.") from error
 
 
-def _read_curves(folder: Path, config: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return the curves in confidence.json; without that file, the configuration's curve of normal captions."""
+def _read_curves(folder: Path, config: dict[str, Any]) -> dict[str, Curve]:
+    """Return the curves in confidence.json, or that of normal captions in the configuration if there are no others."""
     path = folder / CONFIDENCE
     curves = _read(path).get("curves", {}) if path.is_file() else {}
     slope, intercept = config.get("confidence_slope"), config.get("confidence_intercept")
     if not curves and slope is not None and intercept is not None:
-        return {"normal": (float(slope), float(intercept))}
-    return {name: (float(curve["slope"]), float(curve["intercept"])) for name, curve in curves.items()}
+        return {"normal": Curve(float(slope), float(intercept), of=LOG_PROBABILITY)}
+    return {name: Curve.read(curve) for name, curve in curves.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

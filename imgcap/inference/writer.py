@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
-from imgcap.inference.confidence import alternatives_curve, confidence
+from imgcap.inference.confidence import alternatives_curve
 from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
@@ -76,7 +76,7 @@ class Writer:
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each image."""
-        return [self._show(beams[0], draft.length) for beams in draft.beams]
+        return [self._show(beams[0], draft.length, beams[0]) for beams in draft.beams]
 
     def are_unfamiliar(self, draft: Draft) -> list[bool]:
         """Return for each image whether it is unlike those that the captioner learned from; False if unknown."""
@@ -93,7 +93,8 @@ class Writer:
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
         """Return up to `count` other captions of each image that differ in content, the most probable first."""
         name = alternatives_curve(draft.length)
-        return [tuple(self._show(other, name) for other in others) for others in self.find_alternatives(draft, count)]
+        found = zip(draft.beams, self.find_alternatives(draft, count), strict=True)
+        return [tuple(self._show(other, name, beams[0]) for other in others) for beams, others in found]
 
     def find_alternatives(self, draft: Draft, count: int) -> list[list[Candidate]]:
         """Return the alternatives of `add_alternatives` as candidates, without confidences."""
@@ -119,9 +120,10 @@ class Writer:
             return []
         return [(self.description.vocabulary.words([[i]])[0], row) for i, row in zip(ids, looked, strict=True)]
 
-    def _show(self, candidate: Candidate, curve: str) -> Caption:
-        known = self.description.confidence.get(curve)
-        return Caption(candidate.text, None if known is None else confidence(*known, candidate.log_probability))
+    def _show(self, candidate: Candidate, name: str, shown: Candidate) -> Caption:
+        curve = self.description.confidence.get(name)
+        known = None if curve is None else curve.confidence(candidate.log_probability, shown.log_probability)
+        return Caption(candidate.text, known)
 
     def _search(self, grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
         """Search for captions; if the rules leave an image without any, search again without them.

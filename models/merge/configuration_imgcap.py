@@ -27,8 +27,8 @@ class ImgcapConfig(PreTrainedConfig):
     image_size: side of the square input in pixels; a multiple of 32.
     tie_word_embeddings: the softmax shares its matrix with the word embedding (Press and Wolf, 2017).
     confidence_slope, confidence_intercept: a caption whose tokens, including the end token, have the mean
-        log-probability x is as good as people's with probability 1 / (1 + exp(-(slope * x + intercept))); None until
-        they are calibrated.
+        log-probability x is as good as people's with probability 1 / (1 + exp(-(slope * x + intercept))). Only
+        captioners that were calibrated before confidence.json came have them.
 
     Raises ValueError if the fields contradict each other.
     """

@@ -8,13 +8,12 @@ from shapes import captioned_images, save_caption_dataset
 
 from imgcap.cli.main import main
 from imgcap.data.vocabulary import UNK
-from imgcap.evaluation import calibration
 from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import caption_split
 from imgcap.inference import consensus, unfamiliar
 from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import alternatives_curve
+from imgcap.inference.confidence import Curve, alternatives_curve
 from imgcap.inference.files import describe
 from imgcap.reading import LENGTHS
 
@@ -26,9 +25,7 @@ def fitted(exported_captioner, tmp_path_factory):
     shutil.copytree(exported_captioner, folder)  # its ONNX files write captions faster than PyTorch
     training, validation = captioned_images(30), captioned_images(2 * MIN_IMAGES)
     fit_document_frequencies(folder, training)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "EVERY", 1)  # with so few images every alternative is needed
-        report = calibrate_captioner(folder, training, validation)
+    report = calibrate_captioner(folder, training, validation)
     return folder, report, training, validation
 
 
@@ -40,7 +37,8 @@ def test_every_length_and_its_alternatives_have_a_curve(fitted):
     assert set(report["curves"]) == set(describe(folder, "").confidence)
     assert json.loads((folder / "confidence.json").read_text()) == report
     for name, curve in report["curves"].items():
-        assert describe(folder, "").confidence[name] == (curve["slope"], curve["intercept"])
+        assert describe(folder, "").confidence[name] == Curve.read(curve)
+        assert name not in LENGTHS or curve["caption_slope"] == 0
         assert curve["n"] + curve["fitted_on"] >= MIN_IMAGES if name in LENGTHS else curve["n"] > 0
     assert report["slope"] == report["curves"]["normal"]["slope"]
 
@@ -87,7 +85,7 @@ def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp
     assert status == 0
     report = json.loads(output)
     assert report["n"] == MIN_IMAGES // 2
-    assert json.loads((folder / "config.json").read_text())["confidence_slope"] == report["slope"]
+    assert json.loads((folder / "confidence.json").read_text()) == report
     assert (folder / consensus.FILE).is_file()
     assert (folder / unfamiliar.FILE).is_file()
 

@@ -12,8 +12,8 @@ from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, write_captions
 from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import mean_log_probabilities
 from imgcap.inference.files import describe
+from imgcap.inference.scoring import mean_log_probabilities
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 

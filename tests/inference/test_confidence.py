@@ -1,37 +1,50 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
-import torch
 
-from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import confidence, mean_log_probabilities
-from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
+from imgcap.errors import InputError
+from imgcap.inference.confidence import LOG_PROBABILITY, Curve, logistic
+from imgcap.inference.files import CONFIDENCE, describe
 from imgcap.model import ImgcapConfig
 
 
-def test_it_is_the_mean_over_words_and_end_of_the_models_own_log_probabilities(tiny_captioner):
-    model, processor = load_captioner(str(tiny_captioner))
-    grid = torch.randn(2, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
-    texts = [
-        ["A brown dog runs.", "A cat.", "Two children play with a red ball."],
-        ["A woman stands near a white dog."],  # fewer of one picture than of another
-    ]
-    scores = mean_log_probabilities(TorchEngine(model), describe(tiny_captioner, ""), grid, texts)
-    assert [len(own) for own in scores] == [3, 1]
-    for picture, captions in enumerate(texts):
-        for place, text in enumerate(captions):
-            ids = [*processor.tokenizer(text)["input_ids"], model.config.eos_token_id]
-            inputs = torch.tensor([ids])
-            logits = model(encoder_outputs=(grid[picture : picture + 1],), decoder_input_ids=inputs).logits
-            steps = logits[0].log_softmax(-1)
-            by_hand = [steps[step, word].item() for step, word in enumerate(ids[1:])]
-            assert scores[picture][place] == pytest.approx(np.mean(by_hand), abs=1e-5)
+@pytest.fixture
+def folder(tiny_captioner, tmp_path):
+    shutil.copytree(tiny_captioner, tmp_path / "captioner")
+    return tmp_path / "captioner"
 
 
-def test_the_curve_is_given_whole_or_not_at_all():
+def test_an_older_curve_is_given_whole_or_not_at_all():
     with pytest.raises(ValueError, match="together or not at all"):
         ImgcapConfig(confidence_slope=1.0)
 
 
 def test_the_curve_says_how_sure():
-    assert confidence(2.0, 3.0, -1.0) == pytest.approx(1 / (1 + np.exp(-1.0)))
+    of_itself = 1 / (1 + np.exp(-(2 * np.exp(-1.0) + 3)))
+    assert Curve(2.0, 3.0).confidence(-1.0, -0.5) == pytest.approx(of_itself)
+    of_both = 1 / (1 + np.exp(-(2 * np.exp(-1.0) + 4 * np.exp(-0.5) + 3)))
+    assert Curve(2.0, 3.0, 4.0).confidence(-1.0, -0.5) == pytest.approx(of_both)
+
+
+def test_nothing_overflows():
+    assert logistic(np.array([-1e4, 0, 1e4])).tolist() == [0, 0.5, 1]
+
+
+def test_files_of_earlier_versions_mean_what_they_meant(folder):
+    (folder / CONFIDENCE).write_text(json.dumps({"curves": {"short": {"slope": 2.0, "intercept": 3.0, "ece": 0.1}}}))
+    curve = describe(folder, "").confidence["short"]
+    assert curve.of == LOG_PROBABILITY
+    assert curve.confidence(-1.0, -0.5) == pytest.approx(1 / (1 + np.exp(-1.0)))
+    (folder / CONFIDENCE).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"confidence_slope": 2.0, "confidence_intercept": 3.0}))
+    assert describe(folder, "").confidence == {"normal": curve}
+
+
+def test_a_curve_of_a_later_version_is_refused_in_a_sentence(folder):
+    curve = {"slope": 2.0, "intercept": 3.0, "of": "entropy"}
+    (folder / CONFIDENCE).write_text(json.dumps({"curves": {"short": curve}}))
+    with pytest.raises(InputError, match="No captioner can be loaded"):
+        describe(folder, "here")
