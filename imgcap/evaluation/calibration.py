@@ -34,7 +34,7 @@ FAMILIAR_IMAGES = 1000  # of the training split
 
 @dataclass
 class Written:
-    """Captions of one kind, and the images that they are of, in order.
+    """Captions of one kind and their images, in order.
 
     places: row of the image of each caption; a row may come several times, or not at all.
     candidates: each caption with its mean log-probability per token.
@@ -68,7 +68,7 @@ def check_size(validation: CaptionedImages) -> None:
 
 @dataclass
 class Observations:
-    """What a captioner writes of the validation images, and how it sees them.
+    """A captioner's captions and features of the validation images.
 
     written: captions by the name of their curve.
     features: pooled grids, (images, C).
@@ -109,21 +109,20 @@ def fit_all(
 
     Args:
         folder: of a finished captioner.
-        observed: what it writes of the validation images. Document frequencies must have been there already, since they
-            change the captions.
+        observed: its captions of the validation images, written with its document frequencies, which change captions.
         validation: the images, with references.
         learned: grids of the first FAMILIAR_IMAGES training images, in batches.
 
     Returns:
-        What `confidence.calibrate` returns for captions of normal length, and under "curves" the same for captions of
-        each length and for the alternatives of each; `confidence.json` holds all of it.
+        The result of `confidence.calibrate` for captions of normal length, and under "curves" its results for captions
+        and alternatives of each length. `confidence.json` contains all of this.
 
     Raises:
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
     known = np.concatenate([pool(grid) for grid in learned])
-    # Half of the validation images make the estimate better; the threshold is of the half that it has not seen.
+    # Half of the validation images improve the estimate; the threshold comes from the other half, which is unseen.
     seen, unseen = observed.features[::2], observed.features[1::2]
     save_bounds(folder, fit_bounds(np.concatenate([known, seen]), unseen))
     # A curve fitted on too few captions would be too uncertain to show anybody.

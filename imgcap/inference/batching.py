@@ -1,7 +1,7 @@
-"""One queue in front of the writer: what waits together is written together, and several batches side by side.
+"""Queue work in front of the writer, which writes it in batches, several of them side by side.
 
-A batch begins as soon as a worker is free, with whatever waits then; nothing waits for more to come. Of several workers
-one user never has all, so that another's caption begins at once, whatever that one asks for.
+A batch begins as soon as a worker is free, with all the work that waits then; it does not wait for more to come. If
+there are several workers, no user occupies all of them, so that another user's caption begins at once.
 """
 
 import os
@@ -18,13 +18,13 @@ MAX_BATCH = 16
 NICE = 5
 """What the threads that write captions add to their niceness: pages and checks, which take milliseconds, go first."""
 CAPACITY = 256
-"""Pieces of work that may wait, of all users together."""
+"""Pieces of work of all users that may wait."""
 
 Work = TypeVar("Work")
 
 
 class BusyError(InputError):
-    """Too much waits already; `retry_after` is how many seconds to wait before another try."""
+    """Too much work waits already; `retry_after` is how many seconds to wait before another try."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"The captioner is busy: try again in {retry_after} seconds.")
@@ -34,17 +34,18 @@ class BusyError(InputError):
 class BatchQueue(Generic[Work]):
     """Hands work to one function in batches, from threads of its own. Any thread may call.
 
-    Users take turns: of each that has work waiting, in the order in which they came, one piece at a time. Of several
-    workers, batches with work of one user leave one free; those of nobody (None), as on the command line, may have all.
+    Users whose work waits take turns, one piece at a time, in the order in which they came. If there are several
+    workers, batches with one user's work leave one free; work without a user (None), as on the command line, may occupy
+    all.
 
     Args:
-        run: does a batch; it calls nothing of this queue. An exception from it fails every piece of the batch.
+        run: does a batch; it must not call this queue. An exception from it fails every piece of the batch.
         capacity: pieces that may wait; one more is refused at once.
         max_batch: pieces in a batch.
 
     Attributes:
-        workers: batches that may run side by side; it counts until the first piece comes.
-        max_batch: see above; it may be changed at any time.
+        workers: batches that may run side by side; changes have no effect after the first piece of work.
+        max_batch: pieces in a batch; it may be changed at any time.
         running: batches that run now.
     """
 
@@ -58,17 +59,17 @@ class BatchQueue(Generic[Work]):
         self._waiting: OrderedDict[Hashable, deque[tuple[Work, Future[None]]]] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self.workers, self.running = 1, 0
-        self._batches: Counter[Hashable] = Counter()  # that run, by the users who have work in them
+        self._batches: Counter[Hashable] = Counter()  # running batches, by the users who have work in them
         self._closed = False
 
     def submit(self, work: Work, user: Hashable = None) -> "Future[None]":
         """Queue a piece of work of a user.
 
         Returns:
-            A future that is done when the work is. While the work waits, `cancel()` takes it out.
+            A future that is done when the work is. While the work waits, `cancel()` removes it.
 
         Raises:
-            BusyError: as much waits as may.
+            BusyError: the queue is full.
             RuntimeError: the queue is closed.
         """
         future: Future[None] = Future()
@@ -98,7 +99,7 @@ class BatchQueue(Generic[Work]):
             thread.join()
 
     def _count(self) -> int:
-        """Return how much waits. What was cancelled is dropped first: it takes no place."""
+        """Drop cancelled work, and return how many pieces wait."""
         for user in list(self._waiting):
             kept = deque(item for item in self._waiting[user] if not item[1].cancelled())
             if kept:
@@ -108,11 +109,11 @@ class BatchQueue(Generic[Work]):
         return sum(map(len, self._waiting.values()))
 
     def _may_begin(self, user: Hashable) -> bool:
-        """Return whether one more batch may hold work of a user: of several workers one is left to the others."""
+        """Return whether one more batch may contain a user's work; one of several workers is left to other users."""
         return user is None or self._batches[user] < max(1, self.workers - 1)
 
     def _take(self) -> list[tuple[Hashable, Work, "Future[None]"]]:
-        """Take the next batch, one piece of each user in turn. A user that was served goes behind the others."""
+        """Take the next batch, one piece from each user in turn. A user who was served goes to the end of the line."""
         batch: list[tuple[Hashable, Work, Future[None]]] = []
         turns = deque(user for user in self._waiting if self._may_begin(user))
         while turns and len(batch) < self.max_batch:

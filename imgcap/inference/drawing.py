@@ -1,4 +1,4 @@
-"""Captions drawn word by word from an engine, by the model's own probabilities. Deterministic: the seed is fixed."""
+"""Draw captions word by word by the model's own probabilities. The result is deterministic, since the seed is fixed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,12 @@ BLOCK = 64  # words
 class DrawingOptions:
     """How captions are drawn.
 
-    temperatures: one a caption; each divides the log-probabilities before they are normalised again.
-    max_words: tokens after which a caption is broken off, the end token among them.
+    temperatures: one for each caption; it divides the log-probabilities before they are normalised again.
+    max_words: tokens after which a caption is cut off, including the end token.
     min_words: tokens before a caption may end.
-    suppress_tokens: ids that no caption holds.
-    start, end: ids of the tokens a caption begins and ends with.
-    seed: of the generator; each picture has its own, so what else is in the batch changes nothing.
+    suppress_tokens: ids that no caption contains.
+    start, end: ids of the tokens that a caption begins and ends with.
+    seed: of the random numbers, which are the same for every image, so that the rest of the batch changes nothing.
     """
 
     temperatures: tuple[float, ...]
@@ -34,26 +34,26 @@ class DrawingOptions:
 
 
 def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions) -> list[list[Hypothesis]]:
-    """Draw captions of pictures.
+    """Draw captions of images.
 
     Args:
         engine: computes the probabilities.
         grid: (B, P, C) of that engine.
         pictures: B.
-        options: how to draw; as many captions a picture as there are temperatures.
+        options: how to draw; each image gets one caption for each temperature.
 
     Returns:
-        For each picture its captions in the order of the temperatures, those that were broken off among them. Their
-        log-probability is under the model as it is, without temperature or suppression, and so is their score.
+        For each image its captions in the order of the temperatures, including those that were cut off. Their
+        log-probability and their score are under the unaltered model, without temperature or suppression.
     """
     count = len(options.temperatures)
-    # The same numbers for every picture, drawn before any is used: a caption never depends on its neighbours.
+    # Every image uses the same random numbers, all drawn here: a caption never depends on the rest of the batch.
     uniform = np.random.default_rng(options.seed).random((options.max_words, count), np.float32)
     tokens = np.full((pictures, count, options.max_words), options.end)
     lengths = np.full((pictures, count), options.max_words)
     totals = np.zeros((pictures, count))
     temperature = np.array(options.temperatures, np.float32)
-    # (B', m): which captions the rows of the state are. Those that have ended stay only to keep the counts equal.
+    # (B', m): the captions in the rows of the state. Ended ones stay only to keep the counts of all images equal.
     picture, caption = np.indices((pictures, count))
     # All captions of an image are equal before the first word, so one row computes it.
     logarithms, state = engine.step(np.full(pictures, options.start), engine.start(grid, 1))
@@ -87,9 +87,9 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
 
 
 def _draw(logarithms: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Draw one word a row (N, V) by its probabilities, by inversion of uniform numbers in [0, 1), (N,).
+    """Draw a word for each row (N, V) by its probabilities, by inversion of uniform numbers (N,) in [0, 1).
 
-    First a block of words is drawn and then one of its words, which takes fewer sums than one of all words.
+    A block of words is drawn first, and then one of its words, which takes fewer sums than a draw from all words.
     """
     rows, words = logarithms.shape
     likelihood = np.exp(logarithms - logarithms.max(1, keepdims=True))
@@ -105,10 +105,10 @@ def _draw(logarithms: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDAr
 def _invert(
     likelihood: NDArray[np.floating[Any]], uniform: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the place in each row (N, K) that a number in [0, 1) falls on, and where in that place, in [0, 1)."""
+    """Return the place in each row (N, K) that a number in [0, 1) selects, and its position there, in [0, 1)."""
     cumulative = likelihood.cumsum(1, dtype=np.float64)
     wanted = uniform * cumulative[:, -1]
-    # Strictly above: a place of probability zero is never drawn.
+    # Strictly greater, so that a place of probability zero is never drawn.
     place = (cumulative > wanted[:, None]).argmax(1)
     rows = np.arange(len(place))
     below = np.where(place > 0, cumulative[rows, place - 1], 0)
@@ -124,7 +124,7 @@ def _compact(
     caption: NDArray[np.int64],
     going: NDArray[np.bool_],
 ) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Drop what has ended: whole pictures, and of the others as many captions as each can spare."""
+    """Drop images whose captions have all ended, and as many ended captions of the others as all of them have."""
     count = picture.shape[1]
     going = going.reshape(picture.shape)
     left = going.sum(1)

@@ -1,9 +1,9 @@
-"""Write a captioner's ONNX files into its folder: what `imgcap export` does.
+"""Write a captioner's ONNX files into its folder, for `imgcap export`.
 
-The int8 encoder is quantised statically: the range of each activation is measured on training pictures, weights have a
-scale a channel, and biases are corrected for the rounding of the weights. The int8 decoder is quantised dynamically:
-each activation has the range that it has at that moment. `export.json` names what the files were made from, and their
-digests, so that damaged files and those of another checkpoint are noticed.
+The int8 encoder is quantised statically: the range of each activation is measured on training images, weights have one
+scale per channel, and biases are corrected for the rounding of the weights. The int8 decoder is quantised dynamically:
+the range of each activation is measured as it is computed. `export.json` names the checkpoint that the files were made
+from, and their digests, so that damaged files and files of another checkpoint are noticed.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
 
     Args:
         folder: of a captioner.
-        calibration: training pictures (H, W, 3), uint8 RGB; without any, only the float32 files are written.
+        calibration: training images (H, W, 3), uint8 RGB; without any, only the float32 files are written.
 
     Returns:
         The folder of the files.
@@ -134,7 +134,7 @@ def _quantize_encoder(draft: Path, description: Description, pictures: Sequence[
         str(prepared), str(quantized), Reader(), quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
         calibrate_method=CalibrationMethod.MinMax,
-        # The mean of the pictures' extremes: the one picture with the largest would cost all others precision.
+        # The mean of the images' extremes: the one image with the largest would cost all others precision.
         extra_options={"CalibMovingAverage": True},
     )  # fmt: skip
     correct_biases(prepared, quantized, inputs())
@@ -146,7 +146,7 @@ def _quantize_decoder(draft: Path) -> None:
 
     for graph in (DECODER_START, DECODER_STEP):
         prepared = draft / "prepared.onnx"
-        # The number of captions a picture is only known when it runs, which symbolic inference does not take.
+        # Symbolic inference needs the number of captions per image, which is only known when the graph runs.
         quant_pre_process(str(draft / file_name(graph, quantized=False)), str(prepared), skip_symbolic_shape=True)
         quantize_dynamic(
             str(prepared), str(draft / file_name(graph, quantized=True)), weight_type=QuantType.QInt8,

@@ -1,7 +1,7 @@
-"""The captioner's parts as plain functions of tensors: what is exported, and what the PyTorch engine runs.
+"""The captioner's parts as plain functions of tensors, which are exported to ONNX and run by the PyTorch engine.
 
-They compute what the modules in `imgcap.model` compute, arranged for serving: the matrix products of a step that share
-an input are one product, what depends on the picture alone is computed once, and the attention weights come out.
+They compute the same as the modules in `imgcap.model`, arranged for serving: the matrix products of a step that share
+an input are merged into one, what depends only on the image is computed once, and the attention weights are returned.
 Several decoders write together by the mean of their probabilities.
 """
 
@@ -17,7 +17,7 @@ from imgcap.model.modeling_imgcap import AttentionDecoder, Encoder, MergeDecoder
 
 
 class EncoderGraph(nn.Module):
-    """(B, 3, S, S) normalised pixels -> the grid (B, P, C), both float32."""
+    """Computes the grid (B, P, C) from normalised pixels (B, 3, S, S), both float32."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class EncoderGraph(nn.Module):
 
 
 class AttentionPart(nn.Module):
-    """One attention decoder: `remember` once a picture, `step` once a word."""
+    """One attention decoder: `remember` is called once per image, `step` once per word."""
 
     layers = 4
     remembers = ("keys", "values", "gates")
@@ -55,7 +55,7 @@ class AttentionPart(nn.Module):
         )
 
     def remember(self, grid: Tensor) -> tuple[Tensor, ...]:
-        """(B, P, C) -> keys (B, heads, D / heads, P), values (B, heads, P, D / heads), gates (B, 4 D)."""
+        """Return keys (B, heads, D / heads, P), values (B, heads, P, D / heads) and gates (B, 4 D) of (B, P, C)."""
         decoder = self.decoder
         cells = decoder.norm(decoder.project(grid))
         split = (decoder.heads, -1)
@@ -65,14 +65,14 @@ class AttentionPart(nn.Module):
         return keys.contiguous(), values.contiguous(), gates
 
     def step(self, word: Tensor, hidden: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Embedded words (N, D), hidden (4, N, D) -> features (N, D), hidden, attention weights (N, P)."""
+        """Read embedded words (N, D), hidden (4, N, D); return features (N, D), hidden and attention weights (N, P)."""
         keys, values, gates = memory
         h1, c1, h2, c2 = hidden.unbind(0)
         pictures, heads = keys.size(0), self.decoder.heads
         of_word = self.first(torch.cat((word, h2, h1), -1))
         h1, c1 = _lstm((of_word.view(pictures, -1, of_word.size(-1)) + gates.unsqueeze(1)).view_as(of_word), c1)
         query, gate = self.query_gate(h1).chunk(2, -1)
-        # (N, D) -> (B, heads, n, D / heads): the n captions of a picture are n queries to the same keys.
+        # (N, D) -> (B, heads, n, D / heads): the n captions of an image are n queries to the same keys.
         queries = query.view(pictures, -1, heads, keys.size(2)).transpose(1, 2) * keys.size(2) ** -0.5
         weights = torch.softmax(queries @ keys, -1)
         context = (weights @ values).transpose(1, 2).reshape(h1.shape) * torch.sigmoid(gate)
@@ -83,7 +83,7 @@ class AttentionPart(nn.Module):
 
 
 class MergePart(nn.Module):
-    """One merge decoder: `remember` once a picture, `step` once a word."""
+    """One merge decoder: `remember` is called once per image, `step` once per word."""
 
     layers = 2
     remembers = ("picture",)
@@ -98,11 +98,11 @@ class MergePart(nn.Module):
         self.from_picture = _linear(picture, decoder.merge.bias)
 
     def remember(self, grid: Tensor) -> tuple[Tensor, ...]:
-        """(B, P, C) -> the picture's share of the dense layer (B, D)."""
+        """Return the image's share of the dense layer, (B, D), from a grid (B, P, C)."""
         return (self.from_picture(relu(self.decoder.norm(self.decoder.project(grid.mean(1))))),)
 
     def step(self, word: Tensor, hidden: Tensor, memory: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, None]:
-        """Embedded words (N, D), hidden (2, N, D) -> features (N, D), hidden, no attention weights."""
+        """Read embedded words (N, D), hidden (2, N, D); return features (N, D), hidden and None."""
         h, c = hidden.unbind(0)
         h, c = _lstm(self.cell(torch.cat((word, h), -1)), c)
         merged = self.from_hidden(h)
@@ -111,7 +111,7 @@ class MergePart(nn.Module):
 
 
 class DecoderStartGraph(nn.Module):
-    """The grid (B, P, C) -> what the decoders read from it at each word, B rows each."""
+    """Computes the decoders' memories, B rows each, from the grid (B, P, C)."""
 
     def __init__(self, parts: list[AttentionPart | MergePart]) -> None:
         super().__init__()
@@ -123,12 +123,12 @@ class DecoderStartGraph(nn.Module):
         return [f"{name}_{i}" for i, part in enumerate(self.parts) for name in part.remembers]  # type: ignore[union-attr]
 
     def forward(self, grid: Tensor) -> tuple[Tensor, ...]:
-        """Return the decoders' memories, one behind the other."""
+        """Return the decoders' memories, one after the other."""
         return tuple(tensor for part in self.parts for tensor in part.remember(grid))  # type: ignore[operator]
 
 
 class DecoderStepGraph(nn.Module):
-    """One word of each caption -> log-probabilities of the next, the hidden state and the attention weights."""
+    """Computes log-probabilities of each caption's next word, its hidden state and its attention weights."""
 
     def __init__(self, model: ImgcapForImageCaptioning, parts: list[AttentionPart | MergePart]) -> None:
         super().__init__()
@@ -142,8 +142,8 @@ class DecoderStepGraph(nn.Module):
 
         Args:
             words: (N,) int64.
-            hidden: (L, N, D), the decoders' layers one behind the other.
-            memory: what `DecoderStartGraph` returned.
+            hidden: (L, N, D), the decoders' layers one after the other.
+            memory: the result of `DecoderStartGraph`.
 
         Returns:
             log-probabilities (N, V) float32, hidden (L, N, D) and, from attention decoders, their mean weights (N, P).
@@ -180,7 +180,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The gates' sums (N, 4 D) in PyTorch's order, and c (N, D) -> the next h and c."""
+    """Return the next h and c (N, D) from the gates' sums (N, 4 D), in PyTorch's order, and c."""
     let_in, forget, new, out = gates.chunk(4, -1)
     cell = torch.sigmoid(forget) * cell + torch.sigmoid(let_in) * torch.tanh(new)
     return torch.sigmoid(out) * torch.tanh(cell), cell

@@ -1,7 +1,7 @@
-"""The captioner in ONNX Runtime: what serves on CPUs. Imports neither PyTorch nor transformers.
+"""Run a captioner in ONNX Runtime, which serves on CPUs. Imports neither PyTorch nor transformers.
 
-The three graphs are written by `imgcap.inference.export`: pixels -> grid; grid -> what the decoder reads from it once;
-one word -> log-probabilities. The names of the files are the Hub's.
+`imgcap.inference.export` writes the three graphs: pixels -> grid; grid -> the decoder's memory of the image; one word
+-> log-probabilities. The files are named as on the Hub.
 """
 
 import threading
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
 GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)
 ENCODED_TOGETHER = 4
-"""Pictures that the encoder takes at once: more are no faster, and each takes 5 MB that ONNX Runtime keeps for good."""
+"""Images that the encoder takes at once. More are no faster, and each takes 5 MB that ONNX Runtime never frees."""
 
 
 def file_name(graph: str, *, quantized: bool) -> str:
@@ -29,8 +29,8 @@ class OnnxState:
     """The decoder's state between two words.
 
     hidden: (L, N, D), the LSTMs' h and c.
-    memory: B rows each, computed once from the picture.
-    attention: (N, P) of the last step; None before it, or if the decoder has no attention.
+    memory: B rows each, computed once from the image.
+    attention: (N, P) of the last step; None before the first step, or if the decoder has no attention.
     """
 
     hidden: NDArray[np.float32]
@@ -41,18 +41,18 @@ class OnnxState:
 class OnnxEngine:
     """Runs the graphs in a folder. Any thread may call.
 
-    A picture alone is encoded on every core. Where several threads call, each keeps to one core: a call on several of
-    them waits for its slowest part at each layer, and burns the cores that wait. The decoder always does, since its
-    products are small.
+    An image alone is encoded on every core. When several threads call, each keeps to one core: a call on several cores
+    waits for its slowest part at each layer, and burns the cores that wait. The decoder always keeps to one core, since
+    its products are small.
 
     Args:
         folder: of the graphs.
         quantized: take the int8 graphs.
         threads: cores to use.
-        exact_sums: int8 products are summed without overflow, which costs a third more time on processors without an
-            int8 dot product and changes nothing on the others.
+        exact_sums: sum int8 products without overflow, which costs a third more time on processors without an int8 dot
+            product and changes nothing on the others.
 
-    Raises whatever onnxruntime raises where a graph is missing, damaged or not one of ours.
+    Raises whatever onnxruntime raises if a graph is missing, damaged or of another kind.
     """
 
     def __init__(self, folder: Path, *, quantized: bool, threads: int, exact_sums: bool = True) -> None:

@@ -1,8 +1,9 @@
-"""Beam search over any engine, in numpy, for many pictures at once.
+"""Beam search with any engine, in numpy, for many images at once.
 
-It finds what transformers' `generate()` finds with the same options, token for token: the same pruning, the same length
-normalisation (Wu et al., 2016, arXiv:1609.08144, with the length itself in place of their polynomial) and the same
-rule for when nothing better can come. It differs in that a picture whose search has ended is not computed on.
+It finds the same captions as transformers' `generate()` with the same options, token for token: it has the same
+pruning, the same length normalisation (Wu et al., 2016, arXiv:1609.08144, but with the length itself instead of their
+polynomial) and the same rule for when to stop. Unlike `generate()`, it computes nothing more for an image whose search
+has ended.
 """
 
 from dataclasses import dataclass, replace
@@ -15,20 +16,20 @@ from imgcap.inference.engine import Engine
 from imgcap.inference.wording import WordingRules
 
 NEVER = np.float32(-1e9)
-"""The score of what is not there, as in transformers."""
+"""The score of an impossible hypothesis, as in transformers."""
 
 
 @dataclass(frozen=True)
 class SearchOptions:
     """How captions are searched for; the fields are named as in transformers' GenerationConfig.
 
-    num_beams: hypotheses kept a picture.
+    num_beams: hypotheses kept for each image.
     length_penalty: a hypothesis's log-probability is divided by its number of words to this power.
-    no_repeat_ngram_size: no so many words occur twice in one caption; 0 allows all.
-    suppress_tokens: ids that no caption holds.
-    min_length, max_length: tokens of a caption, the start token among them.
-    start, end: ids of the tokens a caption begins and ends with.
-    wording: rules that every caption keeps; None for those of `generate()` alone.
+    no_repeat_ngram_size: length of the n-grams that may not occur twice in one caption; 0 allows all.
+    suppress_tokens: ids that no caption contains.
+    min_length, max_length: tokens of a caption, including the start token.
+    start, end: ids of the tokens that a caption begins and ends with.
+    wording: rules that every caption keeps; None for only the rules of `generate()`.
     """
 
     num_beams: int
@@ -62,7 +63,7 @@ class SearchOptions:
 
     def for_length(self, length: str) -> "SearchOptions":
         """Return the options for a "short", "normal" or "long" caption."""
-        # As imgcap.model.decoding.generation_options, which is for the Hub; a test holds them together.
+        # The same as imgcap.model.decoding.generation_options, which is for the Hub; a test compares them.
         if length == "short":
             return replace(self, length_penalty=-1.0)
         if length == "long":
@@ -74,9 +75,9 @@ class SearchOptions:
 class Hypothesis:
     """One caption that a search found.
 
-    tokens: ids, without the start token; the last is the end token unless the caption was broken off at max_length.
-    score: what the search ranks by, the log-probability over a power of the number of tokens.
-    log_probability: the sum over `tokens`, natural logarithm, under the model as it is.
+    tokens: ids, without the start token; the last is the end token unless the caption was cut off at max_length.
+    score: the value that the search ranks by: the log-probability divided by a power of the number of tokens.
+    log_probability: the sum over `tokens`, natural logarithm, under the unaltered model.
     """
 
     tokens: tuple[int, ...]
@@ -85,7 +86,7 @@ class Hypothesis:
 
 
 def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
-    """Search for captions of pictures.
+    """Search for captions of images.
 
     Args:
         engine: computes the probabilities.
@@ -94,11 +95,11 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         options: how to search.
 
     Returns:
-        For each picture its `num_beams` best captions, the best first; fewer if there are no more that may be said.
+        For each image its `num_beams` best captions, the best first; fewer if the options allow fewer.
     """
     beams = options.num_beams
-    going = np.arange(pictures)  # those whose search has not ended
-    # All beams of a picture would be alike before the first word, so one row computes it.
+    going = np.arange(pictures)  # the images whose search has not ended
+    # All beams of an image would be alike before the first word, so one row computes it.
     sequences = np.full((pictures, 1, 1), options.start)
     scores = np.zeros((pictures, 1), np.float32)
     found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
@@ -117,13 +118,13 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         last = length + 1 >= options.max_length
         ended = (word == options.end) | last
         power = np.float32(length**options.length_penalty)
-        # Only the better half may be finished captions; the other is there to go on with where all of those end.
+        # Only the better half may be finished captions; the other half goes on if all of the better half have ended.
         for place, beam in zip(*np.nonzero(ended[:, :beams] & (totals[:, :beams] > NEVER / 2)), strict=True):
             total = totals[place, beam]
             tokens = tuple(candidates[place, beam, 1:].tolist())
             hypotheses = found[going[place]]
             hypotheses.append(Hypothesis(tokens, float(total / power), float(total)))
-            hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: of equals the earlier one stays
+            hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: among equals the earlier one stays
             del hypotheses[beams:]
         if last:
             return found
@@ -165,12 +166,12 @@ def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: 
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the places of each row's `count` largest values, the largest first; of all where there are fewer."""
+    """Return the places of each row's `count` largest values, the largest first; of all if a row has fewer."""
     rows, width = values.shape
     blocks = 2 * count
     if width < 2 * blocks:
         return np.argsort(-values, 1, kind="stable")[:, :count]
-    # The count-th largest of the blocks' own largest values is one that few values reach, and only those are sorted.
+    # Few values reach the count-th largest of the blocks' maxima, and only these values are sorted.
     most = values[:, : width - width % blocks].reshape(rows, blocks, -1).max(-1)
     bound = np.partition(most, blocks - count, 1)[:, blocks - count, None]
     places = np.flatnonzero(values >= bound)

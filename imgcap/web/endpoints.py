@@ -27,14 +27,14 @@ class Endpoints:
         alternatives: float = NUM_ALTERNATIVES,
         model: str = "",
     ) -> dict[str, Any]:
-        """Measure how sharp a picture is and, when it is valid, describe it in a sentence.
+        """Measure how sharp an image is and, when it is valid, describe it in a sentence.
 
-        A mistake, such as a file that is not a picture, is explained in one sentence in `error`.
+        A mistake, such as a file that is not an image, is explained in one sentence in `error`.
 
         Args:
             request: who asks.
-            image: The picture file (JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP); give this or url.
-            url: An http or https link to a picture on a public address; give this or image.
+            image: The image file (JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF or BMP); give this or url.
+            url: An http or https link to an image on a public address; give this or image.
             length: How long the caption may be: short, normal or long.
             alternatives: How many other captions there may be, at most 3; 0 is fastest.
             model: Which captioner writes; by default the configured one, "attention".
@@ -42,20 +42,20 @@ class Endpoints:
         Returns:
             source, valid, reason (null, "blurred", "shaken", "low_detail", "noisy", "dark" or "bright"), blur_variance,
             threshold, caption, confidence, alternatives, error and warning, in this order. `valid` is exactly
-            `blur_variance >= threshold`; an invalid picture has no caption. `warning` is null, or "unfamiliar" if the
-            picture does not look like the photographs that the model learned from, so that its caption is likely wrong.
+            `blur_variance >= threshold`; an invalid image has no caption. `warning` is null, or "unfamiliar" if the
+            image does not look like the photographs that the model learned from, so that its caption is likely wrong.
         """
         chosen = model if isinstance(model, str) else str(model or "")
         count = check_count(alternatives)
         return self._work.caption(image, url, length, caller_of(request), count, chosen).as_dict()
 
     def check(self, request: gr.Request, image: Any = None, url: str | None = None) -> dict[str, Any]:
-        """Measure how sharp a picture is, without a caption. The reading is not kept in the history.
+        """Measure how sharp an image is, without a caption. The reading is not kept in the history.
 
         Args:
             request: who asks.
-            image: the picture file; give this or url.
-            url: an http or https link to a picture on a public address; give this or image.
+            image: the image file; give this or url.
+            url: an http or https link to an image on a public address; give this or image.
 
         Returns:
             The fields of /caption; `caption` is null and `alternatives` empty.

@@ -1,9 +1,9 @@
 """Gradio's queue, made fair to users, bounded in memory, and restarted if something ends it.
 
-Gradio 6.31's own queue serves events in the order they came, whoever sent them; keeps the messages of at most 2,000
-sessions and, when that table evicts a session whose event still waits, ends its dispatcher with a KeyError; and never
-forgets a session whose answer was delivered. `FairQueue` replaces the parts of it that do so. The names it overrides
-are Gradio's internals: `tests/web/test_queueing.py` fails if a new version moves them.
+Gradio 6.31's own queue has three faults. It serves events in the order in which they came, whoever sent them. It keeps
+the messages of at most 2,000 sessions, and its dispatcher ends with a KeyError when a session with a waiting event is
+evicted. It never forgets a session whose answer was delivered. `FairQueue` replaces these parts. The names that it
+overrides are Gradio's internals: `tests/web/test_queueing.py` fails if a new version moves them.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 300.0
 """How long a finished answer is kept for a client that has not read it."""
 FRESH_SECONDS = 5.0
-"""How long after it is finished an unread answer may hold up a shutdown."""
+"""How long an unread answer may delay a shutdown, counted from when it was finished."""
 IDLE_SECONDS = 10.0
 """How long the messages of a session are kept after its last event was delivered."""
 SWEEP_SECONDS = 1.0
@@ -37,7 +37,7 @@ CLIENT_GONE: ContextVar["Future[None] | None"] = ContextVar("CLIENT_GONE", defau
 
 @dataclass
 class _Ticket:
-    """One event from when it is asked for until its answer is delivered, or dropped."""
+    """One event, from its request until its answer is delivered or dropped."""
 
     user: str
     session: str
@@ -52,7 +52,7 @@ class FairQueue(queueing.Queue):
     Args:
         blocks: the page.
         per_user: events that one user may have outstanding: waiting, running, or finished and not yet read.
-        running_per_user: of these, how many may run at once.
+        running_per_user: how many of these may run at once.
         total: events that all users together may have outstanding.
     """
 
@@ -65,7 +65,7 @@ class FairQueue(queueing.Queue):
             blocks=blocks,
             default_concurrency_limit=None,
         )
-        # A plain dictionary: Gradio's LRU of 2,000 loses the oldest session, and with it the events that wait there.
+        # A plain dictionary: Gradio's LRU cache of 2,000 loses the oldest session, with its waiting events.
         self.pending_messages_per_session: dict[str, Any] = {}
         self.ANALYTICS_MAX_EVENTS = 1
         self.restarts = 0
@@ -81,7 +81,7 @@ class FairQueue(queueing.Queue):
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    # What the rest of the server asks.
+    # For the rest of the server.
 
     def is_alive(self) -> bool:
         """Return whether events are being dispatched."""
@@ -107,7 +107,7 @@ class FairQueue(queueing.Queue):
         return ticket is not None and ticket.user == user
 
     def may_use(self, user: str, session: str) -> bool:
-        """Return whether a session (a tab of the page, or a client's) is the user's, or nobody's yet."""
+        """Return whether a session (of a browser tab or a client) belongs to the user, or to nobody yet."""
         return self._owners.get(session, user) == user
 
     def outstanding(self, user: str) -> int:
@@ -117,14 +117,14 @@ class FairQueue(queueing.Queue):
         return len(self._of_user.get(user, ()))
 
     async def drop_user(self, user: str) -> None:
-        """Drop everything of a user's: what waits is not begun, and what runs is not delivered."""
+        """Drop a user's events: waiting ones never begin, and running ones are not delivered."""
         for event_id in list(self._of_user.get(user, ())):
             await self.clean_events(event_id=event_id)
             self._drop(event_id)
         for session in [session for session, owner in self._owners.items() if owner == user]:
             self._drop_session(session)
 
-    # What Gradio calls.
+    # Called by Gradio.
 
     def start(self) -> None:
         """Begin to dispatch."""
@@ -175,14 +175,14 @@ class FairQueue(queueing.Queue):
                 ticket.gone.set_result(None)
 
     def send_message(self, event: queueing.Event, event_message: Any) -> None:
-        """Give a message to an event's session; an event whose session is gone has nobody left to tell."""
+        """Give a message to an event's session; an event whose session is gone is dropped."""
         if event.session_hash in self.pending_messages_per_session:
             super().send_message(event, event_message)
         else:
             event.alive = False
 
     def get_events(self) -> tuple[list[queueing.Event], bool, str] | None:
-        """Take the next event: the first of that user, among those who may run one more, who was served longest ago."""
+        """Take the next event: among the users who may run one more, the first event of the one served longest ago."""
         first: dict[str, tuple[queueing.EventQueue, queueing.Event]] = {}
         for event_queue in self.event_queue_per_concurrency_id.values():
             for event in event_queue.queue:
@@ -212,10 +212,10 @@ class FairQueue(queueing.Queue):
                 continue
 
     def compute_analytics_summary(self, records: Any) -> dict[str, Any]:  # noqa: ARG002  the signature is Gradio's
-        """Return no statistics: Gradio's take a data frame of the last 10,000 events at the end of each event."""
+        """Return no statistics, since Gradio would build a data frame of the last 10,000 events after each event."""
         return {"functions": {}}
 
-    # The queue's own.
+    # Internal.
 
     async def _begin_one(self) -> bool:
         async with self.delete_lock:
@@ -239,7 +239,7 @@ class FairQueue(queueing.Queue):
         return True
 
     def _end(self, events: list[queueing.Event], task: "asyncio.Task[None]") -> None:
-        """Account for events that ran, or that /cancel ended before they could."""
+        """Account for events that ran, or that /cancel ended before they began."""
         self._asyncio_tasks.discard(task)
         self.active_jobs = [None if job is events else job for job in self.active_jobs]
         for event in events:
@@ -260,7 +260,7 @@ class FairQueue(queueing.Queue):
             self._sweep(time.monotonic())
 
     def _sweep(self, now: float) -> None:
-        """Forget what was delivered, what nobody came to read, and sessions in which nothing is left."""
+        """Forget delivered answers, answers that nobody fetched in time, and sessions without events."""
         for event_id, ticket in list(self._tickets.items()):
             if self._is_delivered(event_id, ticket):
                 self._forget(event_id)
@@ -283,7 +283,7 @@ class FairQueue(queueing.Queue):
         return event_id not in self.pending_event_ids_session.get(ticket.session, ())
 
     def _drop(self, event_id: str) -> None:
-        """Let go of an event whose answer nobody will read."""
+        """Forget an event whose answer nobody will read."""
         ticket = self._tickets.get(event_id)
         if ticket is not None:
             self.pending_event_ids_session.get(ticket.session, set()).discard(event_id)
@@ -305,7 +305,7 @@ class FairQueue(queueing.Queue):
         self._owners.pop(session, None)
 
     def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one of the queue's tasks, and start it again if anything but the queue's closing ends it."""
+        """Run one of the queue's tasks, and start it again if it ends before the queue closes."""
         if self.stopped:
             return
         loop = asyncio.get_running_loop()

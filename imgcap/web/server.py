@@ -30,11 +30,11 @@ from imgcap.web.services import Services, open_services
 logger = logging.getLogger(__name__)
 
 MAX_THREADS = 200
-"""Events that run at once. Any number but 40, for which Gradio shares its threads with sessions and static files."""
+"""Events that run at once. It must not be 40, with which Gradio shares its threads with sessions and static files."""
 LOADING_SECONDS = 2.0
-"""How long a stopping process waits for the model, whose loading cannot be broken off."""
+"""How long a stopping process waits for the model, whose loading cannot be interrupted."""
 MAX_SESSIONS = 200
-"""Sessions whose components Gradio keeps; each takes some 40 kB, and the page keeps nothing in them."""
+"""Sessions whose components Gradio keeps; each takes about 40 kB, and the page stores nothing in them."""
 
 
 @dataclass
@@ -48,9 +48,9 @@ class Server:
     url: str
 
     def drain(self) -> bool:
-        """Begin nothing new, let what was begun finish, and return whether it did within `settings.shutdown_seconds`.
+        """Begin nothing new, and return whether all running work finished within `settings.shutdown_seconds`.
 
-        An answer that is finished is waited for only a few seconds more: its client may never come for it.
+        It waits only a few seconds for a finished answer to be fetched, since its client may never come.
         """
         self.services.lifecycle.draining = True
         queue, deadline = self.queue, time.monotonic() + self.services.settings.shutdown_seconds
@@ -131,7 +131,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Make sure that the app can listen there. Raises InputError, which says why it cannot."""
+    """Raise an InputError with the reason if the app cannot listen at an address."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -181,8 +181,9 @@ def serve(settings: Settings, captioner: Captioner) -> None:
 
 
 async def _nobody(username: str, password: str) -> bool:  # noqa: ARG001  the signature is Gradio's
-    """Refuse every sign-in by Gradio's own route, which ours precede; with a function here Gradio asks for sessions.
+    """Refuse every sign-in by Gradio's own route, which the app's routes precede.
 
-    It has to be a coroutine function: of any other callable that returns a coroutine, Gradio lets everybody in.
+    Gradio only asks for sessions if it has such a function. It must be a coroutine function: with any other callable
+    that returns a coroutine, Gradio lets everybody in.
     """
     return False

@@ -57,7 +57,7 @@ def test_gradios_panel_says_what_the_parameters_are_and_offers_nothing_that_is_o
     sign_in(page, server)
     page.get_by_role("button", name="Use via API").click()
     panel = page.get_by_role("dialog", name="Use via API")
-    expect(panel.get_by_text("The picture file (JPEG").first).to_be_visible(timeout=PATIENCE)
+    expect(panel.get_by_text("The image file (JPEG").first).to_be_visible(timeout=PATIENCE)
     expect(panel.get_by_text("Every request needs your access token")).to_be_visible()
     expect(panel.get_by_text("input value that is provided")).to_have_count(0)
     expect(panel.get_by_text("MCP", exact=True)).to_have_count(0)
