@@ -38,7 +38,7 @@ class Written:
 
     places: row of the image of each caption; a row may come several times, or not at all.
     candidates: each caption with its mean log-probability per token.
-    shown: the mean log-probability of the caption that each is shown beside, or its own.
+    shown: for each caption, the mean log-probability of the caption shown beside it, or its own.
     """
 
     places: list[int] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Written:
     shown: list[float] = field(default_factory=list)
 
     def add(self, place: int, candidates: list[Candidate], shown: Candidate) -> None:
-        """Append captions of one image, and which is shown."""
+        """Append captions of one image; `shown` is the caption beside them, or the caption itself."""
         self.places += [place] * len(candidates)
         self.candidates += candidates
         self.shown += [shown.log_probability] * len(candidates)
@@ -162,7 +162,7 @@ def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:
 
 
 def _judge(written: Written, validation: CaptionedImages, *, alone: bool) -> dict[str, Any]:
-    """Return what `calibrate` returns for captions, which are `alone` if they are no alternatives to others."""
+    """Return the result of `calibrate` for captions, which are `alone` if they are not alternatives."""
     scorer = CiderD([tokenize(caption) for caption in captions] for captions in validation.captions)
     good = [
         scorer.score([tokenize(candidate.text)], [tokenize(one) for one in validation.captions[place]])[0] >= GOOD

@@ -31,8 +31,8 @@ def fit(
 ) -> Curve:
     """Return Platt's logistic curve.
 
-    No slope is negative: a likelier caption must not get a lower confidence. If the data say otherwise, the curve is
-    fitted without what has a negative slope; without anything it is flat, at the share of good captions.
+    No slope is negative: a likelier caption must not get a lower confidence. If the data say otherwise, the variable
+    with a negative slope is left out; without any variable the curve is flat, at the share of good captions.
 
     Args:
         log_probabilities: mean log-probability of each caption, shape (n,).
@@ -50,7 +50,7 @@ def _fit_slopes(features: NDArray[np.float64], targets: NDArray[np.float64]) -> 
     """Return the slope of each column of features (n, k), none below 0, and the intercept."""
     slopes = np.zeros(features.shape[1])
     centres, spreads = features.mean(0), features.std(0)
-    spreads = np.where(spreads > 1e-6, spreads, 1.0)  # all are equal but for rounding
+    spreads = np.where(spreads > 1e-6, spreads, 1.0)  # otherwise all values are equal, apart from rounding
     scaled = (features - centres) / spreads
     left = np.arange(features.shape[1])
     while len(left):
@@ -127,7 +127,7 @@ def calibrate(
 
 
 def save_calibration(folder: Path, report: dict[str, Any]) -> None:
-    """Write a calibration into the folder's confidence.json, and take an older curve out of its config.json.
+    """Write a calibration into the folder's confidence.json, and remove an older curve from its config.json.
 
     Args:
         folder: of a captioner.

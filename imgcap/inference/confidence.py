@@ -1,9 +1,9 @@
-"""Turn how likely the model finds a caption into a confidence.
+"""Turn the probability of a caption into a confidence.
 
 A caption's probability per token, the geometric mean over its tokens, is mapped to a share from 0 to 1 by a logistic
-curve. Each length of caption has a curve, and so have the alternatives of each length, which also look at the
-probability of the caption that they are alternatives to: where that is low, the picture is difficult. The curves are in
-the model's confidence.json; `imgcap.evaluation.confidence` fits them.
+curve. Each length of caption has a curve. The alternatives of each length have another one, which also takes the
+probability of the caption shown beside them: if that is low, the image is difficult. The curves are in the model's
+confidence.json; `imgcap.evaluation.confidence` fits them.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ def alternatives_curve(length: Length) -> str:
 class Curve:
     """The share of captions that are good: 1 / (1 + exp(-(slope * x + caption_slope * y + intercept))).
 
-    slope, caption_slope, intercept: of the curve.
-    of: what x (of a caption) and y (of the caption shown beside it) are: PROBABILITY is the geometric mean over the
-        tokens, LOG_PROBABILITY the logarithm of that, as in files without the field.
+    slope, caption_slope, intercept: parameters of the curve.
+    of: the meaning of x (for a caption) and y (for the caption shown beside it). PROBABILITY is the geometric mean over
+        the tokens; LOG_PROBABILITY is its logarithm, as in files without the field.
     """
 
     slope: float
