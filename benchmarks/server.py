@@ -3,8 +3,8 @@
 It starts the app in a separate process with a temporary folder, sends requests only to 127.0.0.1, and ends by itself.
 
 - Load: for several numbers of clients and kinds of request (page, check, caption), the rate, p50, p95 and p99 in
-  milliseconds, errors, and the server's memory before, at its peak and after. Rate limits are off, and each client has
-  its own account.
+  milliseconds, errors, and the server's memory before, at its peak and after, decoders included. Rate limits are off,
+  and each client has its own account.
 - Attacks, with default settings: one account repeats what once stopped or starved the server, `--scale` times as much,
   while a second user opens the page and captions a photo. The table compares the second user's times with their times
   at rest. The attacker is a separate process with a lower priority (`nice`), since a real one has its own processor.
@@ -65,12 +65,8 @@ class Server:
         return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
     def memory_in_all(self) -> float:
-        """Return the MB of the server's process and its decoders."""
-        total = self.memory()
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += child.memory_info().rss / 2**20
-        return total
+        """Return the MB of the server's process and its decoders, with shared memory counted once (on Linux)."""
+        return memory(self.process.pid)
 
     def cookie(self) -> dict[str, str]:
         """Return the cookie of a new signed-in user."""
@@ -86,6 +82,19 @@ class Server:
     def client(self) -> httpx.AsyncClient:
         """Return a client that is signed in as a new user."""
         return open_client(self.url, self.cookie(), USER)
+
+
+def memory(pid: int) -> float:
+    """Return the MB of a process and its children, with shared memory counted once (on Linux)."""
+    total = 0.0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            whole = process.memory_full_info()
+            total += getattr(whole, "pss", whole.rss) / 2**20
+    except psutil.Error:
+        return total
+    return total
 
 
 def open_client(url: str, cookie: dict[str, str], address: str) -> httpx.AsyncClient:
@@ -177,18 +186,23 @@ class Times:
 async def watched(server: Server) -> AsyncIterator[None]:
     """Record the peak of the server's memory during the block."""
 
-    async def watch() -> None:
-        while True:
+    def note() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # an attack may end the server
             server.peak = max(server.peak, server.memory())
             server.peak_in_all = max(server.peak_in_all, server.memory_in_all())
-            await asyncio.sleep(0.1)
 
-    server.peak = server.peak_in_all = server.memory()
+    async def watch() -> None:
+        while True:
+            note()
+            await asyncio.sleep(0.5)  # counting the shared memory takes the system milliseconds
+
+    server.peak = server.peak_in_all = 0.0
     watching = asyncio.create_task(watch())
     try:
         yield
     finally:
         watching.cancel()
+        note()
 
 
 async def load(server: Server, photo: bytes, kind: str, clients: int, seconds: float) -> str:
@@ -200,7 +214,7 @@ async def load(server: Server, photo: bytes, kind: str, clients: int, seconds: f
         "check": lambda n: call(people[n], "check", images[n], None),
         "caption": lambda n: call(people[n], "caption", images[n], None, "normal"),
     }
-    times, before, end = Times(), server.memory(), time.perf_counter() + seconds
+    times, before, end = Times(), server.memory_in_all(), time.perf_counter() + seconds
 
     async def repeat(n: int) -> None:
         while time.perf_counter() < end:
@@ -213,8 +227,8 @@ async def load(server: Server, photo: bytes, kind: str, clients: int, seconds: f
     for person in people:
         await person.aclose()
     rates = f"{len(times.seconds) / took:.1f} | " + " | ".join(f"{times.at(q):.0f}" for q in (0.5, 0.95, 0.99))
-    memory = f"{before:.0f} | {server.peak:.0f} | {server.memory():.0f}"
-    return f"| {kind} | {clients} | {rates} | {times.errors} | {memory} |"
+    taken = f"{before:.0f} | {server.peak_in_all:.0f} | {server.memory_in_all():.0f}"
+    return f"| {kind} | {clients} | {rates} | {times.errors} | {taken} |"
 
 
 def png(width: int, height: int) -> bytes:

@@ -35,9 +35,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 
-from benchmarks.server import LIMITS, Server, Times, call, serving, upload
+from benchmarks.server import LIMITS, Server, Times, call, memory, serving, upload
 from imgcap.blur.sharpness import measure
 from imgcap.captioner import Captioner
 from imgcap.images.loading import ImageLoader
@@ -270,19 +269,6 @@ def watched(pid: int) -> Iterator[list[float]]:
     finally:
         ended.set()
         thread.join()
-
-
-def memory(pid: int) -> float:
-    """Return the MB of a process and its children, with shared memory counted once (on Linux)."""
-    total = 0.0
-    try:
-        parent = psutil.Process(pid)
-        for process in (parent, *parent.children(recursive=True)):
-            whole = process.memory_full_info()
-            total += getattr(whole, "pss", whole.rss) / 2**20
-    except psutil.Error:
-        return total
-    return total
 
 
 def measure_rest(model: str, photo: Path) -> None:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class _Job:
     """One image to be captioned, with the fields that the queue fills in."""
 
-    pixels: NDArray[np.float32]
+    image: NDArray[np.uint8]
     length: Length
     alternatives: int
     caption: Caption | None = None
@@ -112,7 +112,8 @@ class Captioner:
         if not reading.valid:
             yield reading
             return
-        job = _Job(self.load().prepare(image), length, alternatives)
+        self.load()
+        job = _Job(image, length, alternatives)
         future = self._queue.submit(job, user)
         # A failed batch writes no captions, and the thread that waits for one must be woken.
         future.add_done_callback(lambda _: job.written.set())
@@ -198,7 +199,8 @@ class Captioner:
     def _caption_batch(self, jobs: Sequence[_Job]) -> None:
         """Caption images together; images with the same caption length share a search."""
         writer = self.load()
-        grid = writer.engine.encode(np.stack([job.pixels for job in jobs]), alone=self._queue.running == 1)
+        pixels = np.stack([writer.prepare(job.image) for job in jobs])  # here, since this thread has a low priority
+        grid = writer.engine.encode(pixels, alone=self._queue.running == 1)
         drafts = []
         for length in dict.fromkeys(job.length for job in jobs):
             places = [place for place, job in enumerate(jobs) if job.length == length]

@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from imgcap.errors import InputError
@@ -13,7 +14,8 @@ from imgcap.images.formats import EXHAUSTED
 
 CROWDED = 12  # clock time allowed per processor time, because other processes use the processor and threads wait
 
-NICE = 10  # pages and captions have priority over an image that takes seconds to decode
+NICE = 10
+"""What is added to the niceness of a file's thread once it takes long, because pages and captions have priority."""
 
 
 def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
@@ -23,7 +25,8 @@ def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
         answer: takes the output, the file and the request, and writes a line of JSON and the bytes that it announces.
             If it raises InputError or MemoryError, `{"error"}` is written.
     """
-    os.nice(NICE)
+    if sys.platform != "linux":  # only on Linux a thread has a niceness of its own, which the parent adds to
+        os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     wire = os.fdopen(os.dup(1), "wb")
@@ -34,7 +37,11 @@ def run(answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, bytes, dict[str, Any]], None]) -> None:
-    """Answer requests until the input ends. Each file has its own limits of time and memory."""
+    """Answer requests until the input ends. Each file has its own limits of time and memory.
+
+    Each also has its own thread: a process without privileges cannot raise its priority again after it was lowered for
+    a file that took long, but a new thread has the priority of the main thread.
+    """
     answers.write(b"ready\n")
     answers.flush()
     while line := requests.readline():
@@ -45,7 +52,8 @@ def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, byt
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
         try:
-            answer(answers, data, request)
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(answer, answers, data, request).result()
         except InputError as error:
             answers.write(json.dumps({"error": str(error)}).encode() + b"\n")
         except MemoryError:

@@ -10,12 +10,14 @@ child's side.
 
 import json
 import logging
+import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.errors import InputError
+from imgcap.images.child import NICE
 from imgcap.images.formats import EXHAUSTED
 
 CHILDREN = 2
@@ -31,6 +34,8 @@ CPU_SECONDS = 5.0
 """Processor time for one image: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""
 ATTEMPTS = 2
 """Number of children that try one image, if something outside stops them."""
+QUICK_SECONDS = 0.1
+"""How long a file is worked on at the server's own priority; then pages, checks and captions go first."""
 PATIENCE = 5.0
 """Seconds for a child that stopped answering to end by itself, so that its exit status gives the reason."""
 TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
@@ -162,10 +167,25 @@ def _send(child: Child, request: dict[str, object], data: bytes) -> dict[str, An
     to_child.write(json.dumps(request).encode() + b"\n")
     to_child.write(data)
     to_child.flush()
+    _lower_when_long(child)
     line = _pipe(child.stdout).readline(4096)
     if not line:
         raise EOFError
     return dict(json.loads(line))
+
+
+def _lower_when_long(child: Child) -> None:
+    """Wait until a child answers or ends; lower the priority of its file's threads whenever that takes long."""
+    if sys.platform != "linux":  # there a child has a low priority from its start
+        return
+    answered = select.poll()  # select.select takes no descriptor above 1023
+    answered.register(_pipe(child.stdout), select.POLLIN)
+    while not answered.poll(1000 * QUICK_SECONDS):
+        lowered = os.getpriority(os.PRIO_PROCESS, child.pid) + NICE  # the main thread's, which stays as it is
+        with suppress(FileNotFoundError, ProcessLookupError):  # the child or a thread has ended
+            for thread in Path(f"/proc/{child.pid}/task").iterdir():
+                if int(thread.name) != child.pid:
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), lowered)
 
 
 def _pipe(end: IO[bytes] | None) -> IO[bytes]:

@@ -4,8 +4,6 @@ A batch begins as soon as a worker is free, with all the work that waits then; i
 there are several workers, no user occupies all of them, so that another user's caption begins at once.
 """
 
-import os
-import sys
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -13,10 +11,9 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from imgcap.errors import InputError
+from imgcap.inference.threads import give_way
 
 MAX_BATCH = 16
-NICE = 5
-"""What the threads that write captions add to their niceness: pages and checks, which take milliseconds, go first."""
 CAPACITY = 256
 """Pieces of work of all users that may wait."""
 
@@ -129,8 +126,7 @@ class BatchQueue(Generic[Work]):
         return batch
 
     def _serve(self) -> None:
-        if sys.platform == "linux":  # where a thread has a niceness of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        give_way()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or any(map(self._may_begin, self._waiting)))

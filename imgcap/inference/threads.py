@@ -1,7 +1,15 @@
-"""Find how many cores this process may use and whether they multiply int8; systems other than Linux get safe values."""
+"""Find how many cores this process may use and whether they multiply int8, and lower a thread's priority.
+
+Systems other than Linux get safe values.
+"""
 
 import os
+import sys
+import threading
 from pathlib import Path
+
+NICE = 5
+"""What threads that work on captions add to their niceness: pages and checks, which take milliseconds, go first."""
 
 INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 """Flags in /proc/cpuinfo of processors with an instruction for int8 dot products, x86 and ARM."""
@@ -21,6 +29,13 @@ def usable_cores(root: Path = Path("/")) -> int:
     chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     limits = [int(chosen)] if chosen.isascii() and chosen.isdigit() else []
     return max(1, int(min([affinity, *quotas, *limits])))
+
+
+def give_way() -> None:
+    """Lower the priority of the calling thread below that of pages and checks, for as long as the thread lives."""
+    if sys.platform == "linux":  # only there a thread has a niceness of its own
+        own = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + NICE)
 
 
 def multiplies_int8(root: Path = Path("/")) -> bool:

@@ -26,6 +26,7 @@ from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
 from imgcap.web.routes import build_routes
 from imgcap.web.services import Services, open_services
+from imgcap.web.states import use_lean_states
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         prevent_thread_lock=True,
     )
     connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
+    use_lean_states(app, demo)
     app.cookie_id, app.tokens, app.auth_dependency = services.cookies.id, services.sessions, name_asker
     services.lifecycle.ready = True
     return Server(demo, services, queue, connections, url)

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
+from imgcap.inference.batching import CAPACITY
+from imgcap.inference.threads import give_way
 from imgcap.reading import Length, Reading, check_length
 from imgcap.web.models import Models
 from imgcap.web.uploads import Source, Uploads
@@ -92,6 +94,9 @@ class Work:
         self._uploads = uploads
         self._links = Turns(total=16, per_user=2)
         self._decoders = Turns(total=CHILDREN, per_user=1)
+        # What a caption's request computes beside the caption, so that it does not delay pages and checks either. More
+        # threads are never needed: only what has waited in the captioner's queue comes here.
+        self._unhurried = ThreadPoolExecutor(CAPACITY, "unhurried", initializer=give_way)
 
     @property
     def problem(self) -> str | None:
@@ -115,7 +120,7 @@ class Work:
             check_length(length)
             self.models.get(model)
             picture = self._open(image, url, caller)
-            reading = self.measure(picture)
+            reading = self._unhurried.submit(self.measure, picture).result()
             return list(self.describe(picture, reading, length, caller, alternatives, model))[-1].reading
         except Exception as error:  # noqa: BLE001  the API must answer in any case
             return self._failed(error, reading, image, url)
@@ -159,7 +164,8 @@ class Work:
             with contextlib.closing(steps):
                 for latest in steps:
                     yield Described(latest)
-        yield self._keep(picture, latest, Origin(picture.source, model=chosen.name, length=wanted), caller)
+        origin = Origin(picture.source, model=chosen.name, length=wanted)
+        yield self._unhurried.submit(self._keep, picture, latest, origin, caller).result()
 
     def _keep(self, picture: Picture, reading: Reading, origin: Origin, caller: Caller) -> Described:
         """Store a complete reading in the caller's history; if that fails, the reading says so in its `error`."""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from imgcap.errors import InputError
 from imgcap.images import sandbox
+from imgcap.images.child import NICE
 from imgcap.images.sandbox import Sandbox, memory_limit
 from imgcap.settings import ROOT
 
@@ -86,10 +88,45 @@ def test_a_child_that_died_is_replaced():
     assert child_of(box).pid != first.pid
 
 
-def test_a_decoder_leaves_the_processor_to_pages_and_captions():
-    box = Sandbox(children=1)
+def niceness_of_work(process: int) -> set[int]:
+    """The niceness of a child's threads except its main thread."""
+    found = set()
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with suppress(ProcessLookupError):
+            found |= {os.getpriority(os.PRIO_PROCESS, int(thread.name))} if int(thread.name) != process else set()
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
+def test_a_decoder_that_takes_long_leaves_the_processor_to_pages_and_captions(monkeypatch):
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    box = Sandbox(children=1, seconds=2)
     assert decodes(box)
-    assert os.getpriority(os.PRIO_PROCESS, child_of(box).pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    child = child_of(box)
+    lowered = threading.Event()
+
+    def watch() -> None:
+        while child.poll() is None and not lowered.is_set():
+            if niceness_of_work(child.pid) == {min(19, own + NICE)}:
+                lowered.set()
+
+    monkeypatch.setattr(sandbox, "QUICK_SECONDS", 0.05)
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with pytest.raises(InputError, match="too much work"):
+        box.decode(scan_bomb(), PIXELS)
+    watching.join()
+    assert lowered.is_set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
+def test_the_next_image_has_the_servers_priority_again(monkeypatch):
+    box = Sandbox(children=1)
+    monkeypatch.setattr(sandbox, "QUICK_SECONDS", 0.001)
+    large = encode(Image.new("RGB", (6000, 6000), "red"), "PNG")
+    box.decode(large, PIXELS)
+    # A new thread gets the priority of the main thread.
+    assert os.getpriority(os.PRIO_PROCESS, child_of(box).pid) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 @pytest.mark.parametrize("killer", [signal.SIGKILL, signal.SIGTERM])

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.inference.batching import NICE, BatchQueue, BusyError
+from imgcap.inference.batching import BatchQueue, BusyError
+from imgcap.inference.threads import NICE
 
 
 class Worker:
