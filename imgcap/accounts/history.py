@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from imgcap.accounts.database import Database, HistoryEntry, utc_now
+from imgcap.accounts.grouping import GroupedWrites
 from imgcap.accounts.users import check_exists
 from imgcap.errors import InputError
 from imgcap.reading import Length, Reading
@@ -80,6 +81,7 @@ class History:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._additions = GroupedWrites(database)
         self._limit = settings.history_limit
 
     def add(self, user_id: int, reading: Reading, thumbnail: bytes, origin: Origin = UPLOADED) -> int:
@@ -98,22 +100,26 @@ class History:
             InputError: the account does not exist.
             ValueError: the reading has no measurement.
         """
-        if reading.valid is None or reading.blur_variance is None:
+        valid, variance = reading.valid, reading.blur_variance
+        if valid is None or variance is None:
             raise ValueError("only a reading with a measurement belongs in the history")
-        with self._database.session() as session:
+
+        def write(session: Session) -> int:
             check_exists(session, user_id)
             entry = _find_same(session, user_id, origin) or HistoryEntry(user_id=user_id)
             entry.created_at = utc_now()
             entry.source, entry.digest = origin.source, origin.digest
             entry.model, entry.length = origin.model, origin.length
-            entry.variance, entry.threshold = reading.blur_variance, reading.threshold
-            entry.valid, entry.reason, entry.warning = reading.valid, reading.reason, reading.warning
+            entry.variance, entry.threshold = variance, reading.threshold
+            entry.valid, entry.reason, entry.warning = valid, reading.reason, reading.warning
             entry.caption, entry.confidence = reading.caption, reading.confidence
             entry.thumbnail = thumbnail
             session.add(entry)
             session.flush()
             self._make_room(session, user_id)
             return entry.id
+
+        return self._additions.run(write)
 
     def get(self, user_id: int, entry_id: int) -> HistoryEntry:
         """Return one of the user's readings.

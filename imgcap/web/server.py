@@ -30,6 +30,10 @@ from imgcap.web.states import use_lean_states
 
 logger = logging.getLogger(__name__)
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while another one waits for it. A check needs the interpreter again after
+each of some fifty calls, and the threads that write captions rarely let go of it; with Python's default of 5 ms a check
+would wait longer than it works."""
 MAX_THREADS = 200
 """Events that run at once. It must not be 40, with which Gradio shares its threads with sessions and static files."""
 LOADING_SECONDS = 2.0
@@ -160,6 +164,7 @@ def serve(settings: Settings, captioner: Captioner) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         server = launch(settings, captioner)
     except InputError as error:
