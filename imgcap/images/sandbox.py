@@ -8,6 +8,7 @@ A request is a line of JSON, `{"bytes", "memory", "seconds", ...}`, followed by 
 child's side.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -36,6 +37,9 @@ ATTEMPTS = 2
 """Number of children that try one image, if something outside stops them."""
 QUICK_SECONDS = 0.1
 """How long a file is worked on at the server's own priority; then pages, checks and captions go first."""
+PIPE_BYTES = 2**20
+"""Room in a pipe, the most that Linux gives without privileges: with its usual 64 kB the pixels of a small image would
+come in a dozen parts, before each of which this process would wait for the child and for the interpreter."""
 PATIENCE = 5.0
 """Seconds for a child that stopped answering to end by itself, so that its exit status gives the reason."""
 TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
@@ -217,6 +221,10 @@ def _start(module: str) -> Child:
         )
     except OSError as error:
         raise RuntimeError(f"python -m {module} does not start: {error}") from None
+    for pipe in (_pipe(child.stdin), _pipe(child.stdout)):
+        if sys.platform == "linux":
+            with suppress(OSError):  # this user has too many large pipes already
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     if child.stdout is None or child.stdout.readline() != b"ready\n":
         raise RuntimeError(f"python -m {module} does not start (exit status {_end(child, PATIENCE)})")
     return child
