@@ -6,6 +6,7 @@ the range of each activation is measured as it is computed. `export.json` names 
 from, and their digests, so that damaged files and files of another checkpoint are noticed.
 """
 
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from imgcap.model import ImgcapForImageCaptioning
 
 OPSET = 18
 CALIBRATION_PICTURES = 128
+TABLE_BLOCK = 128  # numbers in a row of a table that share a scale
+LEAST_BLOCK = 16  # that the operator takes
 
 
 def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
@@ -76,16 +79,14 @@ def write_graphs(draft: Path, model: ImgcapForImageCaptioning) -> None:
     pixels = torch.zeros(2, 3, side, side)
     grid = encoder(pixels)
     memory = start(grid)
-    words = torch.ones(6, dtype=torch.long)
-    hidden = torch.zeros(step.layers, 6, model.config.hidden_size)
+    words = torch.ones(2, 3, dtype=torch.long)
+    hidden = torch.zeros(2, 3, sum(step.widths))
     outputs = ["log_probabilities", "next_hidden", *(["attention"] if step.looks else [])]
-    pictures, rows = {0: "pictures"}, {0: "captions"}
+    pictures, rows = {0: "pictures"}, {0: "pictures", 1: "captions"}
     _write(draft, ENCODER, encoder, (pixels,), ["pixel_values"], ["grid"], {"pixel_values": pictures, "grid": pictures})
     axes: dict[str, dict[int, str]] = {"grid": pictures, **dict.fromkeys(start.names, pictures)}
     _write(draft, DECODER_START, start, (grid,), ["grid"], start.names, axes)
-    axes = {"words": rows, "hidden": {1: "captions"}, "log_probabilities": rows, "next_hidden": {1: "captions"}}
-    axes |= {"attention": rows, **dict.fromkeys(start.names, pictures)}
-    axes = {name: axis for name, axis in axes.items() if name != "attention" or step.looks}
+    axes = {**dict.fromkeys(["words", "hidden", *outputs], rows), **dict.fromkeys(start.names, pictures)}
     _write(draft, DECODER_STEP, step, (words, hidden, *memory), ["words", "hidden", *start.names], outputs, axes)
 
 
@@ -152,3 +153,46 @@ def _quantize_decoder(draft: Path) -> None:
             str(prepared), str(draft / file_name(graph, quantized=True)), weight_type=QuantType.QInt8,
             per_channel=True, op_types_to_quantize=["MatMul", "Gemm"],
         )  # fmt: skip
+    _quantize_tables(draft / file_name(DECODER_STEP, quantized=True))
+
+
+def _quantize_tables(path: Path) -> None:
+    """Store the tables that rows are looked up in as int8, with a scale for each block of a row."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    tables = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    for node in graph.node:
+        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or len(table.dims) != 2:
+            continue
+        rows = onnx.numpy_helper.to_array(table)
+        block = math.gcd(rows.shape[1], TABLE_BLOCK)
+        if block < LEAST_BLOCK:
+            continue
+        blocks = rows.reshape(len(rows), -1, block)
+        scales = np.maximum(np.abs(blocks).max(-1) / 127, np.finfo(np.float32).tiny)
+        # The operator's zero is 128.
+        rounded = (np.rint(blocks / scales[..., None]) + 128).astype(np.uint8).reshape(rows.shape)
+        graph.initializer.remove(table)
+        graph.initializer.extend(
+            [
+                onnx.numpy_helper.from_array(rounded, f"{table.name}_rows"),
+                onnx.numpy_helper.from_array(scales, f"{table.name}_scales"),
+            ]
+        )
+        node.CopyFrom(
+            onnx.helper.make_node(
+                "GatherBlockQuantized",
+                [f"{table.name}_rows", node.input[1], f"{table.name}_scales"],
+                node.output,
+                node.name,
+                domain="com.microsoft",
+                bits=8,
+                block_size=block,
+                gather_axis=0,
+                quantize_axis=1,
+            )
+        )
+    onnx.save(model, path)

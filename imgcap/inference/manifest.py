@@ -15,6 +15,9 @@ SHAPE = (
 )  # fmt: skip
 """Fields of config.json that the graphs depend on; the others may change without a new export."""
 
+LAYOUT = 2
+"""Number of the layout of the graphs' inputs and outputs; files with another layout are refused."""
+
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
@@ -36,6 +39,7 @@ def fingerprint(folder: Path) -> dict[str, Any]:
 def write_manifest(target: Path, source: dict[str, Any], files: Iterable[Path], calibration: int) -> None:
     """Write `export.json` into the folder of the exported files."""
     fields = {
+        "layout": LAYOUT,
         "source": source,
         "calibration_pictures": calibration,
         "files": {path.name: {"sha256": digest(path), "bytes": path.stat().st_size} for path in files},
@@ -47,7 +51,8 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
     """Check that these files in `folder`/onnx are complete and were exported from the captioner in `folder`.
 
     Raises:
-        InputError: a file is missing, damaged or from another captioner; the sentence says which.
+        InputError: a file is missing, damaged, from another captioner or from another version of this package; the
+            sentence says which.
     """
     target = folder / FOLDER
     try:
@@ -61,6 +66,8 @@ def check_manifest(folder: Path, names: Iterable[str]) -> None:
     # A folder that is only used for serving may lack the weights that the files were made from.
     if any(source.get(name) != value for name, value in ours.items() if name != "weights" or value is not None):
         raise InputError(f"{target} was exported from another captioner")
+    if manifest.get("layout") != LAYOUT:
+        raise InputError(f"{target} was exported by another version of imgcap")
     for name in names:
         path = target / name
         if name not in files or not path.is_file():

@@ -28,7 +28,7 @@ def file_name(graph: str, *, quantized: bool) -> str:
 class OnnxState:
     """The decoder's state between two words.
 
-    hidden: (L, N, D), the LSTMs' h and c.
+    hidden: (B, n, H), the LSTMs' h and c of n captions for each image.
     memory: B rows each, computed once from the image.
     attention: (N, P) of the last step; None before the first step, or if the decoder has no attention.
     """
@@ -76,7 +76,7 @@ class OnnxEngine:
         self.lanes, self.together = threads, ENCODED_TOGETHER
         self._memory = [output.name for output in self._start.get_outputs()]
         shapes = {value.name: value.shape for value in self._step.get_inputs()}
-        self._layers, _, self._width = shapes["hidden"]
+        self._hidden = int(shapes["hidden"][-1])
         self.description = f"ONNX Runtime, {'int8' if quantized else 'float32'}, {threads} threads"
 
     def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> NDArray[np.float32]:
@@ -87,19 +87,22 @@ class OnnxEngine:
 
     def start(self, grid: NDArray[np.float32], captions: int) -> OnnxState:
         """See `Engine.start`."""
-        hidden = np.zeros((self._layers, len(grid) * captions, self._width), np.float32)
+        hidden = np.zeros((len(grid), captions, self._hidden), np.float32)
         return OnnxState(hidden, tuple(self._start.run(None, {"grid": grid})))
 
     def step(self, words: NDArray[np.int64], state: OnnxState) -> tuple[NDArray[np.float32], OnnxState]:
         """See `Engine.step`."""
         memory = dict(zip(self._memory, state.memory, strict=True))
-        results = self._step.run(None, {"words": words, "hidden": state.hidden, **memory})
-        return results[0], OnnxState(results[1], state.memory, results[2] if len(results) > 2 else None)
+        words = words.reshape(state.hidden.shape[:2])
+        logarithms, hidden, *looked = self._step.run(None, {"words": words, "hidden": state.hidden, **memory})
+        attention = looked[0].reshape(words.size, -1) if looked else None
+        return logarithms.reshape(words.size, -1), OnnxState(hidden, state.memory, attention)
 
     def select(self, state: OnnxState, rows: NDArray[np.int64], pictures: NDArray[np.int64] | None = None) -> OnnxState:
         """See `Engine.select`."""
         memory = state.memory if pictures is None else tuple(array[pictures] for array in state.memory)
-        return OnnxState(state.hidden[:, rows], memory, None if state.attention is None else state.attention[rows])
+        hidden = state.hidden.reshape(-1, self._hidden)[rows].reshape(len(memory[0]), -1, self._hidden)
+        return OnnxState(hidden, memory, None if state.attention is None else state.attention[rows])
 
     def attention(self, state: OnnxState) -> NDArray[np.float32] | None:
         """See `Engine.attention`."""

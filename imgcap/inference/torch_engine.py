@@ -38,7 +38,7 @@ class TorchEngine:
         self._encoder = EncoderGraph(model.encoder)
         model.encoder.to(encoder_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.graphs = self._start, self._step = decoder_graphs(model)
-        self._width = model.config.hidden_size
+        self._hidden = sum(self._step.widths)
         precision = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[encoder_dtype]
         self.description = f"PyTorch, {precision}, {self._device.type}"
 
@@ -54,14 +54,15 @@ class TorchEngine:
     @torch.inference_mode()
     def start(self, grid: Tensor, captions: int) -> TorchState:
         """See `Engine.start`."""
-        shape = (self._step.layers, len(grid) * captions, self._width)
-        return TorchState(torch.zeros(shape, device=self._device), self._start(grid))
+        return TorchState(torch.zeros(len(grid), captions, self._hidden, device=self._device), self._start(grid))
 
     @torch.inference_mode()
     def step(self, words: NDArray[np.int64], state: TorchState) -> tuple[NDArray[np.float32], TorchState]:
         """See `Engine.step`."""
-        logarithms, hidden, *looked = self._step(torch.from_numpy(words).to(self._device), state.hidden, *state.memory)
-        return logarithms.cpu().numpy(), TorchState(hidden, state.memory, looked[0] if looked else None)
+        ids = torch.from_numpy(words).to(self._device).view(state.hidden.shape[:2])
+        logarithms, hidden, *looked = self._step(ids, state.hidden, *state.memory)
+        attention = looked[0].flatten(0, 1) if looked else None
+        return logarithms.flatten(0, 1).cpu().numpy(), TorchState(hidden, state.memory, attention)
 
     @torch.inference_mode()
     def select(
@@ -74,7 +75,8 @@ class TorchEngine:
             memory = tuple(tensor.index_select(0, chosen) for tensor in memory)
         places = torch.from_numpy(rows).to(self._device)
         attention = None if state.attention is None else state.attention.index_select(0, places)
-        return TorchState(state.hidden.index_select(1, places), memory, attention)
+        hidden = state.hidden.flatten(0, 1).index_select(0, places).unflatten(0, (len(memory[0]), -1))
+        return TorchState(hidden, memory, attention)
 
     def attention(self, state: TorchState) -> NDArray[np.float32] | None:
         """See `Engine.attention`."""

@@ -114,11 +114,11 @@ def test_everything_is_put_where_the_engine_runs():
     assert (grid.device.type, grid.dtype, grid.shape) == ("meta", torch.float32, (2, 4, 512))
     state = engine.start(grid, 3)
     with torch.inference_mode():
-        words = torch.ones(6, dtype=torch.long, device="meta")
+        words = torch.ones(2, 3, dtype=torch.long, device="meta")
         logarithms, hidden, looked = engine.graphs[1](words, state.hidden, *state.memory)
     assert {tensor.device.type for tensor in (logarithms, hidden, looked, *state.memory)} == {"meta"}
     state = engine.select(state, np.array([0, 0, 5, 5]), np.array([0, 1]))
-    assert state.hidden.shape == (4, 4, 16)
+    assert state.hidden.shape == (2, 2, 64)
     assert engine.description == "PyTorch, bfloat16, meta"
 
 

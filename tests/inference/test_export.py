@@ -2,6 +2,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,46 @@ def test_the_int8_encoder_is_smaller_and_near_the_float32_encoder(exported_capti
     )
     cosine = (exact * rounded).sum() / np.linalg.norm(exact) / np.linalg.norm(rounded)
     assert cosine > 0.9
+
+
+def test_the_int8_decoder_is_smaller_and_near_the_float32_decoder(exported_captioner):
+    for graph in GRAPHS[1:]:
+        exact, rounded = (
+            (exported_captioner / FOLDER / file_name(graph, quantized=quantized)).stat().st_size
+            for quantized in (False, True)
+        )
+        assert rounded < exact
+    exact, rounded = (
+        OnnxEngine(exported_captioner / FOLDER, quantized=quantized, threads=1) for quantized in (False, True)
+    )
+    grid = exact.encode(np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32))
+    states = [engine.start(grid, 3) for engine in (exact, rounded)]
+    for words in np.random.default_rng(0).integers(0, 12, (4, 6)):
+        found = [engine.step(words, state) for engine, state in zip((exact, rounded), states, strict=True)]
+        states = [state for _, state in found]
+        assert np.allclose(found[0][0], found[1][0], atol=0.2)
+
+
+def test_tables_of_words_are_rounded_by_blocks(exported_captioner):
+    step = {
+        quantized: onnx.load(exported_captioner / FOLDER / file_name(GRAPHS[2], quantized=quantized))
+        for quantized in (False, True)
+    }
+    [gather] = (node for node in step[True].graph.node if node.op_type == "GatherBlockQuantized")
+    block = next(one.i for one in gather.attribute if one.name == "block_size")
+    rows, scales = (
+        onnx.numpy_helper.to_array(one)
+        for name in (gather.input[0], gather.input[2])
+        for one in step[True].graph.initializer
+        if one.name == name
+    )
+    [exact] = (
+        onnx.numpy_helper.to_array(one)
+        for one in step[False].graph.initializer
+        if one.dims[:] == list(rows.shape) and one.data_type == onnx.TensorProto.FLOAT
+    )
+    rounded = (rows.astype(np.float32) - 128) * scales.repeat(block, 1)
+    assert (np.abs(rounded - exact) <= scales.repeat(block, 1) * 0.501).all()
 
 
 def test_a_new_export_replaces_the_old_one_whole(folder):
@@ -105,6 +146,15 @@ def test_files_of_another_captioner_are_noticed(folder, change):
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"num_attention_heads": 2}))
     with pytest.raises(InputError, match="was exported from another captioner"):
+        check_manifest(folder, NAMES)
+
+
+def test_files_of_another_version_are_refused(folder):
+    path = folder / FOLDER / MANIFEST
+    fields = json.loads(path.read_text())
+    del fields["layout"]  # as the first version wrote it
+    path.write_text(json.dumps(fields))
+    with pytest.raises(InputError, match="was exported by another version of imgcap"):
         check_manifest(folder, NAMES)
 
 
