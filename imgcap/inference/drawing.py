@@ -62,7 +62,7 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
         who, which = picture.ravel(), caption.ravel()
         rows = np.arange(len(who))
         tempered = logarithms / temperature[which, None]
-        tempered[:, list(options.suppress_tokens)] = -np.inf
+        tempered[:, options.suppress_tokens] = -np.inf
         if place < options.min_words:
             tempered[:, options.end] = -np.inf
         words = _draw(tempered, uniform[place, which])
@@ -89,10 +89,12 @@ def draw(engine: Engine[Any], grid: Any, pictures: int, options: DrawingOptions)
 def _draw(logarithms: NDArray[np.float32], uniform: NDArray[np.float32]) -> NDArray[np.int64]:
     """Draw a word for each row (N, V) by its probabilities, by inversion of uniform numbers (N,) in [0, 1).
 
-    A block of words is drawn first, and then one of its words, which takes fewer sums than a draw from all words.
+    A block of words is drawn first, and then one of its words, which takes fewer sums than a draw from all words. The
+    log-probabilities are overwritten.
     """
     rows, words = logarithms.shape
-    likelihood = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    logarithms -= logarithms.max(1, keepdims=True)
+    likelihood = np.exp(logarithms, out=logarithms)
     starts = np.arange(0, words, BLOCK)
     blocks = np.add.reduceat(likelihood, starts, 1, np.float64)
     block, rest = _invert(blocks, uniform.astype(np.float64))
