@@ -2,8 +2,9 @@
 
 The int8 encoder is quantised statically: the range of each activation is measured on training images, weights have one
 scale per channel, and biases are corrected for the rounding of the weights. The int8 decoder is quantised dynamically:
-the range of each activation is measured as it is computed. `export.json` names the checkpoint that the files were made
-from, and their digests, so that damaged files and files of another checkpoint are noticed.
+the range of each activation is measured as it is computed, and its table of words has one scale per block of a row.
+`export.json` names the checkpoint that the files were made from, and their digests, so that damaged files and files of
+another checkpoint are noticed.
 """
 
 import math
