@@ -1,9 +1,9 @@
 """Correct the biases of a quantised network for the rounding of its weights.
 
-Rounded weights add to a channel's output the products of their errors and the inputs. Behind a ReLU no input is
-negative, so these do not average out: each channel is shifted, in every picture alike. Multiplied by the mean input the
-errors give the mean shift, and the bias is lowered by it (Nagel et al., 2019, "Data-Free Quantization Through Weight
-Equalization and Bias Correction", ICCV). It costs nothing when the network runs.
+The errors of rounded weights, multiplied by the inputs, are added to a channel's output. After a ReLU no input is
+negative, so these products do not average out: each channel is shifted, equally in every image. The errors multiplied
+by the mean input are the mean shift, which is subtracted from the bias (Nagel et al., 2019, "Data-Free Quantization
+Through Weight Equalization and Bias Correction", ICCV). It costs nothing when the network runs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,8 +24,8 @@ def correct_biases(exact: Path, quantized: Path, inputs: Iterable[Mapping[str, F
 
     Args:
         exact: the float32 graph from which it was made.
-        quantized: the graph with quantised weights and biases, each behind a DequantizeLinear.
-        inputs: of the graph, at least one picture; those that its ranges were measured on will do.
+        quantized: the graph with quantised weights and biases, each followed by a DequantizeLinear.
+        inputs: inputs of the graph, at least one image, such as those that its ranges were measured on.
     """
     original, rounded = onnx.load(exact), onnx.load(quantized)
     convolutions = {node.name: node for node in original.graph.node if node.op_type == "Conv"}
