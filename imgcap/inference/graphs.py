@@ -206,7 +206,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _in_order(gates: Tensor) -> Tensor:
-    """Return an LSTM's weights or biases (4 D, ...) with the new value last, behind the three gates."""
+    """Return an LSTM's weights or biases (4 D, ...) with the new value last, after the three gates."""
     let_in, forget, new, out = gates.chunk(4)
     return torch.cat((let_in, forget, out, new))
 
