@@ -20,6 +20,7 @@ from imgcap.errors import InputError
 from imgcap.images.alt_text import AltTextWriter, one_line
 from imgcap.images.archives import Member, clean_name, is_archive, read_archive
 from imgcap.inference.batching import BusyError
+from imgcap.inference.threads import give_way
 from imgcap.reading import check_length
 from imgcap.web.batches.batch import Batch, Item, Json, load
 from imgcap.web.batches.downloads import Form, to_csv, to_jsonl, zip_of_copies
@@ -277,6 +278,7 @@ class Batches:
     # Captioning images
 
     def _work_on(self) -> None:
+        give_way()
         while (found := self._take()) is not None:
             self._describe(*found)
 

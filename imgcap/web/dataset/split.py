@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from imgcap.errors import InputError
 from imgcap.inference.batching import BusyError
 from imgcap.inference.cider import CiderD
+from imgcap.inference.threads import give_way
 from imgcap.web.models import Model
 
 BACKGROUND = "test split"
@@ -210,6 +211,7 @@ class TestSplit:
 
     def _caption_all(self) -> None:
         """Caption the remaining images one at a time, so that people who wait for a caption hardly notice."""
+        give_way()
         for number in range(len(self._references)):
             try:
                 while not self._closing.is_set():
