@@ -129,7 +129,7 @@ def test_the_routes_are_for_members_and_what_they_send_is_escaped(open_app, capt
     assert client.get("/dataset/0.jpg").headers["content-type"] == "image/jpeg"
     assert client.get("/dataset/6.jpg").status_code == 400
     assert "green disc" in client.get("/dataset/list", params={"q": "green disc"}).text
-    assert "Bild" in client.get("/dataset/picture", headers={"accept-language": "de"}).text
+    assert "Foto" in client.get("/dataset/picture", headers={"accept-language": "de"}).text
 
 
 def test_a_caption_is_counted_once(open_app, caption_folder, tiny_captioner):
