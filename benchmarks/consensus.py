@@ -1,9 +1,11 @@
-"""Measure the rules of wording and the consensus: `python -m benchmarks.consensus --data DIR_OR_ID [--pictures N]`.
+"""Measure how the caption shown is found: `python -m benchmarks.consensus --data DIR_OR_ID [--pictures N]`.
 
 The validation split is captioned by the search of `generate()`, with the rules of wording, and with the caption that
-the others agree with, for several weights. Each row's CIDEr-D is compared with the first row's on the same images, with
-a 95% interval of the paired difference; "even" and "odd" rows are halves for choosing and checking. "bad" counts
-captions that break a rule of wording. The last table compares how varied the captions and people's own are.
+the others agree with, for several weights. If the captioner can predict n-grams, two more rows follow: they help to
+choose among twice as many beams, and they also steer the search, as imgcap does by default. Each row's CIDEr-D is
+compared with the first row's on the same images, with a 95% interval of the paired difference; "even" and "odd" rows
+are halves for choosing and checking. "bad" counts captions that break a rule of wording. The last table compares how
+varied the captions and people's own are.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from imgcap.inference.files import describe
 from imgcap.inference.search import beam_search
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import well_formed
+from imgcap.inference.writer import Writer
 from imgcap.settings import get_settings
 
 CHOICES = {"consensus": (6.0, 0.0), "consensus and score": (6.0, 8.0), "consensus, all alike": (0.0, 0.0)}
@@ -42,6 +45,13 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
     references = [[tokenize(caption) for caption in captions] for captions in rows.captions]
     scorer = CiderD(references)
     searches = {"as generate()": replace(description.search, wording=None), "rules of wording": description.search}
+    writers = {}
+    if description.ngrams is not None:
+        silent = replace(description.ngrams, word_weight=0.0)
+        writers = {
+            "and predicted n-grams": Writer(engine, replace(description, ngrams=silent)),
+            "and predicted words in the search": Writer(engine, description),
+        }
     captions: dict[str, list[str]] = {}
     for grid in encode(model, processor, rows):
         for name, options in searches.items():
@@ -55,6 +65,9 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
                 for choice, (sharpness, weight) in CHOICES.items():
                     place = choose(description.scorer, tokens, means, scores, sharpness, weight)
                     captions.setdefault(f"rules, {choice}", []).append(texts[place])
+        for name, writer in writers.items():
+            draft = writer.search(grid, len(grid), "normal")
+            captions.setdefault(name, []).extend(caption.caption for caption in writer.captions(draft))
     print("| search | CIDEr | against the first | even rows | odd rows | bad |\n|---|---|---|---|---|---|")
     base: NDArray[np.float64] | None = None
     for name, written in captions.items():

@@ -53,11 +53,11 @@ def calibrate_confidence(
 ) -> None:
     """Fit the files that a captioner keeps beside its weights, and print as JSON how reliable its confidence is.
 
-    Document frequencies for its choice of caption and bounds of familiar images come from the training split,
-    confidences from the validation split.
+    Document frequencies and a prediction of n-grams for its choice of caption, and bounds of familiar images, come from
+    the training split, confidences from the validation split.
     """
     from imgcap.data.loading import load_rows
-    from imgcap.evaluation.calibration import calibrate_captioner, check_size, fit_document_frequencies
+    from imgcap.evaluation.calibration import calibrate_captioner, check_size, fit_document_frequencies, fit_ngrams
     from imgcap.hub.card import write_confidence
 
     if not (model / "config.json").is_file():
@@ -65,6 +65,7 @@ def calibrate_confidence(
     training, validation = load_rows(data, "train"), load_rows(data, "validation")
     check_size(validation)
     fit_document_frequencies(model, training)
+    fit_ngrams(model, training)
     report = calibrate_captioner(model, training, validation)
     write_confidence(model, report)
     typer.echo(json.dumps(report))

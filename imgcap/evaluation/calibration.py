@@ -1,4 +1,4 @@
-"""Fit all that a captioner keeps beside its weights: document frequencies, confidence, and what it is familiar with.
+"""Fit all that a captioner keeps beside its weights: document frequencies, n-grams, confidence and familiar images.
 
 One pass over the validation images: each is encoded once, and captions and alternatives of every length are written
 from that.
@@ -17,12 +17,14 @@ from imgcap.data.vocabulary import UNK
 from imgcap.errors import InputError
 from imgcap.evaluation.confidence import GOOD, MIN_IMAGES, calibrate, save_calibration
 from imgcap.evaluation.engines import prepare_batches
+from imgcap.evaluation.ngrams import MOST_IMAGES, fit_predictor
 from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.choice import open_engine
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import alternatives_curve
 from imgcap.inference.consensus import save_frequencies
+from imgcap.inference.expected_ngrams import save_predictor
 from imgcap.inference.files import describe
 from imgcap.inference.unfamiliar import fit_bounds, pool, save_bounds
 from imgcap.inference.writer import Writer
@@ -58,6 +60,26 @@ def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
     words = vocabulary.list_words()
     encoded = (vocabulary.encode(captions) for captions in training.captions)
     save_frequencies(folder, encoded, words.index(UNK))
+
+
+def fit_ngrams(folder: Path, training: CaptionedImages) -> None:
+    """Fit the prediction of n-grams with the engine that would serve the captioner here, and write it into its folder.
+
+    Args:
+        folder: a finished captioner with its document frequencies.
+        training: images with captions; the first `ngrams.MOST_IMAGES` are used.
+    """
+    description = describe(folder, str(folder))
+    if description.scorer is None:
+        raise InputError(f"{folder} has no document frequencies, which the prediction of n-grams needs.")
+    engine, _ = open_engine(description, "auto", str(folder))
+    rows = training.head(MOST_IMAGES)
+    grids = _encode(Writer(engine, description), rows, "training images")
+    features = np.concatenate([pool(engine.as_array(grid)) for grid in grids])
+    encoded = [description.vocabulary.encode(captions) for captions in rows.captions]
+    predictor = fit_predictor(features, encoded, description.scorer, description.vocabulary.list_words().index(UNK))
+    if predictor is not None:
+        save_predictor(folder, predictor)
 
 
 def check_size(validation: CaptionedImages) -> None:

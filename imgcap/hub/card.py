@@ -12,6 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from imgcap.data import FLICKR8K
 from imgcap.inference.confidence import PROBABILITY, Curve
+from imgcap.inference.expected_ngrams import FILE as NGRAMS
+from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.manifest import read_check
 
 MODEL, DATA = "<this model>", "<its data>"
@@ -43,8 +45,9 @@ torchvision::nms does not exist`. `trust_remote_code=True` runs the Python files
 ## Measured
 
 Validation split of {{ data.title }} ({{ scores.n }} images), captions as imgcap shows them (beam {{ beams }}, its rules
-of wording, and its choice among the captions found; `generate()` alone has the beam only), raw references, PTB tokens,
-CIDEr-D with the split's own document frequencies; 95% bootstrap intervals over images.
+of wording{% if ngrams %}, n-grams that it predicts from the image{% endif %}, and its choice among the captions found;
+`generate()` alone has a beam of {{ generated }} only), raw references, PTB tokens, CIDEr-D with the split's own
+document frequencies; 95% bootstrap intervals over images.
 
 | metric | value | 95% interval |
 |---|---|---|
@@ -166,7 +169,8 @@ def write_card(folder: Path) -> None:
 
     config = ImgcapConfig.from_pretrained(folder)
     scores, mistakes = (json.loads((folder / name).read_text()) for name in ("scores.json", "mistakes.json"))
-    beams = json.loads((folder / "generation_config.json").read_text())["num_beams"]
+    generated = json.loads((folder / "generation_config.json").read_text())["num_beams"]
+    ngrams = (folder / NGRAMS).is_file()
     data = _TrainingData.of(OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml")))
     metrics = list(scores["intervals"])
     results = [
@@ -183,7 +187,8 @@ def write_card(folder: Path) -> None:
         datasets=[data.id] if data.id else None, model_name=f"imgcap {config.decoder}", eval_results=results,
     )  # fmt: skip
     card = ModelCard.from_template(
-        metadata, template_str=TEMPLATE, config=config, scores=scores, beams=beams, mistakes=mistakes, share=_share,
+        metadata, template_str=TEMPLATE, config=config, scores=scores, generated=generated,
+        beams=generated * (MORE_BEAMS if ngrams else 1), ngrams=ngrams, mistakes=mistakes, share=_share,
         variety=_variety(scores), data=data, exported=_exported(read_check(folder)),
         provenance=(folder / "provenance.md").read_text().rstrip(),
         recipe=(folder / "recipe.yaml").read_text(), rows="\n".join(_row(name, scores) for name in metrics),

@@ -83,7 +83,7 @@ class CiderD:
         if not references:
             raise InputError("A picture without references cannot be scored; give it at least one.")
         entries: dict[Gram, list[tuple[int, float, float]]] = {}
-        vectors = [self._vector(reference) for reference in references]
+        vectors = [self.weigh(reference) for reference in references]
         for index, (weights, norms, _) in enumerate(vectors):
             for gram, weight in weights.items():
                 if weight:
@@ -112,7 +112,7 @@ class CiderD:
         prepared = references if isinstance(references, PreparedReferences) else self.prepare(references)
         count = len(prepared.vectors)
         shares = [1 / count] * count if weights is None else weights
-        vectors = prepared.vectors if candidates is references else [self._vector(one) for one in candidates]
+        vectors = prepared.vectors if candidates is references else [self.weigh(one) for one in candidates]
         return np.array([self._score(vector, prepared, shares) for vector in vectors])
 
     def _score(self, candidate: Vector, references: PreparedReferences, shares: Sequence[float]) -> float:
@@ -129,12 +129,17 @@ class CiderD:
         similarity = sum(c * p * share for c, p, share in zip(cosines, penalties, shares, strict=True))
         return 10 * similarity / _ORDER
 
-    def _vector(self, caption: Tokens) -> Vector:
+    def rarity(self, gram: Gram) -> float:
+        """Return the inverse document frequency of an n-gram, a natural logarithm."""
+        return self._idf.get(gram, self._rarest)
+
+    def weigh(self, caption: Tokens) -> Vector:
+        """Return the TF-IDF vector of a tokenized caption."""
         squares = [0.0] * _ORDER
         weights = {}
         length = 0
         for gram, count in Counter(_ngrams(caption)).items():
-            weight = weights[gram] = count * self._idf.get(gram, self._rarest)
+            weight = weights[gram] = count * self.rarity(gram)
             squares[len(gram) - 1] += weight * weight
             length += count * (len(gram) == 2)  # a bigram
         return weights, [sqrt(square) for square in squares], length

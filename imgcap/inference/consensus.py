@@ -2,11 +2,12 @@
 
 The most probable caption of a beam search is not always the best one. Every candidate is compared with all candidates
 by CIDEr-D, weighted by their probabilities (Bertsch et al., 2023, arXiv:2310.01387), and the candidate with the highest
-sum of expected CIDEr-D and weighted search score is taken. Document frequencies come from the training captions and are
-stored beside the model's weights. `benchmarks/consensus.py` measures the gain.
+sum of expected CIDEr-D and weighted log-probability is taken. If the captioner can predict n-grams from the image
+(`imgcap.inference.expected_ngrams`), the CIDEr-D expected from these is added with a large weight. Document frequencies
+come from the training captions and are stored beside the model's weights. `benchmarks/consensus.py` measures the gain.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +16,15 @@ from numpy.typing import NDArray
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD, Gram, document_frequencies
-from imgcap.inference.fitted import read_fitted, write_fitted
+from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
 
 FILE = "document_frequencies.safetensors"
 SHARPNESS = 6.0
 """How much a caption's probability counts: its weight is exp(SHARPNESS * mean log-probability per token)."""
 SCORE_WEIGHT = 8.0
-"""Weight of the beam search's score, which is added to the expected CIDEr-D."""
-_ORDER = 4
+"""Weight of the score, a log-probability, which is added to the expected CIDEr-D."""
+NGRAM_WEIGHT = 32.0
+"""Weight of the CIDEr-D that the predicted n-grams let expect: it has seen the image, the candidates have not."""
 _LIMIT = 2**16  # ids and counts are stored in 16 bits
 
 
@@ -51,6 +53,7 @@ def choose(
     scores: Sequence[float],
     sharpness: float = SHARPNESS,
     weight: float = SCORE_WEIGHT,
+    by_ngrams: NDArray[np.float64] | None = None,
 ) -> int:
     """Return the index of the candidate to show.
 
@@ -58,11 +61,15 @@ def choose(
         scorer: as for `expected_cider`.
         candidates: as for `expected_cider`; at least one.
         log_probabilities: as for `expected_cider`.
-        scores: the scores by which the beam search ranked the candidates.
+        scores: each candidate's log-probability, divided by its number of tokens to the power of the search's
+            length penalty.
         sharpness: as for `expected_cider`.
         weight: weight of the scores, which are added to the expected CIDEr-D.
+        by_ngrams: CIDEr-D of each candidate that predicted n-grams let expect; None without a prediction.
     """
     expected = expected_cider(scorer, candidates, log_probabilities, sharpness)
+    if by_ngrams is not None:
+        expected = expected + NGRAM_WEIGHT * by_ngrams
     return int(np.argmax(expected + weight * np.asarray(scores)))
 
 
@@ -89,15 +96,7 @@ def save_frequencies(folder: Path, references: Iterable[Iterable[Sequence[int]]]
         raise InputError("Document frequencies need the captions of at least one picture.")
     if documents >= _LIMIT or any(max(gram) >= _LIMIT for gram in kept):
         raise InputError(f"Document frequencies can be stored for fewer than {_LIMIT} pictures and words.")
-    grams = np.zeros((len(kept), _ORDER), np.uint16)
-    for row, gram in enumerate(kept):
-        grams[row, : len(gram)] = gram
-    lengths = np.array([len(gram) for gram in kept], np.uint8)
-    tensors: dict[str, NDArray[Any]] = {
-        "grams": grams,
-        "lengths": lengths,
-        "counts": np.array([*kept.values()], np.uint16),
-    }
+    tensors = pack_ngrams(kept) | {"counts": np.array([*kept.values()], np.uint16)}
     write_fitted(folder / FILE, tensors, {"documents": str(documents)})
 
 
@@ -111,9 +110,5 @@ def load_scorer(folder: Path) -> CiderD | None:
 
 
 def _read_scorer(file: Any) -> CiderD:
-    documents = int(file.metadata()["documents"])
-    grams, lengths, counts = (file.get_tensor(name).tolist() for name in ("grams", "lengths", "counts"))
-    known: Mapping[Gram, int] = {
-        tuple(gram[:length]): count for gram, length, count in zip(grams, lengths, counts, strict=True)
-    }
-    return CiderD.from_frequencies(known, documents)
+    counts: dict[Gram, int] = dict(zip(unpack_ngrams(file), file.get_tensor("counts").tolist(), strict=True))
+    return CiderD.from_frequencies(counts, int(file.metadata()["documents"]))

@@ -14,6 +14,7 @@ from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import LOG_PROBABILITY, Curve
 from imgcap.inference.consensus import load_scorer
+from imgcap.inference.expected_ngrams import NGramPredictor, load_predictor
 from imgcap.inference.search import SearchOptions
 from imgcap.inference.unfamiliar import Bounds, load_bounds
 from imgcap.inference.wording import WordingRules
@@ -70,6 +71,7 @@ class Description:
     vocabulary: its words.
     search: options of the default search, including the rules of wording.
     scorer: CIDEr-D scorer for `imgcap.inference.consensus`; None if the captioner has no document frequencies.
+    ngrams: predicts n-grams of captions from an image (`imgcap.inference.expected_ngrams`); None until fitted.
     confidence: the curves of `imgcap.inference.confidence`, by name; empty until calibrated.
     familiar: recognises images unlike its training images (`imgcap.inference.unfamiliar`); None until calibrated.
     """
@@ -79,6 +81,7 @@ class Description:
     vocabulary: Vocabulary
     search: SearchOptions
     scorer: CiderD | None
+    ngrams: NGramPredictor | None
     confidence: dict[str, Curve]
     familiar: Bounds | None
 
@@ -159,6 +162,7 @@ def describe(folder: Path, source: str) -> Description:
             vocabulary=vocabulary,
             search=replace(search, wording=wording),
             scorer=load_scorer(folder),
+            ngrams=load_predictor(folder),
             confidence=_read_curves(folder, config),
             familiar=load_bounds(folder),
         )

@@ -1,6 +1,6 @@
 """Write and read the small files that calibration stores beside a captioner's weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,3 +33,17 @@ def read_fitted(path: Path, build: Callable[[Any], T]) -> T | None:
             return build(file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error
+
+
+def pack_ngrams(ngrams: Collection[tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Return n-grams of word ids, at most 4 words each and ids below 65536, as arrays for `write_fitted`."""
+    ids = np.zeros((len(ngrams), 4), np.uint16)
+    for row, ngram in enumerate(ngrams):
+        ids[row, : len(ngram)] = ngram
+    return {"grams": ids, "lengths": np.array([len(ngram) for ngram in ngrams], np.uint8)}
+
+
+def unpack_ngrams(file: Any) -> list[tuple[int, ...]]:
+    """Return the n-grams that `pack_ngrams` packed into an opened file."""
+    ids, lengths = file.get_tensor("grams").tolist(), file.get_tensor("lengths").tolist()
+    return [tuple(row[:length]) for row, length in zip(ids, lengths, strict=True)]

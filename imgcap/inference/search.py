@@ -76,7 +76,7 @@ class Hypothesis:
     """One caption that a search found.
 
     tokens: ids, without the start token; the last is the end token unless the caption was cut off at max_length.
-    score: the value that the search ranks by: the log-probability divided by a power of the number of tokens.
+    score: the value that the search ranks by: log-probability and bonus, divided by a power of the number of tokens.
     log_probability: the sum over `tokens`, natural logarithm, under the unaltered model.
     """
 
@@ -85,7 +85,9 @@ class Hypothesis:
     log_probability: float
 
 
-def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
+def beam_search(
+    engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions, bonus: NDArray[np.float32] | None = None
+) -> list[list[Hypothesis]]:
     """Search for captions of images.
 
     Args:
@@ -93,6 +95,7 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         grid: (B, P, C) of that engine.
         pictures: B.
         options: how to search.
+        bonus: (B, V), added to the log-probability of each word where the search ranks; None for no bonus.
 
     Returns:
         For each image its `num_beams` best captions, the best first; fewer if the options allow fewer.
@@ -102,6 +105,7 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
     # All beams of an image would be alike before the first word, so one row computes it.
     sequences = np.full((pictures, 1, 1), options.start)
     scores = np.zeros((pictures, 1), np.float32)
+    bonuses = np.zeros_like(scores)  # what is in the scores beside the log-probability
     found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
     state = engine.start(grid, 1)
     while True:
@@ -109,12 +113,16 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         logarithms, state = engine.step(sequences[..., -1].ravel(), state)
         ban(logarithms, sequences.reshape(-1, length), options)
         logarithms += scores.reshape(-1, 1)
+        if bonus is not None:
+            logarithms.reshape(len(going), width, -1)[...] += bonus[going, None]
         totals = logarithms.reshape(len(going), -1)
         best = _largest(totals, 2 * beams)
         own = np.arange(len(going))[:, None]
         totals = totals[own, best]
         origin, word = np.divmod(best, logarithms.shape[1])
         candidates = np.concatenate((sequences[own, origin], word[..., None]), 2)
+        if bonus is not None:
+            bonuses = bonuses[own, origin] + bonus[going[:, None], word]
         last = length + 1 >= options.max_length
         ended = (word == options.end) | last
         power = np.float32(length**options.length_penalty)
@@ -123,7 +131,8 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
             total = totals[place, beam]
             tokens = tuple(candidates[place, beam, 1:].tolist())
             hypotheses = found[going[place]]
-            hypotheses.append(Hypothesis(tokens, float(total / power), float(total)))
+            plain = total if bonus is None else total - bonuses[place, beam]
+            hypotheses.append(Hypothesis(tokens, float(total / power), float(plain)))
             hypotheses.sort(key=lambda hypothesis: -hypothesis.score)  # stable: among equals the earlier one stays
             del hypotheses[beams:]
         if last:
@@ -132,6 +141,8 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         totals[ended] += NEVER
         kept = _largest(totals, beams)
         scores = totals[own, kept]
+        if bonus is not None:
+            bonuses = bonuses[own, kept]
         # A search goes on while its best open hypothesis, if it ended here, would be among the finished ones.
         worst = [found[picture][-1].score if len(found[picture]) == beams else NEVER for picture in going]
         on = np.flatnonzero(scores[:, 0] / power > np.array(worst, np.float32))
@@ -141,6 +152,7 @@ def beam_search(engine: Engine[Any], grid: Any, pictures: int, options: SearchOp
         sequences = candidates[own, kept]
         if len(on) < len(going):
             parents, sequences, scores, going = parents[on], sequences[on], scores[on], going[on]
+            bonuses = bonuses if bonus is None else bonuses[on]
             state = engine.select(state, parents.ravel(), on)
         else:
             state = engine.select(state, parents.ravel())

@@ -12,6 +12,7 @@ from imgcap.inference.confidence import alternatives_curve
 from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
+from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.files import Description
 from imgcap.inference.neutral import SURE, Naming, SexWords, names_sex, without_sex
 from imgcap.inference.preprocessing import preprocess
@@ -52,6 +53,7 @@ class Writer:
         self.description = description
         self._sex = None if name_sex == "always" else SexWords(description.vocabulary)
         self._surest = SURE if name_sex == "sure" else np.inf
+        self._words = len(description.vocabulary.list_words())
 
     def warm(self) -> None:
         """Write one caption of a grey image, so that the first real one does not wait for any set-up."""
@@ -69,8 +71,14 @@ class Writer:
     def search(self, grid: Any, pictures: int, length: Length) -> Draft:
         """Write the captions of encoded images; grid is (B, P, C) of the engine, and `pictures` is B."""
         options = self.description.search.for_length(length)
-        found = self._finish(grid, self._search(grid, pictures, options))
-        beams = [self._candidates(self._agree(beams)) for beams in found]
+        ngrams, codes, bonus = self.description.ngrams, None, None
+        if ngrams is not None:
+            options = replace(options, num_beams=MORE_BEAMS * options.num_beams)
+            codes = ngrams.encode(pool(self.engine.as_array(grid)))
+            bonus = ngrams.word_bonus(codes, self._words)
+        found = self._finish(grid, self._search(grid, pictures, options, bonus))
+        rows = [None] * pictures if codes is None else codes
+        beams = [self._candidates(self._agree(own, code, options)) for own, code in zip(found, rows, strict=True)]
         first = self._reword(grid, [candidates[:1] for candidates in beams])
         return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length)
 
@@ -125,18 +133,20 @@ class Writer:
         known = None if curve is None else curve.confidence(candidate.log_probability, shown.log_probability)
         return Caption(candidate.text, known)
 
-    def _search(self, grid: Any, pictures: int, options: SearchOptions) -> list[list[Hypothesis]]:
+    def _search(
+        self, grid: Any, pictures: int, options: SearchOptions, bonus: NDArray[np.float32] | None
+    ) -> list[list[Hypothesis]]:
         """Search for captions; if the rules leave an image without any, search again without them.
 
         A captioner with a few dozen words may have no sentence of fourteen words without a repetition.
         """
-        found = beam_search(self.engine, grid, pictures, options)
+        found = beam_search(self.engine, grid, pictures, options, bonus)
         without = [picture for picture, beams in enumerate(found) if not beams]
         if without:
             free = replace(options, min_length=2, no_repeat_ngram_size=0, wording=None)  # start token and a word
-            for picture, beams in zip(
-                without, beam_search(self.engine, grid[without], len(without), free), strict=True
-            ):
+            own = None if bonus is None else bonus[without]
+            again = beam_search(self.engine, grid[without], len(without), free, own)
+            for picture, beams in zip(without, again, strict=True):
                 found[picture] = beams
         return found
 
@@ -153,14 +163,28 @@ class Writer:
             finished.append([one if one.tokens[-1] == end else _ended(one, *next(ends)) for one in beams])
         return finished
 
-    def _agree(self, beams: list[Hypothesis]) -> list[Hypothesis]:
-        """Put the caption with the most agreement first; without document frequencies the order stays."""
-        scorer = self.description.scorer
+    def _agree(
+        self, beams: list[Hypothesis], code: NDArray[np.float32] | None, options: SearchOptions
+    ) -> list[Hypothesis]:
+        """Put the caption with the most agreement first; without document frequencies the order stays.
+
+        Args:
+            beams: an image's captions.
+            code: the image's latent code, from which its n-grams are predicted; None without a prediction.
+            options: options of the search that found the captions.
+        """
+        scorer, ngrams = self.description.scorer, self.description.ngrams
         if scorer is None or len(beams) < 2:
             return beams
-        log_probabilities = [one.log_probability / len(one.tokens) for one in beams]
+        lengths = [len(one.tokens) for one in beams]
         tokens = [one.tokens[:-1] for one in beams]
-        first = choose(scorer, tokens, log_probabilities, [one.score for one in beams])
+        first = choose(
+            scorer,
+            tokens,
+            [one.log_probability / length for one, length in zip(beams, lengths, strict=True)],
+            [one.log_probability / length**options.length_penalty for one, length in zip(beams, lengths, strict=True)],
+            by_ngrams=None if ngrams is None or code is None else ngrams.expected_cider(code, scorer, tokens),
+        )
         return [beams[first], *beams[:first], *beams[first + 1 :]]
 
     def _reword(self, grid: Any, candidates: list[list[Candidate]]) -> list[list[Candidate]]:

@@ -11,10 +11,13 @@ from imgcap.data.vocabulary import UNK
 from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import caption_split
-from imgcap.inference import consensus, unfamiliar
+from imgcap.inference import consensus, expected_ngrams, unfamiliar
+from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import Curve, alternatives_curve
 from imgcap.inference.files import describe
+from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
 
@@ -80,7 +83,7 @@ def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp
     folder, data = tmp_path / "captioner", tmp_path / "data"
     shutil.copytree(tiny_captioner, folder)
     data.mkdir()
-    save_caption_dataset(data, train=8, validation=MIN_IMAGES, test=1)
+    save_caption_dataset(data, train=40, validation=MIN_IMAGES, test=1)
     status, output, _ = run("--model", folder, "--data", data)
     assert status == 0
     report = json.loads(output)
@@ -88,6 +91,13 @@ def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp
     assert json.loads((folder / "confidence.json").read_text()) == report
     assert (folder / consensus.FILE).is_file()
     assert (folder / unfamiliar.FILE).is_file()
+    assert (folder / expected_ngrams.FILE).is_file()
+    writer = Writer(TorchEngine(load_captioner(str(folder))[0]), describe(folder, "with n-grams"))
+    assert writer.description.ngrams is not None
+    side = writer.description.preprocessing.side
+    draft = writer.write(np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32), "normal")
+    assert draft.options.num_beams == 2 * writer.description.search.num_beams
+    assert all(caption.caption and caption.confidence is not None for caption in writer.captions(draft))
 
 
 def test_the_command_says_what_is_wrong_and_writes_nothing(run, tiny_captioner, caption_folder, tmp_path):

@@ -63,6 +63,13 @@ def test_the_search_score_outweighs_agreement_where_it_differs_much():
     assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -9.0, -9.0], weight=0) == 1
 
 
+def test_predicted_ngrams_outweigh_agreement():
+    scorer = CiderD([[[4, 5, 6, 7]], [[8, 9, 10]], [[11, 12]], [[13]]])
+    candidates, alike = [[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]], [-1.0, -1.0, -1.0]
+    assert choose(scorer, candidates, alike, alike, by_ngrams=np.zeros(3)) == 1
+    assert choose(scorer, candidates, alike, alike, by_ngrams=np.array([1.0, 0.0, 0.2])) == 0
+
+
 def test_expected_cider_by_hand():
     scorer = CiderD([[[4, 5]], [[6, 7]], [[8, 9]]])
     first, second = [4, 5, 6], [4, 5, 7]

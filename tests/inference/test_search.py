@@ -79,6 +79,43 @@ def test_the_log_probability_is_that_of_the_model_as_it_is(model, engine, grid, 
             assert hypothesis.log_probability == pytest.approx(chosen.item(), abs=1e-4)
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_bonus_changes_what_is_found_and_not_the_log_probability(model, engine, grid, options):
+    """A search with a bonus is the search of a model with other biases, whose scores are then without the bonus."""
+    bonus = np.random.default_rng(3).normal(size=(8, 40)).astype(np.float32)
+    options = SearchOptions(start=START, end=END, **options)
+    found = beam_search(engine, grid[:8], 8, options, bonus)
+    plain = beam_search(engine, grid[:8], 8, options)
+    assert [[one.tokens for one in beams] for beams in found] != [[one.tokens for one in beams] for beams in plain]
+    for picture, hypotheses in enumerate(found):
+        for hypothesis in hypotheses:
+            ids = torch.tensor([[START, *hypothesis.tokens]])
+            with torch.no_grad():
+                logits = model(decoder_input_ids=ids[:, :-1], encoder_outputs=(grid[picture : picture + 1],)).logits
+            own = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).sum().item()
+            assert hypothesis.log_probability == pytest.approx(own, abs=1e-4)
+            added = bonus[picture, list(hypothesis.tokens)].sum()
+            power = len(hypothesis.tokens) ** options.length_penalty
+            assert hypothesis.score == pytest.approx((own + added) / power, abs=1e-4)
+
+
+def test_a_bonus_of_zero_changes_nothing(engine, grid):
+    options = SearchOptions(start=START, end=END, **OPTIONS[0])
+    assert beam_search(engine, grid, len(grid), options, np.zeros((len(grid), 40), np.float32)) == beam_search(
+        engine, grid, len(grid), options
+    )
+
+
+def test_each_picture_has_its_own_bonus(engine, grid):
+    """Also when the searches of pictures before it have ended."""
+    options = SearchOptions(start=START, end=END, **OPTIONS[0])
+    bonus = np.random.default_rng(4).normal(size=(len(grid), 40)).astype(np.float32)
+    together = beam_search(engine, grid, len(grid), options, bonus)
+    for picture in range(0, len(grid), 7):
+        alone = beam_search(engine, grid[picture : picture + 1], 1, options, bonus[picture : picture + 1])[0]
+        assert [one.tokens for one in alone] == [one.tokens for one in together[picture]]
+
+
 def test_a_picture_is_captioned_alike_alone_and_among_others(engine, grid):
     options = SearchOptions(start=START, end=END, **OPTIONS[0])
     together = beam_search(engine, grid, len(grid), options)

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from imgcap.evaluation.ngrams import MIN_IMAGES, fit_predictor
+from imgcap.inference.cider import CiderD
+
+UNKNOWN = 3
+SCENES = {"dog": [4, 5, 6, 7], "child": [4, 8, 9], "boat": [10, 11, 6, 12], "street": [4, 13, 14, 15, 16]}
+
+
+def scenes(rng, count):
+    """Features and captions of images of four scenes, which are clusters; some captions have a word of no scene."""
+    centres = np.random.default_rng(7).normal(size=(len(SCENES), 32))
+    kinds = rng.integers(len(SCENES), size=count)
+    features = (centres[kinds] + 0.4 * rng.normal(size=(count, 32))).astype(np.float32)
+    rows = [*SCENES.values()]
+    captions = [[rows[kind], [*rows[kind], int(rng.integers(20, 60))], [UNKNOWN, *rows[kind]]] for kind in kinds]
+    return features, captions
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    features, captions = scenes(np.random.default_rng(0), 200)
+    scorer = CiderD(captions)
+    return fit_predictor(features, captions, scorer, UNKNOWN), scorer
+
+
+def test_it_expects_the_captions_of_the_right_scene(fitted):
+    predictor, scorer = fitted
+    features, captions = scenes(np.random.default_rng(1), 100)
+    candidates = [*SCENES.values()]
+    for code, own in zip(predictor.encode(features), captions, strict=True):
+        expected = predictor.expected_cider(code, scorer, candidates)
+        assert candidates[int(np.argmax(expected))] == own[0]
+
+
+def test_the_expectation_is_near_the_cider_of_an_average_reference(fitted):
+    predictor, scorer = fitted
+    features, captions = scenes(np.random.default_rng(2), 100)
+    pairs = [
+        (predictor.expected_cider(code, scorer, own[:1])[0], scorer.score(own[:1], own)[0])
+        for code, own in zip(predictor.encode(features), captions, strict=True)
+    ]
+    expected, true = np.mean(pairs, axis=0)
+    assert expected == pytest.approx(true, rel=0.15)
+
+
+def test_words_of_the_scene_have_a_bonus_and_others_a_malus(fitted):
+    predictor, _ = fitted
+    features, captions = scenes(np.random.default_rng(3), 50)
+    bonus = predictor.word_bonus(predictor.encode(features), 64)
+    assert bonus.shape == (50, 64)
+    everywhere = {word for row in SCENES.values() for word in row}
+    for row, own in zip(bonus, captions, strict=True):
+        told = [word for word in own[0] if sum(word in scene for scene in SCENES.values()) == 1]
+        assert (row[told] > 0).all()
+        assert (row[sorted(everywhere - set(own[0]))] < 0).all()
+    assert (bonus[:, [0, 1, 2, UNKNOWN]] == 0).all()  # neither special tokens nor the unknown word
+
+
+def test_an_unfamiliar_image_has_no_bonus(fitted):
+    predictor, _ = fitted
+    features, _ = scenes(np.random.default_rng(4), 50)
+    far = 50 * np.random.default_rng(5).normal(size=(50, 32)).astype(np.float32)
+    near, none = (np.abs(predictor.word_bonus(predictor.encode(one), 64)).max(1).mean() for one in (features, far))
+    assert none < near / 2
+
+
+def test_rare_ngrams_are_left_out():
+    features, _ = scenes(np.random.default_rng(6), MIN_IMAGES + 1)
+    captions = [[[4, 5, 100 + row]] for row in range(MIN_IMAGES)]
+    captions.append([[6]])  # a word of every image weighs nothing
+    predictor = fit_predictor(features, captions, CiderD(captions), UNKNOWN)
+    assert predictor.grams == [(4,), (5,), (4, 5)]
+
+
+@pytest.mark.parametrize("count", [0, 1, MIN_IMAGES - 1])
+def test_too_few_images_give_no_prediction(count):
+    features, captions = scenes(np.random.default_rng(0), count)
+    assert fit_predictor(features, captions, CiderD([[[4]]]), UNKNOWN) is None
+
+
+def test_images_that_are_all_the_same_give_finite_numbers():
+    features = np.ones((20, 8), np.float32)
+    features[0, 0] += 1e-6
+    captions = [[[4, 5]], [[4, 6]]] * 10
+    predictor = fit_predictor(features, captions, CiderD(captions), UNKNOWN)
+    assert np.isfinite(predictor.word_bonus(predictor.encode(features), 10)).all()
