@@ -4,7 +4,7 @@ One pass over the validation images: each is encoded once, and captions and alte
 from that.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.choice import open_engine
 from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import alternatives_curve
+from imgcap.inference.confidence import EXPECTED_CIDER, PROBABILITY, alternatives_curve
 from imgcap.inference.consensus import save_frequencies
 from imgcap.inference.expected_ngrams import save_predictor
 from imgcap.inference.files import describe
@@ -40,18 +40,18 @@ class Written:
 
     places: row of the image of each caption; a row may come several times, or not at all.
     candidates: each caption with its mean log-probability per token.
-    shown: for each caption, the mean log-probability of the caption shown beside it, or its own.
+    shown: for each caption, the caption shown beside it, or the caption itself.
     """
 
     places: list[int] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
-    shown: list[float] = field(default_factory=list)
+    shown: list[Candidate] = field(default_factory=list)
 
     def add(self, place: int, candidates: list[Candidate], shown: Candidate) -> None:
         """Append captions of one image; `shown` is the caption beside them, or the caption itself."""
         self.places += [place] * len(candidates)
         self.candidates += candidates
-        self.shown += [shown.log_probability] * len(candidates)
+        self.shown += [shown] * len(candidates)
 
 
 def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
@@ -190,8 +190,15 @@ def _judge(written: Written, validation: CaptionedImages, *, alone: bool) -> dic
         scorer.score([tokenize(candidate.text)], [tokenize(one) for one in validation.captions[place]])[0] >= GOOD
         for place, candidate in zip(written.places, written.candidates, strict=True)
     ]
-    scores = np.array([candidate.log_probability for candidate in written.candidates])
+    of, values = _values(written.candidates)
     # Halves of images, not of captions: alternatives of one image succeed and fail together.
-    return calibrate(
-        scores, np.array(good), np.array(written.places) % 2 == 0, None if alone else np.array(written.shown)
-    )
+    halves = np.array(written.places) % 2 == 0
+    return calibrate(values, np.array(good), halves, None if alone else _values(written.shown)[1], of)
+
+
+def _values(candidates: Sequence[Candidate]) -> tuple[str, NDArray[np.float64]]:
+    """Return what a curve of the candidates maps, and its value for each."""
+    expected = [one.expected_cider for one in candidates if one.expected_cider is not None]
+    if len(expected) == len(candidates):
+        return EXPECTED_CIDER, np.array(expected)
+    return PROBABILITY, np.array([one.log_probability for one in candidates])

@@ -1,10 +1,10 @@
 """Calibrate a captioner's confidence, and measure how reliable it is.
 
 A caption is good when people say much the same: its CIDEr-D against the image's references is at least GOOD. The share
-of good captions is fitted to the probability per token with Platt's method (1999, "Probabilistic Outputs for Support
-Vector Machines"): a logistic curve and smoothed targets. It is fitted on the even rows of the validation split and
-judged on the odd rows, by the expected calibration error (Naeini et al., 2015, AAAI) over bins with equally many
-captions.
+of good captions is fitted to the expected CIDEr-D, or without one to the probability per token, with Platt's method
+(1999, "Probabilistic Outputs for Support Vector Machines"): a logistic curve and smoothed targets. It is fitted on the
+even rows of the validation split and judged on the odd rows, by the expected calibration error (Naeini et al., 2015,
+AAAI) over bins with equally many captions.
 """
 
 import json
@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from imgcap.errors import InputError
-from imgcap.inference.confidence import Curve
+from imgcap.inference.confidence import PROBABILITY, Curve
 
 GOOD = 0.5  # least CIDEr-D of a good caption
 BINS = 10
@@ -27,23 +27,29 @@ MIN_IMAGES = 100  # with fewer, the fitted curve would be too uncertain to show 
 
 
 def fit(
-    log_probabilities: NDArray[np.float64], good: NDArray[np.bool_], shown: NDArray[np.float64] | None = None
+    values: NDArray[np.float64],
+    good: NDArray[np.bool_],
+    shown: NDArray[np.float64] | None = None,
+    of: str = PROBABILITY,
 ) -> Curve:
     """Return Platt's logistic curve.
 
-    No slope is negative: a likelier caption must not get a lower confidence. If the data say otherwise, the variable
+    No slope is negative: a better value must not get a lower confidence. If the data say otherwise, the variable
     with a negative slope is left out; without any variable the curve is flat, at the share of good captions.
 
     Args:
-        log_probabilities: mean log-probability of each caption, shape (n,).
+        values: expected CIDEr-D of each caption for EXPECTED_CIDER, otherwise its mean log-probability, shape (n,).
         good: whether each caption is good, shape (n,).
-        shown: the same as log_probabilities of the caption shown beside each, if they are alternatives.
+        shown: values of the caption shown beside each, if they are alternatives.
+        of: PROBABILITY or EXPECTED_CIDER.
     """
     positive, negative = int(good.sum()), int((~good).sum())
     targets = np.where(good, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    features = np.exp(np.column_stack([log_probabilities] if shown is None else [log_probabilities, shown]))
+    features = np.column_stack([values] if shown is None else [values, shown])
+    if of == PROBABILITY:
+        features = np.exp(features)
     slopes, intercept = _fit_slopes(features, targets)
-    return Curve(slopes[0], intercept, 0.0 if shown is None else slopes[1])
+    return Curve(slopes[0], intercept, 0.0 if shown is None else slopes[1], of)
 
 
 def _fit_slopes(features: NDArray[np.float64], targets: NDArray[np.float64]) -> tuple[list[float], float]:
@@ -92,18 +98,20 @@ def reliability(confidences: NDArray[np.float64], good: NDArray[np.bool_], bins:
 
 
 def calibrate(
-    log_probabilities: NDArray[np.float64],
+    values: NDArray[np.float64],
     good: NDArray[np.bool_],
     fitted: NDArray[np.bool_] | None = None,
     shown: NDArray[np.float64] | None = None,
+    of: str = PROBABILITY,
 ) -> dict[str, Any]:
     """Fit the curve on one half of the captions and judge it on the other.
 
     Args:
-        log_probabilities: mean log-probability of each caption, shape (n,).
+        values: as for `fit`.
         good: whether each caption is good, shape (n,).
         fitted: which captions the curve is fitted on, shape (n,); by default those of even rows.
-        shown: the same as log_probabilities of the caption shown beside each, if they are alternatives.
+        shown: as for `fit`.
+        of: as for `fit`.
 
     Returns:
         The fields of `imgcap.inference.confidence.Curve`; "fitted_on" and "n", the captions in either half; and of the
@@ -116,9 +124,9 @@ def calibrate(
     if len(good) < MIN_IMAGES:
         raise InputError(f"Confidence needs at least {MIN_IMAGES} captions to be calibrated on, not {len(good)}.")
     half = np.arange(len(good)) % 2 == 0 if fitted is None else fitted
-    curve = fit(log_probabilities[half], good[half], None if shown is None else shown[half])
-    beside = log_probabilities if shown is None else shown
-    confidences, answers = curve.confidences(log_probabilities[~half], beside[~half]), good[~half]
+    curve = fit(values[half], good[half], None if shown is None else shown[half], of)
+    beside = values if shown is None else shown
+    confidences, answers = curve.confidences(values[~half], beside[~half]), good[~half]
     mixed = answers.any() and not answers.all()
     return {
         **asdict(curve), "fitted_on": int(half.sum()), "n": len(answers), "share": float(answers.mean()),

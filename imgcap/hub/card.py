@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from imgcap.data import FLICKR8K
-from imgcap.inference.confidence import PROBABILITY, Curve
+from imgcap.inference.confidence import EXPECTED_CIDER, LOG_PROBABILITY, PROBABILITY, Curve
 from imgcap.inference.expected_ngrams import FILE as NGRAMS
 from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.manifest import read_check
@@ -115,16 +115,24 @@ The terms of its training data hold for this checkpoint too: name them here befo
 
 CONFIDENCE = """## Confidence
 
-A caption's confidence is 1 / (1 + exp(-({slope:.4f} x + {intercept:.4f}))), where x is the {mean} of its tokens, the
-end token among them: the share of such captions whose CIDEr-D is at least .5. It was fitted on the even rows of the
-validation split ({fitted_on} captions, default beam and length) and judged on the odd ones ({n}, of which {share:.0%}
-reach .5): expected calibration error {ece:.3f} over {bins} bins of equally many captions, where chance alone would
-give a perfect one {ece_by_chance:.3f}.
+A caption's confidence is 1 / (1 + exp(-({slope:.4f} x + {intercept:.4f}))), where x is {value}: the
+share of such captions whose CIDEr-D is at least .5. It was fitted on the even rows of the validation split ({fitted_on}
+captions of normal length) and judged on the odd ones ({n}, of which {share:.0%} reach .5):
+expected calibration error {ece:.3f} over {bins} bins of equally many captions, where chance alone would give a perfect
+one {ece_by_chance:.3f}.
 
 | captions | mean confidence | share with CIDEr-D of at least .5 |
 |---|---|---|
 {rows}
 """
+
+
+VALUES = {
+    PROBABILITY: "the geometric mean of the probabilities of its tokens, the end token among them",
+    LOG_PROBABILITY: "the mean log-probability of its tokens, the end token among them",
+    EXPECTED_CIDER: "the CIDEr-D that the n-grams predicted from the image let expect",
+}
+"""What a curve maps, by its kind."""
 
 
 def with_confidence(card: str, report: Mapping[str, Any]) -> str:
@@ -135,9 +143,8 @@ def with_confidence(card: str, report: Mapping[str, Any]) -> str:
         report: the result of `imgcap.evaluation.confidence.calibrate`.
     """
     rows = "\n".join(f"| {row['n']} | {row['confidence']:.2f} | {row['share']:.2f} |" for row in report["bins"])
-    of_probability = Curve.read(report).of == PROBABILITY
-    mean = "geometric mean of the probabilities" if of_probability else "mean log-probability"
-    section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows, "mean": mean})
+    value = VALUES[Curve.read(report).of]
+    section = CONFIDENCE.format(**{**report, "bins": len(report["bins"]), "rows": rows, "value": value})
     card = re.sub(r"^## Confidence\n.*?(?=^## )", "", card, flags=re.DOTALL | re.MULTILINE)
     return card.replace("## How it was made\n", f"{section}\n## How it was made\n", 1)
 

@@ -20,10 +20,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A caption that may be shown: its text, and its mean log-probability per token, including the end token."""
+    """A caption that may be shown.
+
+    text: the sentence.
+    log_probability: mean per token, including the end token.
+    expected_cider: CIDEr-D that the n-grams predicted from the image let expect; None without a prediction.
+    """
 
     text: str
     log_probability: float
+    expected_cider: float | None = None
 
 
 def choose_different(candidates: Sequence[Candidate], count: int, length_penalty: float) -> list[Candidate]:

@@ -1,9 +1,10 @@
-"""Turn the probability of a caption into a confidence.
+"""Turn what is known of a caption into a confidence.
 
-A caption's probability per token, the geometric mean over its tokens, is mapped to a share from 0 to 1 by a logistic
-curve. Each length of caption has a curve. The alternatives of each length have another one, which also takes the
-probability of the caption shown beside them: if that is low, the image is difficult. The curves are in the model's
-confidence.json; `imgcap.evaluation.confidence` fits them.
+A logistic curve maps one value of a caption to a share from 0 to 1. If the captioner predicts n-grams from the image
+(`imgcap.inference.expected_ngrams`), the value is the CIDEr-D that these let expect. Otherwise it is the probability
+per token, the geometric mean over the caption's tokens. Each length of caption has a curve. The alternatives of each
+length have another one, which also takes the value of the caption shown beside them: if that is low, the image is
+difficult. The curves are in the model's confidence.json; `imgcap.evaluation.confidence` fits them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from imgcap.reading import Length
 
-PROBABILITY, LOG_PROBABILITY = "probability", "log-probability"
+PROBABILITY, LOG_PROBABILITY, EXPECTED_CIDER = "probability", "log-probability", "expected CIDEr-D"
 
 
 def alternatives_curve(length: Length) -> str:
@@ -29,7 +30,7 @@ class Curve:
 
     slope, caption_slope, intercept: parameters of the curve.
     of: the meaning of x (for a caption) and y (for the caption shown beside it). PROBABILITY is the geometric mean over
-        the tokens; LOG_PROBABILITY is its logarithm, as in files without the field.
+        the tokens; LOG_PROBABILITY is its logarithm, as in files without the field; EXPECTED_CIDER is 0-10.
     """
 
     slope: float
@@ -41,23 +42,23 @@ class Curve:
     def read(cls, fields: Mapping[str, Any]) -> "Curve":
         """Return a curve of confidence.json; raise ValueError if another version of imgcap wrote it."""
         of = fields.get("of", LOG_PROBABILITY)
-        if of not in (PROBABILITY, LOG_PROBABILITY):
+        if of not in (PROBABILITY, LOG_PROBABILITY, EXPECTED_CIDER):
             raise ValueError(f"A curve of {of!r} is unknown.")
         slope, intercept, caption = fields["slope"], fields["intercept"], fields.get("caption_slope", 0)
         return cls(float(slope), float(intercept), float(caption), of)
 
-    def confidence(self, log_probability: float, shown: float) -> float:
+    def confidence(self, value: float, shown: float) -> float:
         """Return the confidence, 0-1, of a caption.
 
         Args:
-            log_probability: its mean per token.
+            value: its expected CIDEr-D for EXPECTED_CIDER, otherwise its mean log-probability per token.
             shown: the same of the caption that is shown beside it, or of itself.
         """
-        return float(self.confidences(np.array(log_probability), np.array(shown)))
+        return float(self.confidences(np.array(value), np.array(shown)))
 
-    def confidences(self, log_probabilities: NDArray[np.float64], shown: NDArray[np.float64]) -> NDArray[np.float64]:
+    def confidences(self, values: NDArray[np.float64], shown: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the confidence of each of several captions."""
-        own, others = (np.exp(x) if self.of == PROBABILITY else x for x in (log_probabilities, shown))
+        own, others = (np.exp(x) if self.of == PROBABILITY else x for x in (values, shown))
         return logistic(self.slope * own + self.caption_slope * others + self.intercept)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
-from imgcap.inference.confidence import alternatives_curve
+from imgcap.inference.confidence import EXPECTED_CIDER, alternatives_curve
 from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.engine import Engine
@@ -31,12 +31,14 @@ class Draft:
     beams: candidates of the beam search for each image, the best first.
     options: options of that search.
     length: length of the captions.
+    codes: (B, R), from which n-grams are predicted; None without a prediction.
     """
 
     grid: Any
     beams: list[list[Candidate]]
     options: SearchOptions
     length: Length
+    codes: NDArray[np.float32] | None = None
 
 
 class Writer:
@@ -79,8 +81,8 @@ class Writer:
         found = self._finish(grid, self._search(grid, pictures, options, bonus))
         rows = [None] * pictures if codes is None else codes
         beams = [self._candidates(self._agree(own, code, options)) for own, code in zip(found, rows, strict=True)]
-        first = self._reword(grid, [candidates[:1] for candidates in beams])
-        return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length)
+        first = self._reword(grid, self._expect(codes, [candidates[:1] for candidates in beams]))
+        return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length, codes)
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each image."""
@@ -96,7 +98,8 @@ class Writer:
     def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
         """Return the draft of some of its images."""
         beams = [draft.beams[picture] for picture in pictures]
-        return Draft(draft.grid[list(pictures)], beams, draft.options, draft.length)
+        codes = None if draft.codes is None else draft.codes[list(pictures)]
+        return Draft(draft.grid[list(pictures)], beams, draft.options, draft.length, codes)
 
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
         """Return up to `count` other captions of each image that differ in content, the most probable first."""
@@ -114,7 +117,7 @@ class Writer:
         for beams, draws in zip(draft.beams, drawn, strict=True):
             ended = [one for one in draws if one.tokens[-1] == options.end]
             found.append(choose_different([*beams, *self._candidates(ended)], count, options.length_penalty))
-        reworded = self._reword(draft.grid, found)
+        reworded = self._reword(draft.grid, self._expect(draft.codes, found))
         shown = [{beams[0].text} for beams in draft.beams]
         return [
             [one for one in others if _is_new(one.text, texts)] for others, texts in zip(reworded, shown, strict=True)
@@ -130,7 +133,12 @@ class Writer:
 
     def _show(self, candidate: Candidate, name: str, shown: Candidate) -> Caption:
         curve = self.description.confidence.get(name)
-        known = None if curve is None else curve.confidence(candidate.log_probability, shown.log_probability)
+        if curve is None:
+            return Caption(candidate.text, None)
+        own, other = (
+            one.expected_cider if curve.of == EXPECTED_CIDER else one.log_probability for one in (candidate, shown)
+        )
+        known = None if own is None or other is None else curve.confidence(own, other)
         return Caption(candidate.text, known)
 
     def _search(
@@ -186,6 +194,18 @@ class Writer:
             by_ngrams=None if ngrams is None or code is None else ngrams.expected_cider(code, scorer, tokens),
         )
         return [beams[first], *beams[:first], *beams[first + 1 :]]
+
+    def _expect(self, codes: NDArray[np.float32] | None, candidates: list[list[Candidate]]) -> list[list[Candidate]]:
+        """Return the candidates of each image with the CIDEr-D that its predicted n-grams let expect."""
+        scorer, ngrams = self.description.scorer, self.description.ngrams
+        if codes is None or scorer is None or ngrams is None:
+            return candidates
+        expected = []
+        for code, own in zip(codes, candidates, strict=True):
+            tokens = self.description.vocabulary.encode([one.text for one in own])
+            scores = ngrams.expected_cider(code, scorer, tokens).tolist()
+            expected.append([replace(one, expected_cider=value) for one, value in zip(own, scores, strict=True)])
+        return expected
 
     def _reword(self, grid: Any, candidates: list[list[Candidate]]) -> list[list[Candidate]]:
         """Return the candidates of each image, reworded if they name a sex that the setting does not allow."""

@@ -1,3 +1,5 @@
+from imgcap.model import torchvision_ops  # noqa: F401, I001 - must come before torchvision
+
 import pytest
 import torch
 import torchvision
