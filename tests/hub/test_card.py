@@ -17,7 +17,7 @@ SHIPPED = sorted(path.parent for path in (ROOT / "models").glob("*/config.json")
 @pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
 def shipped(request, tmp_path):
     """A copy of a shipped captioner's folder, without its weights."""
-    ignored = shutil.ignore_patterns("*.safetensors", "*.onnx")
+    ignored = shutil.ignore_patterns("model.safetensors", "*.onnx")
     return shutil.copytree(request.param, tmp_path / request.param.name, ignore=ignored)
 
 

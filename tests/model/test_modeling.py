@@ -239,7 +239,7 @@ def test_the_trunk_splits_at_parts_with_weights(pixels):
         assert torch.equal(encoder.finish(encoder.begin(pixels, 2), 2)[0], encoder(pixels)[0])
     assert len(encoder.stages(0)[1]) == 0
     assert [name for name, _ in encoder.stages(6)[0].named_children()] == []
-    with pytest.raises(ValueError, match="has 6 stages, so 7"):
+    with pytest.raises(ValueError, match="has 6 stages, so the last 7"):
         encoder.stages(7)
 
 
