@@ -1,7 +1,9 @@
 """Tiny captioners of every kind, and the engines that run them."""
 
+import numpy as np
 import torch
 
+from imgcap.inference.scoring import score
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
 
 SIDE = 64
@@ -21,3 +23,11 @@ def make_model(decoder: str = "attention", encoder: str = "resnet18", vocab_size
 
 def make_pixels(pictures: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(pictures, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def mean_log_probabilities(engine, description, grid, captions):
+    """Each caption's log-probability under the unaltered model, divided by its number of tokens, the end token too."""
+    options = description.search
+    tokens = [[(*ids, options.end) for ids in description.vocabulary.encode(texts)] for texts in captions]
+    sums = score(engine, grid, tokens, options.start)
+    return [total / np.array([len(row) for row in rows]) for total, rows in zip(sums, tokens, strict=True)]

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from engines import mean_log_probabilities
 from PIL import Image
 
 from imgcap.blur import sharpness as blur
@@ -26,7 +27,6 @@ from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import PROBABILITY, alternatives_curve
 from imgcap.inference.files import as_sentence, describe
-from imgcap.inference.scoring import mean_log_probabilities
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.unfamiliar import fit_bounds, save_bounds
 from imgcap.reading import LENGTHS, Caption, format_confidence

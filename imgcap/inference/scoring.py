@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.engine import Engine
-from imgcap.inference.files import Description, pad
+from imgcap.inference.files import pad
 
 
 def score(
@@ -60,25 +60,3 @@ def attend(engine: Engine[Any], grid: Any, tokens: Sequence[int], start: int) ->
             return None
         rows.append(looked[0])
     return np.stack(rows)
-
-
-def mean_log_probabilities(
-    engine: Engine[Any], description: Description, grid: Any, captions: Sequence[Sequence[str]]
-) -> list[NDArray[np.float64]]:
-    """Return each caption's log-probability under the unaltered model, divided by its number of tokens.
-
-    The end token counts as a token.
-
-    Args:
-        engine: computes the probabilities.
-        description: of the engine's captioner; encodes the captions.
-        grid: (B, P, C) of the engine.
-        captions: for each of the B images its captions, at least one in all.
-
-    Returns:
-        For each image natural logarithms, at most 0.
-    """
-    options = description.search
-    tokens = [[(*ids, options.end) for ids in description.vocabulary.encode(texts)] for texts in captions]
-    sums = score(engine, grid, tokens, options.start)
-    return [total / np.array([len(row) for row in rows]) for total, rows in zip(sums, tokens, strict=True)]

@@ -4,6 +4,7 @@ from html import unescape
 import numpy as np
 import pytest
 import torch
+from engines import mean_log_probabilities
 
 from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
@@ -13,7 +14,6 @@ from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, wr
 from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import describe
-from imgcap.inference.scoring import mean_log_probabilities
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 
