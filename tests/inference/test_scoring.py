@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from engines import mean_log_probabilities
 
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import describe
-from imgcap.inference.scoring import mean_log_probabilities
 from imgcap.inference.torch_engine import TorchEngine
 
 
