@@ -174,7 +174,7 @@ class Captioner:
                 engine, reason = open_engine(description, self.settings.engine, source)
                 logger.info("Captions are computed by %s. %s", engine.description, reason)
                 self._writer = Writer(engine, description, self.settings.name_sex)
-                # Larger batches would be no faster, and all their users would return at the same moment.
+                # Larger batches would be hardly faster, and all their users would return at the same moment.
                 self._queue.workers, self._queue.max_batch = engine.lanes, engine.together
             return self._writer
 

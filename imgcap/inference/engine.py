@@ -17,7 +17,7 @@ class Engine(Protocol[State]):
 
     description: the library, precision and device, as `imgcap.inference.choice` reports them.
     lanes: number of threads that may usefully call at once.
-    together: largest useful number of images in a call; larger batches are no faster per image.
+    together: largest useful number of images in a call; larger batches are hardly faster per image.
     """
 
     description: str

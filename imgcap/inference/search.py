@@ -17,6 +17,7 @@ from imgcap.inference.wording import WordingRules
 
 NEVER = np.float32(-1e9)
 """The score of an impossible hypothesis, as in transformers."""
+_IN_GROUP = 10  # values of which `_largest` first looks only at the largest
 
 
 @dataclass(frozen=True)
@@ -180,14 +181,14 @@ def ban(logarithms: NDArray[np.float32], sequences: NDArray[np.int64], options: 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the places of each row's `count` largest values, the largest first; of all if a row has fewer."""
     rows, width = values.shape
-    blocks = 2 * count
-    if width < 2 * blocks:
+    groups = width // _IN_GROUP
+    if groups <= count:
         return np.argsort(-values, 1, kind="stable")[:, :count]
-    # Few values reach the count-th largest of the blocks' maxima, and only these values are sorted.
-    most = values[:, : width - width % blocks].reshape(rows, blocks, -1).max(-1)
-    bound = np.partition(most, blocks - count, 1)[:, blocks - count, None]
-    places = np.flatnonzero(values >= bound)
-    row = places // width
-    order = np.lexsort((-values.ravel()[places], row))  # stable: equals keep their order
-    first = np.searchsorted(row, np.arange(rows))[:, None]
-    return np.asarray(places[order][first + np.arange(count)] % width)
+    # A group is every `groups`-th value. The largest values lie in the groups with the largest maxima.
+    grouped = values[:, : groups * _IN_GROUP].reshape(rows, _IN_GROUP, groups)
+    best = np.argpartition(grouped.max(1), groups - count, 1)[:, None, groups - count :]
+    places = (best + groups * np.arange(_IN_GROUP)[:, None]).reshape(rows, -1)
+    rest = np.arange(groups * _IN_GROUP, width)  # belong to no group
+    places = np.concatenate((places, np.broadcast_to(rest, (rows, len(rest)))), 1)
+    own = np.arange(rows)[:, None]
+    return np.asarray(places[own, np.argsort(-values[own, places], 1, kind="stable")[:, :count]])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.inference.search import SearchOptions, ban, beam_search
+from imgcap.inference.search import SearchOptions, _largest, ban, beam_search
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.model.decoding import generation_options
 from imgcap.reading import LENGTHS
@@ -96,7 +96,7 @@ def test_a_bonus_changes_what_is_found_and_not_the_log_probability(model, engine
             assert hypothesis.log_probability == pytest.approx(own, abs=1e-4)
             added = bonus[picture, list(hypothesis.tokens)].sum()
             power = len(hypothesis.tokens) ** options.length_penalty
-            assert hypothesis.score == pytest.approx((own + added) / power, abs=1e-4)
+            assert hypothesis.score == pytest.approx((own + added) / power, rel=1e-5, abs=1e-4)
 
 
 def test_a_bonus_of_zero_changes_nothing(engine, grid):
@@ -162,6 +162,16 @@ def test_what_is_banned_is_what_the_rules_name(words, size, min_length, suppress
         repeats = bool(grams) and grams[-1] in grams[:-1]
         early = word == END and len(sequence) < min_length
         assert np.isneginf(logarithms[0, word]) == (repeats or early or word in suppressed)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4), st.integers(1, 500), st.integers(1, 25), st.integers(0, 2**32 - 1))
+def test_the_largest_values_are_found_in_order(rows, width, count, seed):
+    """Also among equal and impossible values, and wherever the large ones stand."""
+    values = np.random.default_rng(seed).choice([*range(60), -np.inf], (rows, width)).astype(np.float32)
+    places = _largest(values, count)
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+    assert np.array_equal(np.take_along_axis(values, places, 1), -np.sort(-values, 1)[:, :count])
 
 
 def test_options_are_read_as_generate_reads_them():
