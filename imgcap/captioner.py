@@ -167,8 +167,10 @@ class Captioner:
             if self._writer is None:
                 from imgcap.inference.choice import find_served_folder, open_engine
                 from imgcap.inference.files import describe
+                from imgcap.inference.threads import multiply_on_one_core
                 from imgcap.inference.writer import Writer
 
+                multiply_on_one_core()
                 source = self.settings.model
                 description = describe(find_served_folder(source, self.settings.engine), source)
                 engine, reason = open_engine(description, self.settings.engine, source)

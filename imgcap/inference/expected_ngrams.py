@@ -62,10 +62,9 @@ class NGramPredictor:
 
         The further an image is from all training images, the nearer its prediction is to their mean.
         """
-        # Not `@`, whose library spreads such small products over all cores and lets them spin.
-        products = np.einsum("bk,nk->bn", project(features, self.mean, self.projection), self.landmarks)
+        products = project(features, self.mean, self.projection) @ self.landmarks.T
         kernel = np.exp(-self.sharpness * (2 - 2 * products))  # both have length 1
-        return np.asarray(np.einsum("bn,rn->br", kernel, self.dual) * self.scales.ravel())
+        return np.asarray(kernel @ self.dual.T * self.scales.ravel())
 
     def word_bonus(self, codes: NDArray[np.float32], words: int) -> NDArray[np.float32]:
         """Return what is added to the log-probability of each word, (B, V), from codes (B, R).
@@ -75,7 +74,7 @@ class NGramPredictor:
         """
         columns, ids, rarities = self._words
         bonus = np.zeros((len(codes), words), np.float32)
-        bonus[:, ids] = self.word_weight * rarities * np.einsum("br,wr->bw", codes, columns)
+        bonus[:, ids] = self.word_weight * rarities * (codes @ columns.T)
         return bonus
 
     def expected_cider(
@@ -114,7 +113,7 @@ def project(
     features: NDArray[np.float32], mean: NDArray[np.float32], projection: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return projected features (B, K) of length 1."""
-    projected = np.einsum("bc,kc->bk", features - mean, projection)
+    projected = (features - mean) @ projection.T
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
     return np.asarray(projected / np.maximum(lengths, np.finfo(np.float32).tiny))
 

@@ -1,8 +1,9 @@
 import os
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from imgcap.inference.threads import multiplies_int8, usable_cores
+from imgcap.inference.threads import multiplies_int8, multiply_on_one_core, usable_cores
 
 NESTED = {"proc/self/cgroup": "0::/a/b\n"}
 
@@ -65,3 +66,9 @@ def test_int8_is_fast_where_the_flags_say_so(tmp_path, cpuinfo, fast):
 
 def test_where_there_is_no_proc_int8_counts_as_slow(tmp_path):
     assert multiplies_int8(tmp_path) is False
+
+
+def test_products_stay_on_one_core():
+    with threadpool_limits(2, user_api="blas"):  # restores the number afterwards
+        multiply_on_one_core()
+        assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} <= {1}
