@@ -61,9 +61,10 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
                 if options.wording is None:
                     continue
                 tokens = [[i for i in one.tokens if i != options.end] for one in found]
+                weighed = description.scorer.weigh_together(tokens)
                 means, scores = [one.log_probability / len(one.tokens) for one in found], [one.score for one in found]
                 for choice, (sharpness, weight) in CHOICES.items():
-                    place = choose(description.scorer, tokens, means, scores, sharpness, weight)
+                    place = choose(description.scorer, weighed, means, scores, sharpness, weight)
                     captions.setdefault(f"rules, {choice}", []).append(texts[place])
         for name, writer in writers.items():
             draft = writer.search(grid, len(grid), "normal")

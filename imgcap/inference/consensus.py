@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD, Gram, document_frequencies
+from imgcap.inference.cider import CiderD, Gram, WeighedCaptions, document_frequencies
 from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
 
 FILE = "document_frequencies.safetensors"
@@ -30,7 +30,7 @@ _LIMIT = 2**16  # ids and counts are stored in 16 bits
 
 def expected_cider(
     scorer: CiderD,
-    candidates: Sequence[Sequence[int]],
+    candidates: WeighedCaptions,
     log_probabilities: Sequence[float],
     sharpness: float = SHARPNESS,
 ) -> NDArray[np.float64]:
@@ -38,17 +38,17 @@ def expected_cider(
 
     Args:
         scorer: a scorer with the training captions' document frequencies.
-        candidates: ids of one image's captions, without start and end token; all different.
+        candidates: one image's captions, weighed by `scorer` without start and end token; all different.
         log_probabilities: each candidate's log-probability divided by its number of tokens.
         sharpness: 0 gives every candidate the same weight.
     """
     weights = np.exp(sharpness * (np.asarray(log_probabilities) - max(log_probabilities)))
-    return scorer.score(candidates, candidates, (weights / weights.sum()).tolist())
+    return np.asarray(scorer.compare(candidates) @ (weights / weights.sum()))
 
 
 def choose(
     scorer: CiderD,
-    candidates: Sequence[Sequence[int]],
+    candidates: WeighedCaptions,
     log_probabilities: Sequence[float],
     scores: Sequence[float],
     sharpness: float = SHARPNESS,

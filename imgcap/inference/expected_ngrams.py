@@ -9,7 +9,6 @@ words do for Fang et al. (2015, arXiv:1411.4952), and the predicted n-grams help
 Shapes: B images, C encoder channels, K projected features, N training images, R latent directions, G n-grams, V words.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.cider import CiderD, Gram
+from imgcap.inference.cider import Gram, WeighedCaptions
 from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
 
 FILE = "expected_ngrams.safetensors"
@@ -77,25 +76,19 @@ class NGramPredictor:
         bonus[:, ids] = self.word_weight * rarities * (codes @ columns.T)
         return bonus
 
-    def expected_cider(
-        self, code: NDArray[np.float32], scorer: CiderD, candidates: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def expected_cider(self, code: NDArray[np.float32], candidates: WeighedCaptions) -> NDArray[np.float64]:
         """Return the expected CIDEr-D of an image's candidates, about 0-10, without its length penalty and clipping.
 
         Args:
             code: (R,) of the image.
-            scorer: CIDEr-D scorer with the training captions' document frequencies.
-            candidates: ids of captions, without start and end token.
+            candidates: captions without start and end token, weighed by a scorer with the training captions' document
+                frequencies.
         """
-        vectors = [scorer.weigh(candidate) for candidate in candidates]
-        grams = list({gram for weights, _, _ in vectors for gram in weights if gram in self._places})
-        places = [self._places[gram] for gram in grams]
-        expected = dict(zip(grams, (code @ self.directions[:, places] + self.base[places]).tolist(), strict=True))
-        sums = [
-            sum(weight / norms[len(gram) - 1] * expected[gram] for gram, weight in weights.items() if gram in expected)
-            for weights, norms, _ in vectors
-        ]
-        return 10 / _ORDER * np.array(sums)
+        known = [place for place, gram in enumerate(candidates.grams) if gram in self._places]
+        columns = [self._places[candidates.grams[place]] for place in known]
+        expected = code @ self.directions[:, columns] + self.base[columns]
+        shares = candidates.weights[:, known] / candidates.norms[:, known]
+        return np.asarray(10 / _ORDER * (shares @ expected))
 
     @cached_property
     def _places(self) -> dict[Gram, int]:

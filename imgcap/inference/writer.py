@@ -185,13 +185,13 @@ class Writer:
         if scorer is None or len(beams) < 2:
             return beams
         lengths = [len(one.tokens) for one in beams]
-        tokens = [one.tokens[:-1] for one in beams]
+        weighed = scorer.weigh_together([one.tokens[:-1] for one in beams])
         first = choose(
             scorer,
-            tokens,
+            weighed,
             [one.log_probability / length for one, length in zip(beams, lengths, strict=True)],
             [one.log_probability / length**options.length_penalty for one, length in zip(beams, lengths, strict=True)],
-            by_ngrams=None if ngrams is None or code is None else ngrams.expected_cider(code, scorer, tokens),
+            by_ngrams=None if ngrams is None or code is None else ngrams.expected_cider(code, weighed),
         )
         return [beams[first], *beams[:first], *beams[first + 1 :]]
 
@@ -203,7 +203,7 @@ class Writer:
         expected = []
         for code, own in zip(codes, candidates, strict=True):
             tokens = self.description.vocabulary.encode([one.text for one in own])
-            scores = ngrams.expected_cider(code, scorer, tokens).tolist()
+            scores = ngrams.expected_cider(code, scorer.weigh_together(tokens)).tolist()
             expected.append([replace(one, expected_cider=value) for one, value in zip(own, scores, strict=True)])
         return expected
 

@@ -30,7 +30,7 @@ def test_it_expects_the_captions_of_the_right_scene(fitted):
     features, captions = scenes(np.random.default_rng(1), 100)
     candidates = [*SCENES.values()]
     for code, own in zip(predictor.encode(features), captions, strict=True):
-        expected = predictor.expected_cider(code, scorer, candidates)
+        expected = predictor.expected_cider(code, scorer.weigh_together(candidates))
         assert candidates[int(np.argmax(expected))] == own[0]
 
 
@@ -38,7 +38,7 @@ def test_the_expectation_is_near_the_cider_of_an_average_reference(fitted):
     predictor, scorer = fitted
     features, captions = scenes(np.random.default_rng(2), 100)
     pairs = [
-        (predictor.expected_cider(code, scorer, own[:1])[0], scorer.score(own[:1], own)[0])
+        (predictor.expected_cider(code, scorer.weigh_together(own[:1]))[0], scorer.score(own[:1], own)[0])
         for code, own in zip(predictor.encode(features), captions, strict=True)
     ]
     expected, true = np.mean(pairs, axis=0)

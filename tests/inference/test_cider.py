@@ -44,6 +44,14 @@ def test_many_candidates_of_a_picture_against_prepared_references() -> None:
     assert ours[:, 0].min() > 2  # each is one of its own references
 
 
+@given(PICTURES)
+def test_captions_compared_together_have_the_scores_of_each_pair(pictures: list[tuple[str, list[str]]]) -> None:
+    scorer = CiderD([captions for _, captions in pictures])
+    captions = [candidate for candidate, _ in pictures]
+    expected = [scorer.score(captions, [reference]) for reference in captions]
+    assert scorer.compare(scorer.weigh_together(captions)) == pytest.approx(np.array(expected).T)
+
+
 def test_sequences_of_ids_score_as_words_do() -> None:
     references = some_pictures(8)
     ids = [[[int(word[1:]) for word in caption.split()] for caption in captions] for captions in references]

@@ -48,16 +48,16 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
 
 def test_the_caption_that_the_others_agree_with_wins():
     scorer = CiderD([[[4, 5, 6, 7]], [[8, 9, 10]], [[11, 12]], [[13]]])
-    likeliest, middle, other = [13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]
-    expected = expected_cider(scorer, [likeliest, middle, other], [-0.9, -1.0, -1.0], sharpness=0)
+    candidates = scorer.weigh_together([[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]])
+    expected = expected_cider(scorer, candidates, [-0.9, -1.0, -1.0], sharpness=0)
     assert int(np.argmax(expected)) == 1
-    sharp = expected_cider(scorer, [likeliest, middle, other], [-0.9, -1.0, -1.0], sharpness=100)
+    sharp = expected_cider(scorer, candidates, [-0.9, -1.0, -1.0], sharpness=100)
     assert int(np.argmax(sharp)) == 0
 
 
 def test_the_search_score_outweighs_agreement_where_it_differs_much():
     scorer = CiderD([[[4, 5, 6, 7]], [[8, 9, 10]], [[11, 12]], [[13]]])
-    candidates = [[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]]
+    candidates = scorer.weigh_together([[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]])
     assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]) == 1
     assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -9.0, -9.0]) == 0
     assert choose(scorer, candidates, [-1.0, -1.0, -1.0], [-1.0, -9.0, -9.0], weight=0) == 1
@@ -65,7 +65,8 @@ def test_the_search_score_outweighs_agreement_where_it_differs_much():
 
 def test_predicted_ngrams_outweigh_agreement():
     scorer = CiderD([[[4, 5, 6, 7]], [[8, 9, 10]], [[11, 12]], [[13]]])
-    candidates, alike = [[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]], [-1.0, -1.0, -1.0]
+    candidates = scorer.weigh_together([[13, 12, 11], [4, 5, 6, 7], [4, 5, 6, 8]])
+    alike = [-1.0, -1.0, -1.0]
     assert choose(scorer, candidates, alike, alike, by_ngrams=np.zeros(3)) == 1
     assert choose(scorer, candidates, alike, alike, by_ngrams=np.array([1.0, 0.0, 0.2])) == 0
 
@@ -77,4 +78,5 @@ def test_expected_cider_by_hand():
     weights /= weights.sum()
     pairs = np.array([scorer.score([one], [other])[0] for one in (first, second) for other in (first, second)])
     expected = pairs.reshape(2, 2) @ weights
-    assert expected_cider(scorer, [first, second], [-1.0, -1.1], sharpness=3) == pytest.approx(expected)
+    candidates = scorer.weigh_together([first, second])
+    assert expected_cider(scorer, candidates, [-1.0, -1.1], sharpness=3) == pytest.approx(expected)

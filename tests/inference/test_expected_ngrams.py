@@ -55,7 +55,7 @@ def test_expected_cider_is_the_product_with_the_candidates_vectors(predictor, fe
     candidates = [[4, 5, 9], [5, 9, 5, 9], [7, 7], []]
     expected = weights(predictor, features) + predictor.base
     for row, code in zip(expected, predictor.encode(features), strict=True):
-        found = predictor.expected_cider(code, scorer, candidates)
+        found = predictor.expected_cider(code, scorer.weigh_together(candidates))
         for score, candidate in zip(found, candidates, strict=True):
             tfidf, norms, _ = scorer.weigh(candidate)
             terms = [tfidf.get(gram, 0) / (norms[len(gram) - 1] or 1) * row[i] for i, gram in enumerate(GRAMS)]
