@@ -47,10 +47,28 @@ class Captioner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.images = ImageLoader(settings.image_limits)
+        self.images = ImageLoader(settings.image_limits, "imgcap.blur.child")
         self._loading = threading.Lock()
         self._writer: Writer | None = None
         self._queue: BatchQueue[_Job] = BatchQueue(self._caption_batch)
+
+    def open(
+        self, data: bytes, source: str | None = None, max_pixels: int | None = None
+    ) -> tuple[NDArray[np.uint8], Reading]:
+        """Return the image in a file, (H, W, 3) uint8 RGB, and the Reading that `check` would give.
+
+        A child process both decodes and measures it, so that neither waits for captions.
+
+        Args:
+            data: a whole file.
+            source: source in the Reading.
+            max_pixels: a lower limit than the settings'.
+
+        Raises:
+            InputError: as `ImageLoader.decode`.
+        """
+        pixels, found = self.images.examine(data, {"threshold": self.settings.blur_threshold}, max_pixels)
+        return pixels, Reading(source, found["valid"], found["reason"], found["variance"], found["threshold"])
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
         """Return a Reading without captions for image (H, W, 3), uint8 RGB."""

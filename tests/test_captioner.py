@@ -99,6 +99,19 @@ def test_a_fault_with_one_source_stands_in_its_own_reading(monkeypatch, fault):
     assert "secret" not in reading.error
 
 
+@pytest.mark.parametrize("name", ["coffee.jpg", "clock_motion.png"])
+def test_a_file_is_measured_where_it_is_decoded_with_the_same_result(captioner, name):
+    pixels, reading = captioner.open((SAMPLES / name).read_bytes(), name, max_pixels=2_000_000)
+    assert (pixels == ImageLoader(ImageLimits()).read_file(SAMPLES / name)).all()
+    assert reading == captioner.check(pixels, name)
+    assert reading.valid is (reading.reason is None)
+
+
+def test_a_file_that_is_opened_has_the_given_limit(captioner):
+    with pytest.raises(InputError, match=r"more than 0\.1 million pixels"):
+        captioner.open((SAMPLES / "coffee.jpg").read_bytes(), max_pixels=100_000)
+
+
 def test_a_sharp_picture_gets_a_caption(captioner, sharp):
     reading = captioner.caption(sharp, source="coffee.jpg")
     assert list(reading.as_dict()) == FIELDS

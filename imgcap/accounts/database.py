@@ -194,18 +194,27 @@ class DatabaseUnavailable(InputError):  # noqa: N818  named after HTTP's 503
 
 
 class Database:
-    """An open, migrated database. Safe to share between threads."""
+    """An open, migrated database. Safe to share between threads.
+
+    Attributes:
+        version: changes after each transaction of this process that may have changed an account or a sign-in, so that
+            what was read of them before is no longer relied on.
+    """
 
     def __init__(self, engine: Engine, wait_seconds: float) -> None:
         self.engine = engine
+        self.version = object()
         self._wait_seconds = wait_seconds
 
     @contextmanager
-    def session(self, *, read_only: bool = False, wait_seconds: float | None = None) -> Iterator[Session]:
+    def session(
+        self, *, read_only: bool = False, keeps_accounts: bool = False, wait_seconds: float | None = None
+    ) -> Iterator[Session]:
         """Run one transaction: committed when the block ends, rolled back when it raises.
 
         Args:
             read_only: the transaction only reads, and on SQLite does not wait for another one that writes.
+            keeps_accounts: the transaction writes, but changes no account and ends no sign-in.
             wait_seconds: seconds to wait for a lock on SQLite; by default `settings.database_wait_seconds`.
 
         Raises:
@@ -222,6 +231,9 @@ class Database:
             # No traceback, since every request logs this while the fault lasts.
             logger.error("the database cannot be used: %s", getattr(error, "orig", error))  # noqa: TRY400
             raise DatabaseUnavailable("The server cannot reach its storage just now; try again in a minute.") from error
+        finally:
+            if not read_only and not keeps_accounts:
+                self.version = object()
 
     def forget_deleted(self) -> None:
         """Remove deleted rows from SQLite's write-ahead log too, where their old pages would stay for a while."""

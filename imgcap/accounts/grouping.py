@@ -19,7 +19,7 @@ _Piece = tuple[Callable[[Session], Any], "Future[Any]"]
 
 
 class GroupedWrites:
-    """Runs functions within transactions of a database. Any thread may call.
+    """Runs functions, which change no account and no sign-in, within transactions of a database. Any thread may call.
 
     It has no thread of its own: of the threads that call, one writes for all that wait by then.
     """
@@ -54,7 +54,7 @@ class GroupedWrites:
     def _write_all(self, group: Sequence[_Piece]) -> None:
         """Run every function of a group and give each its result, or its error."""
         try:
-            with self._database.session() as session:
+            with self._database.session(keeps_accounts=True) as session:
                 results = [write(session) for write, _ in group]
         except BaseException as error:  # noqa: BLE001  whoever waits gets it
             if len(group) > 1 and not isinstance(error, DatabaseUnavailable):

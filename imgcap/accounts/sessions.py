@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
@@ -14,6 +15,14 @@ from imgcap.settings import Settings
 
 TOUCH_EVERY = timedelta(minutes=1)
 """Resolution of the stored time of last use, because a write at every request would cost too much."""
+KNOWN_FOR = timedelta(seconds=5)
+"""How long a session that was read is not read again, unless this process changed an account or a sign-in meanwhile.
+
+With a rollback journal SQLite lets nobody read while it commits, and while captions are written it often does. A
+session that another process ends, such as `imgcap user remove`, ends here so much later.
+"""
+MOST_KNOWN = 10_000
+"""Number of sessions that are remembered at once."""
 
 
 class TokenHash(str):
@@ -31,6 +40,15 @@ def hash_token(token: str) -> TokenHash:
     return (
         token if isinstance(token, TokenHash) else TokenHash(hashlib.sha256(token.encode(errors="replace")).hexdigest())
     )
+
+
+class _Known(NamedTuple):
+    """The user of a session as they were read, the database's version before that, and when to read them again."""
+
+    user: User
+    version: object
+    read_at: datetime
+    until: datetime
 
 
 class SessionStore(MutableMapping[str, str]):
@@ -53,10 +71,20 @@ class SessionStore(MutableMapping[str, str]):
         self._max_age = timedelta(days=settings.session_days)
         self._max_idle = timedelta(days=settings.session_idle_days)
         self._now = now
+        self._known: dict[str, _Known] = {}
+
+    def recall(self, token: str) -> User | None:
+        """Return the user of a session that `find` has just read, without reading; None if it must be read."""
+        known = self._known.get(hash_token(token))
+        if known is None or known.version is not self._database.version:
+            return None
+        return known.user if known.read_at <= self._now() < known.until else None
 
     def find(self, token: str) -> User | None:
         """Return the user of a session and count this as a use; None if the session does not exist."""
-        now = self._now()
+        if (user := self.recall(token)) is not None:
+            return user
+        now, version = self._now(), self._database.version
         with self._database.session(read_only=True) as session:
             row = session.execute(
                 select(User, UserSession.last_used_at)
@@ -69,6 +97,10 @@ class SessionStore(MutableMapping[str, str]):
         if now - last_used_at >= TOUCH_EVERY:
             with suppress(DatabaseUnavailable):  # a full disk or a lock must not sign anybody out
                 self._touch(token, now)
+                last_used_at = now
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[hash_token(token)] = _Known(user, version, now, min(now + KNOWN_FOR, last_used_at + TOUCH_EVERY))
         return user
 
     def __getitem__(self, token: str) -> str:
@@ -121,7 +153,7 @@ class SessionStore(MutableMapping[str, str]):
         return and_(UserSession.created_at > now - self._max_age, UserSession.last_used_at > now - self._max_idle)
 
     def _touch(self, token: str, now: datetime) -> None:
-        with self._database.session(wait_seconds=0.2) as session:
+        with self._database.session(wait_seconds=0.2, keeps_accounts=True) as session:
             stored = session.get(UserSession, str(hash_token(token)))
             if stored is not None:  # it may just have been ended
                 stored.last_used_at = now

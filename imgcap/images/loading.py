@@ -16,7 +16,9 @@ pixels), or that an attacker who takes over a decoder is contained: a child has 
 """
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +33,15 @@ class ImageLoader:
     """Reads images within limits. Any thread may call.
 
     Decoding happens in a few child processes, which belong to this loader and start when they are first needed.
+
+    Args:
+        limits: limits of the files.
+        module: module that the children run; it decodes as `imgcap.images.pixels` does.
     """
 
-    def __init__(self, limits: ImageLimits) -> None:
+    def __init__(self, limits: ImageLimits, module: str = "imgcap.images.pixels") -> None:
         self.limits = limits
-        self._sandbox = Sandbox()
+        self._sandbox = Sandbox(module=module)
 
     def decode(self, data: bytes, max_pixels: int | None = None) -> NDArray[np.uint8]:
         """Decode the image in `data`.
@@ -52,11 +58,27 @@ class ImageLoader:
             InputError: the file is empty, not an image, of an unsupported kind, damaged, too small, too large, takes
                 too much work, or its decoder was stopped.
         """
+        return self.examine(data, {}, max_pixels)[0]
+
+    def examine(
+        self, data: bytes, options: Mapping[str, object], max_pixels: int | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Return the result of `decode`, and what the child's module found out about the pixels.
+
+        Args:
+            data: a whole file.
+            options: fields of the request for the child's module.
+            max_pixels: as for `decode`.
+
+        Raises:
+            InputError: as `decode`.
+        """
         if not data:
             raise InputError("The file is empty: choose a picture.")
         if len(data) > self.limits.max_bytes:
             raise InputError(f"The file is larger than {self.limits.max_bytes / 2**20:.3g} MB: send a smaller copy.")
-        return self._sandbox.decode(data, min(max_pixels or self.limits.max_pixels, self.limits.max_pixels))
+        most = min(max_pixels or self.limits.max_pixels, self.limits.max_pixels)
+        return self._sandbox.examine(data, most, options)
 
     def read_file(self, path: str | Path) -> NDArray[np.uint8]:
         """Decode the regular file at `path`, as `decode` does. Raises InputError also if the file cannot be read."""

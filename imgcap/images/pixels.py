@@ -233,8 +233,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def answer(answers: BinaryIO, data: bytes, request: dict[str, Any]) -> None:
     """Write a line of JSON with the decoded image's size, then its pixels."""
-    pixels = to_rgb(data, request["max_pixels"])
-    answers.write(json.dumps({"height": pixels.shape[0], "width": pixels.shape[1]}).encode() + b"\n")
+    write(answers, to_rgb(data, request["max_pixels"]))
+
+
+def write(answers: BinaryIO, pixels: NDArray[np.uint8], **found: object) -> None:
+    """Write a line of JSON with the size of pixels (H, W, 3) and what else was found, then the pixels."""
+    size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+    answers.write(json.dumps(size | found).encode() + b"\n")
     answers.write(pixels.data)
 
 

@@ -4,8 +4,8 @@ A decoder that hangs, takes all memory or crashes ends only its child: the calle
 gets a new child. Children have none of this process's environment variables, so no secrets, and cannot write files.
 
 A request is a line of JSON, `{"bytes", "memory", "seconds", ...}`, followed by the file. An answer is a line of JSON,
-`{"error"}` or for pixels `{"height", "width"}`, followed by the bytes that it announces. `imgcap.images.child` is the
-child's side.
+`{"error"}` or for pixels `{"height", "width", ...}`, followed by the bytes that it announces. `imgcap.images.child` is
+the child's side.
 """
 
 import fcntl
@@ -40,6 +40,15 @@ QUICK_SECONDS = 0.1
 PIPE_BYTES = 2**20
 """Room in a pipe, the most that Linux gives without privileges: with its usual 64 kB the pixels of a small image would
 come in a dozen parts, before each of which this process would wait for the child and for the interpreter."""
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # more threads or arenas would reserve address space
+    "MALLOC_ARENA_MAX": "1",
+    # Otherwise the C library returns freed arrays to the system, and getting new pages for the next ones takes longer
+    # than decoding and measuring a small photo.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**25),
+}
+"""All of a child's environment variables."""
 PATIENCE = 5.0
 """Seconds for a child that stopped answering to end by itself, so that its exit status gives the reason."""
 TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
@@ -89,17 +98,32 @@ class Sandbox:
         Raises:
             InputError: as `to_rgb`, or as `ask`.
         """
+        return self.examine(data, max_pixels, {})[0]
 
-        def read_pixels(answer: dict[str, Any], output: IO[bytes]) -> NDArray[np.uint8]:
+    def examine(
+        self, data: bytes, max_pixels: int, options: Mapping[str, object]
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Return the result of `decode`, and the line of JSON with which the child answered.
+
+        Args:
+            data: a file.
+            max_pixels: width x height above which nothing is decoded.
+            options: further fields of the request, for the module that the children run.
+
+        Raises:
+            InputError: as `decode`.
+        """
+
+        def read_pixels(answer: dict[str, Any], output: IO[bytes]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
             height, width = int(answer["height"]), int(answer["width"])
             if height * width > max_pixels:
                 raise EOFError
             pixels = np.empty((height, width, 3), np.uint8)
             if output.readinto(pixels.data) != pixels.nbytes:  # type: ignore[attr-defined]  # typeshed: IO has none
                 raise EOFError
-            return pixels
+            return pixels, answer
 
-        return self.ask(data, memory_limit(max_pixels), {"max_pixels": max_pixels}, read_pixels)
+        return self.ask(data, memory_limit(max_pixels), {"max_pixels": max_pixels, **options}, read_pixels)
 
     def ask(
         self,
@@ -216,7 +240,7 @@ def _start(module: str) -> Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[2],
-            env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},  # more of either reserves address space
+            env=ENVIRONMENT,
             process_group=0,  # so that Ctrl-C reaches only the parent, which may have captions to finish
         )
     except OSError as error:

@@ -175,8 +175,10 @@ class Guard:
             return None
         token = access_token(request)
         if token is None:
-            session = self.services.cookies.session_token(request)
-            return None if session is None else await run_in_threadpool(self.services.sessions.find, session)
+            session, sessions = self.services.cookies.session_token(request), self.services.sessions
+            if session is None:
+                return None
+            return sessions.recall(session) or await run_in_threadpool(sessions.find, session)
         user = await run_in_threadpool(self.services.tokens.find, token)
         if user is None:
             await run_in_threadpool(self.services.throttle.hit, "sign_in", account=None, address=address_of(request))

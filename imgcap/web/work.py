@@ -50,13 +50,13 @@ class Caller:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image and its source.
+    """A decoded image, its Reading without captions, and where it came from.
 
-    `name` is the source in a reading: a file's name or the link as typed, never a path of this machine.
+    The Reading's source is a file's name or the link as typed, never a path of this machine.
     """
 
     pixels: NDArray[np.uint8]
-    name: str
+    reading: Reading
     source: Source
 
 
@@ -94,7 +94,7 @@ class Work:
         self._uploads = uploads
         self._links = Turns(total=16, per_user=2)
         self._decoders = Turns(total=CHILDREN, per_user=1)
-        # What a caption's request computes beside the caption, so that it does not delay pages and checks either. More
+        # The history's part of a caption's request, so that it does not delay pages and checks either. More
         # threads are never needed: only what has waited in the captioner's queue comes here.
         self._unhurried = ThreadPoolExecutor(CAPACITY, "unhurried", initializer=give_way)
 
@@ -120,32 +120,27 @@ class Work:
             check_length(length)
             self.models.get(model)
             picture = self._open(image, url, caller)
-            reading = self._unhurried.submit(self.measure, picture).result()
-            return list(self.describe(picture, reading, length, caller, alternatives, model))[-1].reading
+            reading = picture.reading
+            return list(self.describe(picture, length, caller, alternatives, model))[-1].reading
         except Exception as error:  # noqa: BLE001  the API must answer in any case
             return self._failed(error, reading, image, url)
 
     def check(self, image: Any, url: Any, caller: Caller) -> Reading:
         """Return the Reading, without captions, of an upload or a link; a failure fills its `error`."""
         try:
-            return self.measure(self._open(image, url, caller))
+            return self._open(image, url, caller).reading
         except Exception as error:  # noqa: BLE001  as above
             return self._failed(error, None, image, url)
-
-    def measure(self, picture: Picture) -> Reading:
-        """Return the Reading of an image without a caption."""
-        return self._captioner.check(picture.pixels, picture.name)
 
     def describe(
         self,
         picture: Picture,
-        reading: Reading,
         length: str,
         caller: Caller,
         alternatives: int = NUM_ALTERNATIVES,
         model: str = "",
     ) -> Iterator[Described]:
-        """Yield the Reading that `measure` gave, with its caption if it is valid, then again with its alternatives.
+        """Yield an image's Reading with its caption if it is valid, then again with its alternatives.
 
         The caption is counted, and the complete Reading is stored in the history under the id in the last step. Closing
         the iterator removes an image that waits from the captioner's queue.
@@ -155,11 +150,11 @@ class Work:
             InputError: the length or the model does not exist, or the model cannot be used.
         """
         wanted, chosen = check_length(length), self.models.get(model)
-        latest = reading
-        if reading.valid:
+        latest = picture.reading
+        if latest.valid:
             self._throttle.hit("caption", account=caller.user_id, address=caller.address)
             steps = chosen.load().complete_in_steps(
-                reading, picture.pixels, wanted, alternatives, user=caller.user_id, gone=caller.gone
+                latest, picture.pixels, wanted, alternatives, user=caller.user_id, gone=caller.gone
             )
             with contextlib.closing(steps):
                 for latest in steps:
@@ -194,8 +189,7 @@ class Work:
         self._throttle.check("caption", **spare)  # first, since decoding an image that must wait is wasted
         self._throttle.hit("picture", **spare)
         with self._decoders.turn(caller.user_id):
-            pixels = self._images.decode(data)
-        reading = self._captioner.check(pixels, name)
+            pixels, reading = self._captioner.open(data, name)
         if reading.valid:
             self._throttle.hit("caption", **spare)
             reading = self.models.default.load().complete(reading, pixels, length, alternatives=0, user=caller.user_id)
@@ -217,7 +211,7 @@ class Work:
             Throttled: the caller's allowance of frames is used up.
             InputError: the data are not an image, or have more than `FRAME_PIXELS`.
         """
-        return self._captioner.check(self._open_frame(data, caller))
+        return self._open_frame(data, caller)[1]
 
     def describe_frame(self, data: bytes, caller: Caller) -> Reading:
         """Return the Reading of a camera's frame, with a caption but no alternatives if it is sharp.
@@ -228,17 +222,16 @@ class Work:
             Throttled: the caller's allowance of frames or captions is used up.
             InputError: as for `check_frame`, or the model cannot be used.
         """
-        pixels = self._open_frame(data, caller)
-        reading = self._captioner.check(pixels)
+        pixels, reading = self._open_frame(data, caller)
         if not reading.valid:
             return reading
         self._throttle.hit("caption", account=caller.user_id, address=caller.address)
         return self.models.default.load().complete(reading, pixels, "normal", alternatives=0, user=caller.user_id)
 
-    def _open_frame(self, data: bytes, caller: Caller) -> NDArray[np.uint8]:
+    def _open_frame(self, data: bytes, caller: Caller) -> tuple[NDArray[np.uint8], Reading]:
         self._throttle.hit("frame", account=caller.user_id, address=caller.address)
         with self._decoders.turn(caller.user_id):
-            return self._images.decode(data, FRAME_PIXELS)
+            return self._captioner.open(data, max_pixels=FRAME_PIXELS)
 
     def open_upload(self, payload: Any, caller: Caller) -> Picture:
         """Return the image of a Gradio file payload, and count it.
@@ -252,8 +245,8 @@ class Work:
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
         self._count(caller)
         with self._decoders.turn(caller.user_id):  # reads inside, so that waiting files are not in memory
-            pixels = self._images.decode(self._uploads.read(path, caller.user_id))
-        return Picture(pixels, Path(path).name, self._uploads.source_of(path))
+            pixels, reading = self._captioner.open(self._uploads.read(path, caller.user_id), Path(path).name)
+        return Picture(pixels, reading, self._uploads.source_of(path))
 
     def open_link(self, url: str, caller: Caller) -> Picture:
         """Return the image at a link, and count it.
@@ -277,7 +270,7 @@ class Work:
         with self._links.turn(caller.user_id):
             data = self._images.fetch(url)
             with self._decoders.turn(caller.user_id):
-                return data, Picture(self._images.decode(data), url[:MAX_URL], "link")
+                return data, Picture(*self._captioner.open(data, url[:MAX_URL]), "link")
 
     def _count(self, caller: Caller) -> None:
         self._throttle.hit("picture", account=caller.user_id, address=caller.address)

@@ -1,11 +1,13 @@
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from gradio.routes import App
 from sqlalchemy import select, text
 
+from imgcap.accounts import sessions
 from imgcap.accounts.database import UserSession, open_database
-from imgcap.accounts.sessions import SessionStore, TokenHash
+from imgcap.accounts.sessions import KNOWN_FOR, SessionStore, TokenHash
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 
@@ -129,6 +131,83 @@ def test_use_is_written_once_a_minute_at_most(store, database, clock):
     clock.now += timedelta(seconds=1)
     assert "token-a" in store
     assert last_used() == clock.now
+
+
+@pytest.fixture
+def reads(database, monkeypatch):
+    """The times at which the store reads, as a list."""
+    found, session = [], database.session
+
+    def noting(**options):
+        if options.get("read_only"):
+            found.append(1)
+        return session(**options)
+
+    monkeypatch.setattr(database, "session", noting)
+    return found
+
+
+def test_a_session_is_not_read_again_for_some_seconds(store, clock, reads):
+    store["token-a"] = "ann"
+    assert store.recall("token-a") is None
+    for _ in range(3):
+        assert store.find("token-a").id == ANN
+    assert store.recall("token-a").id == ANN
+    assert len(reads) == 1
+    clock.now += KNOWN_FOR
+    assert store.recall("token-a") is None
+    assert store.find("token-a").id == ANN
+    assert len(reads) == 2
+
+
+def test_what_changes_no_account_lets_sessions_be_remembered(store, database, reads):
+    store["token-a"] = "ann"
+    store.find("token-a")
+    with database.session(keeps_accounts=True):
+        pass
+    assert store.recall("token-a") is not None
+    with database.session():
+        pass
+    assert store.recall("token-a") is None
+
+
+def test_a_session_that_ends_while_it_is_read_is_not_remembered(store, database, monkeypatch):
+    store["token-a"] = "ann"
+    known = store.find("token-a")
+    store.end("token-a")
+    store["token-a"] = "ann"
+    ending, session = [True], database.session
+
+    @contextmanager
+    def end_after_reading(**options):
+        with session(**options) as found:
+            yield found
+        if ending and options.get("read_only"):
+            ending.clear()
+            store.end("token-a")
+
+    monkeypatch.setattr(database, "session", end_after_reading)
+    assert store.find("token-a").id == known.id
+    assert store.recall("token-a") is None
+    assert store.find("token-a") is None
+
+
+def test_a_session_that_another_process_ends_is_forgotten_within_seconds(store, db_settings, clock):
+    store["token-a"] = "ann"
+    store.find("token-a")
+    other = open_database(db_settings)
+    SessionStore(other, db_settings, clock).end("token-a")
+    other.close()
+    clock.now += KNOWN_FOR
+    assert store.find("token-a") is None
+
+
+def test_only_so_many_sessions_are_remembered(store, monkeypatch):
+    monkeypatch.setattr(sessions, "MOST_KNOWN", 2)
+    for token in ("a1", "a2", "a3"):
+        store[token] = "ann"
+        store.find(token)
+    assert len(store._known) <= 2
 
 
 def test_a_sign_in_sweeps_away_what_has_run_out(store, database, clock):

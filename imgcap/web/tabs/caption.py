@@ -105,14 +105,14 @@ class Handlers:
         self, payload: Any, length: str, model: str, caller: Caller
     ) -> Iterator[tuple[Reading, str, Step, Details]]:
         wanted = check_length(length)
-        picture = self._work.open_upload(payload, caller)
         began = time.perf_counter()
-        reading = self._work.measure(picture)
+        picture = self._work.open_upload(payload, caller)
+        reading = picture.reading
         details = Details(length=wanted, checked=time.perf_counter() - began)
         if reading.valid:
             yield reading, "", "writing", details
         began = time.perf_counter()
-        for step in self._work.describe(picture, reading, wanted, caller, model=model):
+        for step in self._work.describe(picture, wanted, caller, model=model):
             reading = step.reading
             if reading.caption and details.described is None:
                 details = replace(details, described=time.perf_counter() - began)
