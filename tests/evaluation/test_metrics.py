@@ -29,10 +29,14 @@ def some_captions() -> tuple[list[str], list[list[str]]]:
     predictions[6] += " ||| and\nmore"
     references[7][0] += "\nA second line"
     references[8].append("")
+    predictions[9], references[9] = "nothing alike", [""]
+    predictions[10] = references[10][0] = "un café à côté"
     return predictions, references
 
 
 PREDICTIONS, REFERENCES = some_captions()
+WHOLE, NOTHING = (5, 10), (3, 9)
+"""Images whose caption is one of its references, and images whose caption has no word of them."""
 
 
 def coco_bleu(candidates: list[str], references: list[list[str]]) -> list[float]:
@@ -56,8 +60,8 @@ def one_run_of_meteor() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def coco_scores() -> dict[str, float]:
-    """What pycocoevalcap gives for the captions, with its own tokenizer and its METEOR."""
+def coco_scores() -> tuple[dict[str, float], list[float]]:
+    """What pycocoevalcap gives for the captions, with its own tokenizer; and its METEOR of each image alone."""
     coco.require_java()
     everything = coco.tokenize_with_jar([*PREDICTIONS, *(c for captions in REFERENCES for c in captions)])
     tokens = iter(everything)
@@ -65,23 +69,35 @@ def coco_scores() -> dict[str, float]:
     references = {i: [next(tokens) for _ in captions] for i, captions in enumerate(REFERENCES)}
     bleu = coco_bleu([c for (c,) in candidates.values()], list(references.values()))
     others = {
-        name: scorer.compute_score(references, candidates)[0]
+        name: scorer.compute_score(references, candidates)
         for name, scorer in (("METEOR", coco.meteor()), ("ROUGE-L", Rouge()), ("CIDEr", Cider()))
     }
-    return {**{f"BLEU-{n + 1}": bleu[n] for n in range(4)}, **others}
+    scores = {f"BLEU-{n + 1}": bleu[n] for n in range(4)} | {name: mean for name, (mean, _) in others.items()}
+    return scores, others["METEOR"][1]
 
 
-def test_score_equals_pycocoevalcap(coco_scores: dict[str, float]) -> None:
+def test_score_equals_pycocoevalcap(coco_scores: tuple[dict[str, float], list[float]]) -> None:
     scores = metrics.score(PREDICTIONS, REFERENCES, resamples=200)
     intervals = scores.pop("intervals")
-    assert scores == pytest.approx(coco_scores, abs=1e-9)
+    assert scores == pytest.approx(coco_scores[0], abs=1e-9)
     assert list(scores) == list(intervals) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
     for name, (low, high) in intervals.items():
         assert low < scores[name] < high
 
 
+def test_meteor_of_each_image_equals_pycocoevalcaps(coco_scores: tuple[dict[str, float], list[float]]) -> None:
+    statistics = meteor.statistics(
+        [tokenize(caption) for caption in PREDICTIONS], [[tokenize(one) for one in captions] for captions in REFERENCES]
+    )
+    assert statistics.shape == (len(PREDICTIONS), 23)
+    scores = meteor.from_sums(meteor.countable(statistics))
+    assert scores == pytest.approx(coco_scores[1], abs=1e-12)
+    assert scores[[*WHOLE]] == pytest.approx(1)
+    assert scores[[*NOTHING]].tolist() == [0, 0]
+
+
 def test_combined_metrics_of_the_evaluate_library(
-    coco_scores: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    coco_scores: tuple[dict[str, float], list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import evaluate  # after imgcap.evaluation.metrics, which mends torchvision for it
 
@@ -89,7 +105,7 @@ def test_combined_metrics_of_the_evaluate_library(
     combined = evaluate.combine([metrics.Bleu(), metrics.RougeL(), metrics.Cider(), metrics.Meteor()])
     scores = combined.compute(predictions=PREDICTIONS, references=REFERENCES)
     assert scores.pop("METEOR") is None
-    assert scores == pytest.approx({name: coco_scores[name] for name in WITHOUT_METEOR}, abs=1e-9)
+    assert scores == pytest.approx({name: coco_scores[0][name] for name in WITHOUT_METEOR}, abs=1e-9)
 
 
 def test_the_evaluate_metrics_take_batches() -> None:
@@ -100,9 +116,9 @@ def test_the_evaluate_metrics_take_batches() -> None:
     assert metric.compute() == {f"BLEU-{n}": whole[f"BLEU-{n}"] for n in range(1, 5)}
 
 
-def test_meteor_as_a_metric_of_the_evaluate_library(coco_scores: dict[str, float]) -> None:
+def test_meteor_as_a_metric_of_the_evaluate_library(coco_scores: tuple[dict[str, float], list[float]]) -> None:
     scores = metrics.Meteor().compute(predictions=PREDICTIONS, references=REFERENCES)
-    assert scores == {"METEOR": pytest.approx(coco_scores["METEOR"], abs=1e-9)}
+    assert scores == {"METEOR": pytest.approx(coco_scores[0]["METEOR"], abs=1e-9)}
 
 
 def test_an_interval_comes_from_the_resamples_own_scores() -> None:
