@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -84,11 +85,16 @@ def start_python(
     stdin: IO[bytes] | int | None = None,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
+    *,
+    frees: bool = True,
 ) -> PythonProcess:
-    """Start what `python ARGUMENTS` does: `-m MODULE ...`, `-c CODE ...`, `- ...` or a file."""
+    """Start what `python ARGUMENTS` does: `-m MODULE ...`, `-c CODE ...`, `- ...` or a file.
+
+    With `frees` false, the process frees no objects at its end, which takes half a second with so many libraries.
+    """
     ours = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
     theirs = {name: value for name, value in env.items() if name.startswith("HF_")}
-    request = {"arguments": [str(one) for one in arguments], "cwd": str(cwd), "env": dict(env)}
+    request = {"arguments": [str(one) for one in arguments], "cwd": str(cwd), "env": dict(env), "frees": frees}
     ends = [end if isinstance(end, int) else number if end is None else end.fileno()
             for number, end in enumerate((stdin, stdout, stderr))]  # fmt: skip
     return _parent(ours == theirs).fork(request, ends)
@@ -105,7 +111,7 @@ def run_python(
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(input.encode())
         given.seek(0)
-        process = start_python(arguments, cwd, os.environ if env is None else env, given, out, err)
+        process = start_python(arguments, cwd, os.environ if env is None else env, given, out, err, frees=False)
         try:
             status = process.wait(timeout)
         finally:
@@ -118,14 +124,23 @@ def run_python(
 
 
 class _Parent:
-    """A process that has imported libraries, and forks on demand."""
+    """A process that has imported libraries, and forks on demand.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    Args:
+        names: the libraries.
+        parent: a process to fork it from, which has imported others; None starts a new one.
+    """
+
+    def __init__(self, names: Sequence[str], parent: "_Parent | None" = None) -> None:
         self._socket, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno()), *names],
-            pass_fds=[theirs.fileno()], env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        )  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        arguments = [__file__, "0", *names]  # 0, the standard input, is its end of the socket
+        self._process: subprocess.Popen[bytes] | PythonProcess
+        if parent is None:
+            self._process = subprocess.Popen([sys.executable, *arguments], stdin=theirs, env=environment)
+        else:
+            request = {"arguments": arguments, "cwd": str(ROOT), "env": environment, "frees": True}
+            self._process = parent.fork(request, [theirs.fileno(), 1, 2])
         theirs.close()
         atexit.register(self.close)
 
@@ -146,7 +161,7 @@ class _Parent:
 
 @cache
 def _parent(hugging_face: bool) -> _Parent:
-    return _Parent((*PLAIN, *HUGGING_FACE) if hugging_face else PLAIN)
+    return _Parent(HUGGING_FACE, _parent(False)) if hugging_face else _Parent(PLAIN)
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -185,8 +200,8 @@ def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         os._exit(0)
 
 
-def _become(request: Mapping[str, Any], descriptors: list[int]) -> list[str]:
-    """Take over the streams, folder and variables of a request, and return its arguments."""
+def _become(request: Mapping[str, Any], descriptors: list[int]) -> None:
+    """Take over the streams, folder and variables of a request."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
@@ -197,7 +212,6 @@ def _become(request: Mapping[str, Any], descriptors: list[int]) -> list[str]:
     os.environ.update(request["env"])
     tempfile.tempdir = None  # a library may have asked for it
     sys.path[:0] = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-    return list(request["arguments"])
 
 
 def _run(first: str, *rest: str) -> None:
@@ -217,6 +231,26 @@ def _run(first: str, *rest: str) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
+def _run_to_the_end(*arguments: str) -> None:
+    """Do what Python does with these arguments and at its end, except that no object is freed."""
+    status: object = None
+    try:
+        _run(*arguments)
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001  as Python itself does
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    if not isinstance(status, int | None):
+        print(status, file=sys.stderr)
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status or 0)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     sys.path.pop(0)  # this folder
@@ -229,4 +263,6 @@ if __name__ == "__main__":
         with suppress(ModuleNotFoundError):  # where the packages of [train] are not installed
             importlib.import_module(name)
     gc.freeze()
-    _run(*_become(*_serve(connection)))  # and the process ends as any other Python
+    request, descriptors = _serve(connection)
+    _become(request, descriptors)
+    (_run if request["frees"] else _run_to_the_end)(*request["arguments"])

@@ -38,13 +38,13 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    typer.echo(f"{result['model']}, {result['split']}, {result['n']} images")
+    typer.echo(f"{result['model']}, {result['split']}, {result['n']} {'image' if result['n'] == 1 else 'images'}")
     for name, interval in result["intervals"].items():
-        if interval is None:
+        if result[name] is None:
             typer.echo(f"{name:8} needs Java")
         else:
-            low, high = interval
-            typer.echo(f"{name:8} {result[name]:.3f}  [{low:.3f}, {high:.3f}]")
+            bounds = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            typer.echo(f"{name:8} {result[name]:.3f}{bounds}")
 
 
 def calibrate_confidence(

@@ -127,18 +127,19 @@ def score(
     The intervals are the 2.5th and 97.5th percentiles over resamples of the images with replacement. BLEU and METEOR
     are computed from the resample's own summed counts; CIDEr and ROUGE-L are means over it, and CIDEr keeps the
     document frequencies of the split. The intervals show how much another sample of images could change a number, not
-    how much another training run could.
+    how much another training run could. A single image has no intervals, since all its resamples are the same.
 
     Args:
         predictions: one caption for each image.
         references: at least one reference caption for each image.
-        resamples: resamples of the bootstrap; 0 for no intervals.
+        resamples: resamples of the bootstrap, at least two; 0 for no intervals.
         seed: seed of the resampling.
         with_meteor: false leaves METEOR null and saves Java's start, about fifteen seconds.
 
     Returns:
         "BLEU-1" to "BLEU-4", "METEOR", "ROUGE-L" (each 0-1) and "CIDEr" (0-10), then "intervals", which holds
-        [low, high] under each of those names. METEOR and its interval are None without Java.
+        [low, high] under each of those names. METEOR and its interval are None without Java,
+        and every interval of a single image is.
 
     Raises:
         InputError: no captions are given, the numbers of predictions and lists of references differ, or a list is
@@ -153,8 +154,6 @@ def score(
     if resamples and len(predictions) > 1:
         for family in statistics:
             intervals |= family.intervals(resamples, seed)
-    elif resamples:
-        intervals = {name: [value, value] for name, value in scores.items()}  # the only resample of one image
     return {name: scores.get(name) for name in METRICS} | {"intervals": {name: intervals.get(name) for name in METRICS}}
 
 

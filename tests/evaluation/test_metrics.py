@@ -122,16 +122,24 @@ def test_meteor_as_a_metric_of_the_evaluate_library(coco_scores: tuple[dict[str,
 
 
 def test_an_interval_comes_from_the_resamples_own_scores() -> None:
-    drawn = np.random.default_rng(7).integers(len(PREDICTIONS), size=len(PREDICTIONS))
-    candidates = [tokenize(PREDICTIONS[i]) for i in drawn]
-    references = [[tokenize(caption) for caption in REFERENCES[i]] for i in drawn]
-    intervals = metrics.score(PREDICTIONS, REFERENCES, resamples=1, seed=7, with_meteor=False)["intervals"]
-    bleu = coco_bleu(candidates, references)
+    resamples = np.random.default_rng(7).integers(len(PREDICTIONS), size=(2, len(PREDICTIONS)))
+    values = []
+    for drawn in resamples:
+        candidates = [tokenize(PREDICTIONS[i]) for i in drawn]
+        references = [[tokenize(caption) for caption in REFERENCES[i]] for i in drawn]
+        keyed = {i: [candidate] for i, candidate in enumerate(candidates)}
+        rouge = Rouge().compute_score(dict(enumerate(references)), keyed)[0]
+        values.append([*coco_bleu(candidates, references), rouge])
+    intervals = metrics.score(PREDICTIONS, REFERENCES, resamples=2, seed=7, with_meteor=False)["intervals"]
     assert intervals["METEOR"] is None
-    assert [intervals[f"BLEU-{n + 1}"] for n in range(4)] == [pytest.approx([value, value]) for value in bleu]
-    keyed = {i: [candidate] for i, candidate in enumerate(candidates)}
-    rouge = Rouge().compute_score(dict(enumerate(references)), keyed)[0]
-    assert intervals["ROUGE-L"] == pytest.approx([rouge, rouge])
+    found = [intervals[name] for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L")]
+    assert np.allclose(found, np.percentile(values, [2.5, 97.5], axis=0).T)
+
+
+def test_a_single_image_has_no_interval() -> None:
+    scores = metrics.score(["a dog runs"], [["a dog runs", "a dog"]], with_meteor=False)
+    assert scores["BLEU-1"] == pytest.approx(1)
+    assert set(scores["intervals"].values()) == {None}
 
 
 def test_intervals_follow_their_seed_and_may_be_left_out() -> None:

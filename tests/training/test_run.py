@@ -3,6 +3,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from shapes import caption_split, captioned_images
 from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
-from imgcap.evaluation import calibration, confidence
+from imgcap.evaluation import calibration, confidence, meteor
 from imgcap.evaluation import run as evaluation
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import CaptionedSplit, encode, summarize
@@ -34,11 +35,13 @@ from imgcap.training.run import train
 def first_stage(tmp_path_factory, caption_folder):
     folder = tmp_path_factory.mktemp("first")
     recipe = small(folder, caption_folder, epochs=20, learning_rate=5e-3)
-    scores = train(recipe)
+    with mock.patch.object(meteor, "available", return_value=False):  # Java would take as long as the training
+        scores = train(recipe)
     write_card(Path(recipe.output))
     return recipe, scores
 
 
+@pytest.mark.usefixtures("without_meteor")
 def test_a_stage_leaves_a_captioner_its_log_its_scores_and_its_card(first_stage):
     recipe, scores = first_stage
     output = Path(recipe.output)
@@ -213,7 +216,7 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(options, message, tmp_path
 def test_the_command_trains_and_prints_its_scores(tmp_path, caption_folder):
     places = [f"data={caption_folder}", f"output={tmp_path}/run", f"cache={tmp_path}/cache"]
     small = ["encoder=resnet18", "encoder_weights=none", "epochs=1", "min_count=1"]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PATH": ""}  # nor Java
     done = run_python(["train.py", "configs/smoke.yaml", *places, *small], ROOT, environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout[done.stdout.rindex('{\n  "model"') :])["n"] == 6
