@@ -55,12 +55,11 @@ def test_whoever_registers_can_sign_in_in_any_case(accounts):
         assert accounts.verify(name, PASSWORD).id == user.id
 
 
-@pytest.mark.parametrize(
-    "password", ["", PASSWORD.upper(), PASSWORD + " ", PASSWORD[:-1], "x" * 10_000_000, "\ud800", PASSWORD + "\x00"]
-)
-def test_another_password_signs_nobody_in(accounts, password):
+def test_another_password_signs_nobody_in(accounts):
     accounts.register("ann", PASSWORD)
-    assert accounts.verify("ann", password) is None
+    near = [PASSWORD.upper(), PASSWORD + " ", PASSWORD[:-1], PASSWORD + "\x00"]
+    for password in ["", *near, "x" * 10_000_000, "\ud800"]:
+        assert accounts.verify("ann", password) is None, password[:50]
 
 
 def test_a_password_is_the_same_from_every_keyboard(accounts):
@@ -209,18 +208,15 @@ def test_closing_registration_is_a_setting(monkeypatch):
     assert Settings().open_registration is False
 
 
-@pytest.mark.parametrize(
-    ("name", "password", "sentence"),
-    [
+def test_a_broken_rule_makes_no_account(accounts, database):
+    for name, password, sentence in [
         ("a b", PASSWORD, "The name must be"),
         ("ann", "too short", "at least 15 characters"),
         ("ann", "passwordpassword", "common or easily guessed"),
         ("ann", "x" * 1025, "longer than 1024 bytes"),
-    ],
-)
-def test_a_broken_rule_makes_no_account(accounts, database, name, password, sentence):
-    with pytest.raises(InputError, match=sentence):
-        accounts.register(name, password)
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            accounts.register(name, password)
     assert count(database, User) == 0
 
 
@@ -231,14 +227,12 @@ def test_changing_a_password(accounts):
     assert accounts.verify("ann", "five green geese hum")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "sentence"),
-    [("wrong", "five green geese hum", "current password is wrong"), (PASSWORD, "short", "at least 15 characters")],
-)
-def test_a_password_change_that_is_refused_changes_nothing(accounts, old, new, sentence):
+def test_a_password_change_that_is_refused_changes_nothing(accounts):
     accounts.register("ann", PASSWORD)
-    with pytest.raises(InputError, match=sentence):
-        accounts.change_password(accounts.get("ann"), old, new)
+    with pytest.raises(InputError, match="current password is wrong"):
+        accounts.change_password(accounts.get("ann"), "wrong", "five green geese hum")
+    with pytest.raises(InputError, match="at least 15 characters"):
+        accounts.change_password(accounts.get("ann"), PASSWORD, "short")
     assert accounts.verify("ann", PASSWORD)
 
 

@@ -31,10 +31,10 @@ def test_nobody_gets_into_an_account_by_having_its_name_elsewhere(identities, ac
     assert not identities.is_linked(owner.id)
 
 
-@pytest.mark.parametrize("name", ["", "x", "Łukasz Ж", "-._", "a" * 90, "an\tn\n<b>"])
-def test_any_name_elsewhere_becomes_one_that_is_allowed_here(identities, accounts, name):
-    user = identities.sign_in("https://hf 1", name)
-    assert accounts.get(user.name).id == user.id
+def test_any_name_elsewhere_becomes_one_that_is_allowed_here(identities, accounts):
+    for number, name in enumerate(["", "x", "Łukasz Ж", "-._", "a" * 90, "an\tn\n<b>"]):
+        user = identities.sign_in(f"https://hf {number}", name)
+        assert accounts.get(user.name).id == user.id, name
 
 
 def test_strangers_are_refused_where_registration_is_closed_and_members_are_not(database, accounts, db_settings):

@@ -49,11 +49,11 @@ def test_it_maps_tokens_that_are_set_to_names_to_the_ids_of_their_accounts(store
         del store["token-a"]
 
 
-@pytest.mark.parametrize("token", [None, "", "unknown", "\ud800", "x" * 100_000, "nul\x00", 7])
-def test_a_token_of_no_session_is_nobody(store, token):
+def test_a_token_of_no_session_is_nobody(store):
     store["token-a"] = "ann"
-    assert store.get(token) is None
-    assert token not in store
+    for token in (None, "", "unknown", "\ud800", "x" * 100_000, "nul\x00", 7):
+        assert store.get(token) is None
+        assert token not in store
 
 
 def test_it_stands_in_for_gradios_dictionary(store):
