@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from imgcap.blur import calibration
 from imgcap.blur.calibration import at_working_size, auc, auc_interval, roc, score, threshold_for
 from imgcap.blur.degradations import BLURS, HARMLESS, gaussian, linear_motion, shaken_motion
 from imgcap.cli.blur import calibrate_blur
@@ -65,6 +66,12 @@ def test_the_curve_never_turns_back(sharp, blurred):
     assert list(refused_blurred) == sorted(refused_blurred)
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(calibration, "RESAMPLES", 100)
+
+
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("paired", [True, False])
 def test_the_interval_holds_the_area_and_narrows_with_more_pictures(paired):
     rng = np.random.default_rng(0)
@@ -101,6 +108,7 @@ def test_synthetic_blur(folders, tmp_path):
         assert picture.size == (500, 500)
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_the_same_seed_gives_the_same_answer(folders):
     first, second = (run("--synthesise", folders[0], "--json").stdout for _ in range(2))
     assert first == second

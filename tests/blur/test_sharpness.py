@@ -121,8 +121,7 @@ CHANGES = {
     "brightness -15": brightness(-15),
     "brightness +15": brightness(15),
     "size 0.9": resized(0.9),
-    "size 2": lambda image: cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4),
-    "size 5": lambda image: cv2.resize(image, None, fx=5, fy=5, interpolation=cv2.INTER_LANCZOS4),
+    "size 3": lambda image: cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_LANCZOS4),
 }
 
 

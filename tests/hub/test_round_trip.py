@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from loopback_hub import WRITER, Blob, hub
+from PIL import Image
 from processes import run_python
 
 from imgcap.data.loading import load_rows
@@ -16,6 +17,7 @@ from imgcap.evaluation import meteor
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, summarize
 from imgcap.hub.card import write_card
+from imgcap.inference.checkpoint import load_captioner
 from imgcap.model import torchvision_ops
 from imgcap.settings import ROOT
 
@@ -55,7 +57,7 @@ for place in (name, folder):
     for picture in pictures:
         [answer] = captioner(picture, text="")
         assert answer["generated_text"].strip(), answer
-print("loaded")
+print(together[0], model.dtype, sep="\\n")
 """
 
 
@@ -93,14 +95,19 @@ def fresh_python(arguments, folder, environment):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
 
 
-def test_a_pushed_captioner_loads_where_there_is_no_imgcap(there, tmp_path):
+def test_a_pushed_captioner_loads_where_there_is_no_imgcap(there, exported_captioner, tmp_path):
     [snippet] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "hub.md").read_text(), re.DOTALL)
     (tmp_path / "load.py").write_text(LOAD + snippet)
     shutil.copy(ROOT / "tests" / "samples" / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copy(torchvision_ops.__file__, tmp_path)
     done = python(fresh_python, there, tmp_path / "hf", "load.py", "me/captioner", tmp_path / "saved", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("loaded\n[{")
+    caption, dtype, answer = done.stdout.splitlines()
+    model, processor = load_captioner(str(exported_captioner))
+    grey = processor(images=Image.new("RGB", (90, 60), 120), return_tensors="pt")
+    assert caption == processor.batch_decode(model.generate(**grey), skip_special_tokens=True)[0]
+    assert dtype == "torch.float32"
+    assert answer.startswith("[{")
 
 
 def test_a_pushed_captioners_numbers_are_measured_again_from_ids_alone(there, tmp_path):
