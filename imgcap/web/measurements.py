@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from imgcap.errors import InputError
+from imgcap.inference.expected_ngrams import FILE as NGRAMS
 from imgcap.inference.files import find_folder
 from imgcap.inference.unfamiliar import FILE as BOUNDS
 
@@ -29,6 +30,7 @@ class Measurements:
     mistakes: mistakes by kind, "sex", "colour" and "count".
     attends: whether the decoder attends to parts of the photo.
     words: number of words in the vocabulary.
+    predicts_ngrams: whether n-grams that it predicts from the image help to choose its captions.
     knows_unfamiliar: whether it can recognise images that do not look like the photos it learned from.
     """
 
@@ -36,6 +38,7 @@ class Measurements:
     mistakes: dict[str, Mistake]
     attends: bool | None = None
     words: int | None = None
+    predicts_ngrams: bool = False
     knows_unfamiliar: bool = False
 
 
@@ -57,6 +60,7 @@ def read_measurements(source: str) -> Measurements:
         mistakes=mistakes,
         attends=None if decoder is None else decoder == "attention",
         words=config.get("vocab_size"),
+        predicts_ngrams=(folder / NGRAMS).is_file(),
         knows_unfamiliar=(folder / BOUNDS).is_file(),
     )
 

@@ -14,7 +14,7 @@ from imgcap.training.provenance import provenance_text
 
 
 def test_encoder_weights_come_from_a_file_in_torchvisions_layout(tmp_path):
-    for name, first in (("resnet18", "conv1.weight"), ("vgg11", "features.0.weight")):
+    for name, first in (("resnet18", "conv1.weight"), ("mobilenet_v3_small", "features.0.0.weight")):
         network = torchvision.models.get_model(name, num_classes=3)
         config = ImgcapConfig(encoder=name, vocab_size=8, hidden_size=16, num_attention_heads=2)
         model = ImgcapForImageCaptioning(config)
@@ -23,7 +23,7 @@ def test_encoder_weights_come_from_a_file_in_torchvisions_layout(tmp_path):
         torch.save(network.state_dict(), tmp_path / f"{name}.pth")
         load_encoder_weights(model, str(tmp_path / f"{name}.pth"))
         assert torch.equal(next(model.encoder.parameters()), network.state_dict()[first])
-    with pytest.raises(InputError, match="are not those of a vgg11"):
+    with pytest.raises(InputError, match="are not those of a mobilenet_v3_small"):
         load_encoder_weights(model, str(tmp_path / "resnet18.safetensors"))
     with pytest.raises(InputError, match=r"one of .*IMAGENET1K_V1"):
         load_encoder_weights(model, "IMAGENET9")

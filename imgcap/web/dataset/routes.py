@@ -10,7 +10,8 @@ from starlette.routing import BaseRoute, Route
 from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Kind
 from imgcap.errors import InputError
-from imgcap.web.dataset.split import NO_PICTURE, Scored, TestSplit
+from imgcap.web.dataset.parquet import NO_PICTURE
+from imgcap.web.dataset.split import Scored, TestSplit
 from imgcap.web.rendering import render
 from imgcap.web.requests import address_of, read_number, user_of
 from imgcap.web.services import Services

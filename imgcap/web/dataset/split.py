@@ -1,18 +1,13 @@
-"""Read the test split of a data set in the layout of `jxie/flickr8k`, caption its images and score the captions.
+"""Caption the images of a data set's test split and score the captions.
 
-The files are Parquet and read by pyarrow alone, because serving does not import `datasets`. Images are captioned
-whether they are sharp or not, as when the model is evaluated. Captions are stored in a file, so that the whole split is
-captioned only once, in the background, when somebody first asks for the best or the worst.
+Images are captioned whether they are sharp or not, as when the model is evaluated. The whole split is captioned once,
+in the background, when somebody first asks for the best or the worst.
 """
 
-import hashlib
-import json
 import logging
 import re
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,18 +18,13 @@ from imgcap.errors import InputError
 from imgcap.inference.batching import BusyError
 from imgcap.inference.cider import CiderD
 from imgcap.inference.threads import give_way
+from imgcap.web.dataset.parquet import LAYOUT, NO_PICTURE, SplitFiles
+from imgcap.web.dataset.written import WrittenCaptions
 from imgcap.web.models import Model
 
 BACKGROUND = "test split"
 """The user in the captioner's queue for captions that nobody waits for."""
 SAVE_EVERY = 25
-GROUPS_IN_MEMORY = 2
-MISSING = "The data set is read by pyarrow, which is not installed: pip install 'imgcap[dataset]'."
-LAYOUT = (
-    "The data set has no test split in the layout of jxie/flickr8k: Parquet files with 'test' in their names, and the "
-    "columns image and caption_0, caption_1, ..."
-)
-NO_PICTURE = "The test split has no such picture."
 State = Literal["loading", "ready", "failed"]
 Order = Literal["best", "worst"]
 
@@ -81,11 +71,10 @@ class TestSplit:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._ranking: threading.Thread | None = None
+        self._files: SplitFiles | None = None
+        self._references: list[tuple[str, ...]] = []
         self._captions: dict[int, str | None] = {}
         self._scored: dict[int, Scored] = {}
-        self._references: list[tuple[str, ...]] = []
-        self._groups: list[tuple[int, Path, int]] = []
-        self._read_group = lru_cache(GROUPS_IN_MEMORY)(_read_pictures)
 
     def __len__(self) -> int:
         return len(self._references)
@@ -97,13 +86,12 @@ class TestSplit:
     def open(self) -> None:
         """Find and read the split; if that fails, `problem` says why."""
         try:
-            for path in _find_files(self.source):
-                references, sizes = _read_captions(path)
-                for group, size in enumerate(sizes):
-                    self._groups.append((size, path, group))
-                self._references += references
+            self._files = SplitFiles(self.source)
+            self._references = self._files.references
             self._scorer = CiderD([tokens_of(caption) for caption in captions] for captions in self._references)
-            self._load_cache()
+            self._written = WrittenCaptions(self._cache, self._model.captioner.settings, self._references)
+            for number, caption in self._written.read().items():
+                self._keep(number, caption)
             self.state = "ready"
         except InputError as error:
             self.problem, self.state = str(error), "failed"
@@ -123,16 +111,11 @@ class TestSplit:
         Raises:
             InputError: the image does not exist, or cannot be read.
         """
-        self._check(number)
-        for size, path, group in self._groups:
-            if number < size:
-                return self._model.captioner.images.decode(self._read_group(path, group)[number])
-            number -= size
-        raise InputError(NO_PICTURE)
+        return self._model.captioner.images.decode(self._opened(number).read_picture(number))
 
     def get(self, number: int) -> Scored:
         """Return an image with its captions and scores so far. Raises InputError if the image does not exist."""
-        self._check(number)
+        self._opened(number)
         with self._lock:
             return self._scored.get(number) or Scored(number, self._references[number])
 
@@ -185,11 +168,13 @@ class TestSplit:
             scores = [one.score for one in self._scored.values() if one.score is not None]
         return sum(scores) / len(scores) if scores else None
 
-    def _check(self, number: int) -> None:
-        if self.state != "ready":
+    def _opened(self, number: int) -> SplitFiles:
+        """Return the split's files. Raises InputError if they are not open, or the image does not exist."""
+        if self.state != "ready" or self._files is None:
             raise InputError(self.problem or "The data set is being read; try again in a moment.")
         if not 0 <= number < len(self._references):
             raise InputError(NO_PICTURE)
+        return self._files
 
     def _keep(self, number: int, caption: str | None) -> Scored:
         references = self._references[number]
@@ -226,83 +211,17 @@ class TestSplit:
                 logger.exception("The test split could not be captioned further.")
                 break
             if self._closing.is_set() or number % SAVE_EVERY == 0:
-                self._save_cache()
+                self._save()
             if self._closing.is_set():
                 return
-        self._save_cache()
+        self._save()
 
-    def _cache_path(self) -> Path:
-        """Return the path of the file for this model's captions of this split."""
-        settings = self._model.captioner.settings
-        weights = Path(settings.model) / "model.safetensors"
-        made = weights.stat().st_mtime_ns if weights.is_file() else 0
-        known = json.dumps([settings.model, made, settings.engine, settings.unfamiliar, self._references])
-        return self._cache / f"test-split-{hashlib.sha256(known.encode()).hexdigest()[:16]}.json"
-
-    def _load_cache(self) -> None:
-        try:
-            kept = json.loads(self._cache_path().read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return
-        for number, caption in kept.items():
-            self._keep(int(number), caption)
-
-    def _save_cache(self) -> None:
-        path = self._cache_path()
+    def _save(self) -> None:
         with self._lock:
-            content = json.dumps(self._captions)
-        try:
-            new = path.with_suffix(".new")
-            new.write_text(content, encoding="utf-8")
-            new.replace(path)
-        except OSError as error:
-            logger.warning("The captions of the test split could not be kept: %s", error.strerror)
+            captions = dict(self._captions)
+        self._written.save(captions)
 
 
 def tokens_of(caption: str) -> list[str]:
     """Return the words of a caption in lower case, without punctuation."""
     return re.findall(r"\w+(?:[-']\w+)*", caption.lower())
-
-
-def _find_files(source: str) -> list[Path]:
-    """Return the Parquet files of the test split in a folder or in a data set on the Hub."""
-    folder = Path(source)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-        try:
-            folder = Path(snapshot_download(source, repo_type="dataset", allow_patterns="*test*.parquet"))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
-            raise InputError(
-                "IMGCAP_DATASET names neither a folder nor a data set that the Hub gives to this server: check it."
-            ) from None
-    found = sorted(path for path in folder.rglob("*.parquet") if "test" in path.name)
-    if not found:
-        raise InputError(LAYOUT)
-    return found
-
-
-def _read_captions(path: Path) -> tuple[list[tuple[str, ...]], list[int]]:
-    """Return people's captions of each image in a file, and the number of images in each of its row groups."""
-    file = _open(path)
-    columns = sorted(name for name in file.schema_arrow.names if name.startswith("caption_"))
-    if not columns or "image" not in file.schema_arrow.names:
-        raise InputError(LAYOUT)
-    captions = zip(*(file.read(columns=[column]).column(0).to_pylist() for column in columns), strict=True)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    return [tuple(str(caption).strip() for caption in own) for own in captions], sizes
-
-
-def _read_pictures(path: Path, group: int) -> Sequence[bytes]:
-    """Return the encoded images of a row group."""
-    pictures = _open(path).read_row_group(group, columns=["image"]).column(0).to_pylist()
-    return [bytes(picture["bytes"] or b"") for picture in pictures]
-
-
-def _open(path: Path) -> Any:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise InputError(MISSING) from None
-    return parquet.ParquetFile(path)
