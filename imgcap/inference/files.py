@@ -51,11 +51,12 @@ class Vocabulary:
 
     def encode(self, captions: Sequence[str]) -> list[list[int]]:
         """Return each caption's ids, without start and end token."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(captions), add_special_tokens=False)]
+        # One by one: the tokenizer would spread a batch over threads, for which cores that write captions are not free.
+        return [self._tokenizer.encode(caption, add_special_tokens=False).ids for caption in captions]
 
     def words(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Return captions in lower case with a space between words, without special tokens."""
-        return list(self._tokenizer.decode_batch([list(row) for row in tokens], skip_special_tokens=True))
+        return [self._tokenizer.decode(row, skip_special_tokens=True) for row in tokens]
 
     def sentences(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Return captions as people read them, with a capital and a full stop."""
