@@ -13,7 +13,7 @@ from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web.rendering import render
-from imgcap.web.requests import name_of_asker
+from imgcap.web.requests import name_of_asker, root_of
 from imgcap.web.texts import texts_of
 from imgcap.web.uploads import StorageFull
 
@@ -46,7 +46,7 @@ class Refusal:
             if self.status == 401:
                 detail["sign_in"] = sign_in_link(request, "/")
             return JSONResponse(detail, self.status, self.headers)
-        root = str(request.scope.get("root_path", ""))
+        root = root_of(request)
         link = sign_in_link(request, back) if self.status == 401 else root + back
         texts = texts_of(request)
         html = render(
@@ -106,7 +106,7 @@ def sign_in_link(request: Request, place: str) -> str:
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "next"]
     if place != "/":
         query = [("next", place)]
-    return f"{request.scope.get('root_path', '')}/login" + (f"?{urlencode(query)}" if query else "")
+    return f"{root_of(request)}/login" + (f"?{urlencode(query)}" if query else "")
 
 
 def safe_place(place: str, pages: re.Pattern[str] = USER_PAGES) -> str:

@@ -45,6 +45,16 @@ def address_of(request: Request) -> str | None:
     return request.client.host if request.client else None
 
 
+def root_of(request: Request) -> str:
+    """Return the path under which a proxy serves the app; "" without one."""
+    return str(request.scope.get("root_path", ""))
+
+
+def is_secure(request: Request) -> bool:
+    """Return whether the client's connection is encrypted."""
+    return request.url.scheme == "https"
+
+
 def download(content: bytes, name: str, media_type: str) -> Response:
     """Return a response that a browser saves as a file called `name`."""
     return Response(content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -14,7 +14,7 @@ FILES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FOL
 OTHERS = sorted(FILES.keys() - {ENGLISH})
 SOURCES = "\n".join(
     path.read_text(encoding="utf-8")
-    for pattern in ("*.py", "tabs/*.py", "templates/*.html", "static/*.js")
+    for pattern in ("**/*.py", "templates/*.html", "static/*.js")
     for path in sorted(WEB.glob(pattern))
 )
 QUOTED = set(re.findall(r"""["'`]([a-z_]+(?:\.[a-z0-9_]+)+)["'`]""", SOURCES))
