@@ -13,10 +13,11 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from imgcap.accounts.database import AccessToken, Database, HistoryEntry, Identity, User, UserSession
+from imgcap.accounts.database import Database
 from imgcap.accounts.history import history_csv
 from imgcap.accounts.passwords import Argon2Hasher, check_password, generate_password, normalise_password
 from imgcap.accounts.sessions import end_sessions
+from imgcap.accounts.tables import AccessToken, HistoryEntry, Identity, User, UserSession
 from imgcap.accounts.tokens import revoke_all, tokens_of
 from imgcap.accounts.users import find_user, get_user, normalise_name
 from imgcap.errors import InputError

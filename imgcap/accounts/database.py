@@ -1,4 +1,4 @@
-"""Open the database, define its tables and migrate them to the newest version.
+"""Open the database and migrate its tables to the newest version.
 
 SQLite in the data folder by default; PostgreSQL (psycopg 3) with `IMGCAP_DATABASE_URL`.
 """
@@ -7,8 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import (
     URL,
     Connection,
-    DateTime,
-    Dialect,
     Engine,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    MetaData,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
     create_engine,
     event,
     make_url,
@@ -36,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from imgcap.accounts.storage import DATA_FOLDER_UNWRITABLE, filesystem_of, is_remote
 from imgcap.errors import InputError
@@ -54,139 +43,6 @@ POOL_SECONDS = 1.0
 SPARE_CONNECTIONS = {"sqlite": 35, "postgresql": 10}
 """Connections in addition to the five that stay open. SQLite has one for each of the 40 threads, so that threads that
 wait for a lock keep no other from reading. PostgreSQL has few, since its clients share a small number."""
-
-
-def utc_now() -> datetime:
-    """Return the current time with its time zone (UTC)."""
-    return datetime.now(UTC)
-
-
-class UTCDateTime(TypeDecorator[datetime]):
-    """A time in UTC that keeps its time zone also on SQLite, which stores none."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
-        """Convert any zone to UTC. Raises ValueError for a time without a zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time in the database needs a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  as above
-        """Restore the time zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """The tables. Constraints have names, so that later migrations can change them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-class User(Base):
-    """An account."""
-
-    __tablename__ = "users"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  an id is never reused; SQLAlchemy's form
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(32), unique=True)
-    """The result of `imgcap.accounts.users.normalise_name`."""
-    password_hash: Mapped[str] = mapped_column(Text)
-    """Argon2id in PHC string format."""
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
-
-    def __repr__(self) -> str:
-        return f"User(id={self.id}, name={self.name!r})"
-
-
-class UserSession(Base):
-    """A sign-in. Only the browser knows the token itself."""
-
-    __tablename__ = "sessions"
-
-    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """SHA-256 of the token, in hexadecimal."""
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
-    last_used_at: Mapped[datetime] = mapped_column(UTCDateTime)
-
-
-class AccessToken(Base):
-    """A personal access token. Only the person who made it knows the token itself."""
-
-    __tablename__ = "tokens"
-    __table_args__ = (UniqueConstraint("user_id", "name"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    name: Mapped[str] = mapped_column(String(64))
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    """SHA-256 of the token, in hexadecimal."""
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime)
-    last_used_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    """Accurate to a minute, and only stored if the database could be written."""
-    expires_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
-
-
-class Identity(Base):
-    """A person's account elsewhere, which signs them in to their account here."""
-
-    __tablename__ = "identities"
-
-    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """The provider's address, a space, and the provider's id of the person."""
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
-
-
-class HistoryEntry(Base):
-    """One reading of one user. Links, file names and places are not stored."""
-
-    __tablename__ = "history"
-    __table_args__ = (Index("ix_history_user_id_id", "user_id", "id"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utc_now)
-    source: Mapped[str] = mapped_column(String(16))
-    """`"picture"` or `"link"`."""
-    variance: Mapped[float]
-    threshold: Mapped[float]
-    valid: Mapped[bool]
-    reason: Mapped[str | None] = mapped_column(String(32))
-    caption: Mapped[str | None] = mapped_column(Text)
-    """The model's caption."""
-    confidence: Mapped[float | None]
-    thumbnail: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
-    """A small JPEG without metadata."""
-    edited_caption: Mapped[str | None] = mapped_column(Text)
-    """The user's own caption; None if the user wrote none."""
-    warning: Mapped[str | None] = mapped_column(String(32))
-    """As in `imgcap.reading.Reading`."""
-    model: Mapped[str | None] = mapped_column(Text)
-    """Name of the model that was asked for the caption."""
-    length: Mapped[str | None] = mapped_column(String(16))
-    """Length of the caption that was asked for."""
-    digest: Mapped[str | None] = mapped_column(String(64))
-    """The result of `imgcap.accounts.history.digest_picture`."""
-
-    @property
-    def shown_caption(self) -> str | None:
-        """The user's own caption, or else the model's."""
-        return self.caption if self.edited_caption is None else self.edited_caption
 
 
 class DatabaseUnavailable(InputError):  # noqa: N818  named after HTTP's 503
@@ -283,38 +139,6 @@ def is_damaged(error: DatabaseError) -> bool:
     """Return whether SQLite raised an error because its file is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def back_up(settings: Settings, destination: Path) -> None:
-    """Write a consistent copy of the SQLite database to a new file, which only its owner may read.
-
-    The app may write meanwhile. To restore the copy, stop the app and replace `imgcap.db` with it.
-
-    Raises:
-        InputError: the database is PostgreSQL, is damaged or does not exist, or the file exists or cannot be written.
-    """
-    url = database_url(settings)
-    if url.get_backend_name() != "sqlite":
-        raise InputError("Only SQLite is backed up by this command; use pg_dump for PostgreSQL.")
-    try:
-        destination.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        raise InputError(f"There is a file {str(destination)!r} already; name another.") from None
-    except OSError:
-        raise InputError(f"The backup cannot be written to {str(destination)!r}; name another file.") from None
-    try:
-        with (
-            closing(sqlite3.connect(f"file:{url.database}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(destination)) as copy,
-        ):
-            source.backup(copy)
-            sound = copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    except sqlite3.Error as error:
-        destination.unlink()
-        raise InputError(f"The database cannot be backed up to {str(destination)!r}: {error}.") from None
-    if not sound:
-        destination.unlink()
-        raise InputError(f"The database {url.database} is damaged: restore an earlier backup.")
 
 
 def database_url(settings: Settings) -> URL:

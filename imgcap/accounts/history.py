@@ -15,8 +15,9 @@ from PIL import Image
 from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import Database, HistoryEntry, utc_now
+from imgcap.accounts.database import Database
 from imgcap.accounts.grouping import GroupedWrites
+from imgcap.accounts.tables import HistoryEntry, utc_now
 from imgcap.accounts.users import check_exists
 from imgcap.errors import InputError
 from imgcap.reading import Length, Reading

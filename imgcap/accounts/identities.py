@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from imgcap.accounts.accounts import CLOSED, Accounts
-from imgcap.accounts.database import Database, Identity, User, UserSession, utc_now
+from imgcap.accounts.database import Database
 from imgcap.accounts.passwords import generate_password
 from imgcap.accounts.sessions import hash_token
+from imgcap.accounts.tables import Identity, User, UserSession, utc_now
 from imgcap.accounts.users import find_user
 from imgcap.errors import InputError
 from imgcap.settings import Settings

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import Database, DatabaseUnavailable, User, UserSession, utc_now
+from imgcap.accounts.database import Database, DatabaseUnavailable
+from imgcap.accounts.tables import User, UserSession, utc_now
 from imgcap.accounts.users import check_exists, get_user
 from imgcap.settings import Settings
 

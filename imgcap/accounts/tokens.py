@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import AccessToken, Database, DatabaseUnavailable, User, utc_now
+from imgcap.accounts.database import Database, DatabaseUnavailable
 from imgcap.accounts.sessions import TOUCH_EVERY, hash_token
+from imgcap.accounts.tables import AccessToken, User, utc_now
 from imgcap.accounts.users import check_exists
 from imgcap.errors import InputError
 

@@ -10,7 +10,7 @@ import unicodedata
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import User
+from imgcap.accounts.tables import User
 from imgcap.errors import InputError
 
 # ASCII only, because look-alike letters (such as a Cyrillic a) would let one user pass for another.

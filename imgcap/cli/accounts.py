@@ -68,7 +68,7 @@ def list_users() -> None:
 @user_app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
     """Copy the SQLite database, also while the app runs, to a new file that only you may read."""
-    from imgcap.accounts.database import back_up
+    from imgcap.accounts.backup import back_up
     from imgcap.settings import get_settings
 
     with _one_sentence():

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcap.accounts.database import User
+from imgcap.accounts.tables import User
 from imgcap.accounts.throttling import Kind, Throttled
 from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgcap.accounts.database import User
+from imgcap.accounts.tables import User
 
 ASKER = "imgcap_asker"
 """Key in a request's scope under which the guard stores the signed-in User, or None."""

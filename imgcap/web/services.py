@@ -6,11 +6,12 @@ from typing import IO
 from starlette.concurrency import run_in_threadpool
 
 from imgcap.accounts.accounts import Accounts
-from imgcap.accounts.database import Database, User, open_database
+from imgcap.accounts.database import Database, open_database
 from imgcap.accounts.history import History
 from imgcap.accounts.identities import Identities
 from imgcap.accounts.sessions import SessionStore
 from imgcap.accounts.storage import storage_risk
+from imgcap.accounts.tables import User
 from imgcap.accounts.throttling import Kind, Throttle
 from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner

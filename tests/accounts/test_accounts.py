@@ -12,9 +12,10 @@ from argon2 import PasswordHasher, extract_parameters
 from sqlalchemy import func, select
 
 from imgcap.accounts.accounts import Accounts
-from imgcap.accounts.database import HistoryEntry, User, UserSession, open_database
+from imgcap.accounts.database import open_database
 from imgcap.accounts.history import History, Origin, make_thumbnail
 from imgcap.accounts.sessions import SessionStore
+from imgcap.accounts.tables import HistoryEntry, User, UserSession
 from imgcap.accounts.users import get_user
 from imgcap.errors import InputError
 from imgcap.reading import Reading

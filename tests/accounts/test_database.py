@@ -13,22 +13,18 @@ from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from imgcap.accounts.accounts import Accounts
+from imgcap.accounts.backup import back_up
 from imgcap.accounts.database import (
     SPARE_CONNECTIONS,
-    Base,
     DatabaseUnavailable,
-    HistoryEntry,
-    User,
-    UserSession,
-    back_up,
     database_url,
     journal_mode,
     migration_config,
     open_database,
-    utc_now,
 )
 from imgcap.accounts.history import History
 from imgcap.accounts.sessions import SessionStore
+from imgcap.accounts.tables import Base, HistoryEntry, User, UserSession, utc_now
 from imgcap.errors import InputError
 from imgcap.reading import Reading
 from imgcap.settings import Settings

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from imgcap.accounts.database import Database, DatabaseUnavailable, User
+from imgcap.accounts.database import Database, DatabaseUnavailable
 from imgcap.accounts.grouping import GroupedWrites
+from imgcap.accounts.tables import User
 
 
 class Counted(Database):

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import select, text
 
-from imgcap.accounts.database import HistoryEntry, open_database
+from imgcap.accounts.database import open_database
 from imgcap.accounts.history import COLUMNS, MAX_CAPTION, History, Origin, csv_cell, digest_picture, make_thumbnail
+from imgcap.accounts.tables import HistoryEntry
 from imgcap.errors import InputError
 from imgcap.reading import Reading
 from imgcap.settings import Settings

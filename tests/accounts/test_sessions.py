@@ -6,8 +6,9 @@ from gradio.routes import App
 from sqlalchemy import select, text
 
 from imgcap.accounts import sessions
-from imgcap.accounts.database import UserSession, open_database
+from imgcap.accounts.database import open_database
 from imgcap.accounts.sessions import KNOWN_FOR, SessionStore, TokenHash
+from imgcap.accounts.tables import UserSession
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 

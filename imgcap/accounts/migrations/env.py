@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from imgcap.accounts.database import Base
+from imgcap.accounts.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

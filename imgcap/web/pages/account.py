@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from imgcap.accounts.database import utc_now
+from imgcap.accounts.tables import utc_now
 from imgcap.errors import InputError
 from imgcap.web.pages.base import Pages
 from imgcap.web.requests import address_of, download, read_form, read_number, user_of

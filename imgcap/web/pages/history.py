@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from imgcap.accounts.database import HistoryEntry
 from imgcap.accounts.history import MAX_CAPTION
+from imgcap.accounts.tables import HistoryEntry
 from imgcap.errors import InputError
 from imgcap.web.pages.base import Pages
 from imgcap.web.refusals import as_refusal
