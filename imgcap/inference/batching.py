@@ -1,7 +1,8 @@
 """Queue work in front of the writer, which writes it in batches, several of them side by side.
 
-A batch begins as soon as a worker is free, with all the work that waits then; it does not wait for more to come. If
-there are several workers, no user occupies all of them, so that another user's caption begins at once.
+A batch begins as soon as a worker is free, with the work that waits then; it does not wait for more to come. If several
+workers are free, they share the work. No user occupies all of several workers, so that another user's caption begins at
+once.
 """
 
 import threading
@@ -107,13 +108,20 @@ class BatchQueue(Generic[Work]):
 
     def _may_begin(self, user: Hashable) -> bool:
         """Return whether one more batch may contain a user's work; one of several workers is left to other users."""
-        return user is None or self._batches[user] < max(1, self.workers - 1)
+        return self._batches[user] < self._most_batches(user)
+
+    def _most_batches(self, user: Hashable) -> int:
+        """Return in how many batches a user's work may be at once."""
+        return self.workers if user is None else max(1, self.workers - 1)
 
     def _take(self) -> list[tuple[Hashable, Work, "Future[None]"]]:
         """Take the next batch, one piece from each user in turn. A user who was served goes to the end of the line."""
         batch: list[tuple[Hashable, Work, Future[None]]] = []
         turns = deque(user for user in self._waiting if self._may_begin(user))
-        while turns and len(batch) < self.max_batch:
+        waiting = sum(len(self._waiting[user]) for user in turns)
+        begun = sum(self._most_batches(user) - self._batches[user] for user in turns)
+        share = -(-waiting // max(1, min(self.workers - self.running, begun)))  # of the workers that are free, rounded up
+        while turns and len(batch) < min(self.max_batch, share):
             user = turns.popleft()
             own = self._waiting.pop(user)
             work, future = own.popleft()

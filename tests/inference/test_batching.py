@@ -161,6 +161,25 @@ def test_as_many_batches_run_side_by_side_as_there_are_workers():
     assert queue.running == 0
 
 
+@pytest.mark.parametrize(("users", "sizes"), [("abcdef", [3, 3]), ("aaaaaa", [6]), ("ab", [1, 1])])
+def test_workers_that_are_free_share_the_work(users, sizes):
+    """A worker that one user may not have counts for nothing."""
+    batches, together = [], threading.Barrier(len(sizes))
+
+    def run(batch):
+        batches.append(len(batch))
+        together.wait(10)  # or the batch fails
+
+    queue = BatchQueue(run)
+    queue.workers = 2
+    with queue._changed:  # so that all work waits before a worker looks
+        futures = [queue.submit(place, user) for place, user in enumerate(users)]
+    for future in futures:
+        future.result(10)
+    queue.close()
+    assert batches == sizes
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
 def test_pages_go_before_captions():
     found = []
