@@ -5,7 +5,8 @@ median comes with the median of its ratios, turn by turn, to a bare ResNet50 for
 faster of float32 and bfloat16. Peers have the real architectures and random weights, so nothing is downloaded, and
 write as many words.
 
-- Parts: decoding, blur check, pre-processing, encoding, searching for words, alternatives; p50 and p95, both engines.
+- Parts: decoding, blur check, pre-processing, encoding, searching for the caption (with the prediction of n-grams and
+  the choice among the beams), alternatives; p50 and p95, both engines.
 - Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
 - Start: `imgcap caption` as a process, and `python -c "import torch"`; a server from its start to its first caption,
   and its memory at rest.
@@ -154,15 +155,15 @@ def add_ours(table: Table, captioner: Captioner, photo: Path) -> None:
     image = ImageLoader(captioner.settings.image_limits).decode(data)
     pixels = writer.prepare(image)[None]
     grid = writer.engine.encode(pixels)
-    options = writer.description.search
+    searched = writer.search(grid, 1, "normal").options
     if name.startswith("ONNX"):
         table.add("decode the file, in this process", lambda: to_rgb(data, captioner.settings.max_pixels))
         table.add("decode the file, in the sandbox", lambda: captioner.images.decode(data))
         table.add("blur check", lambda: measure(image, captioner.settings.blur_threshold))
         table.add("pre-process", lambda: writer.prepare(image))
     table.add(f"{name}: encode", lambda: writer.engine.encode(pixels))
-    table.add(f"{name}: search, {options.num_beams} beams", lambda: beam_search(writer.engine, grid, 1, options))
-    drawing = drawing_options(options)
+    table.add(f"{name}: search with {searched.num_beams} beams, and choice", lambda: writer.search(grid, 1, "normal"))
+    drawing = drawing_options(searched)
     table.add(f"{name}: draw {len(drawing.temperatures)}", lambda: draw(writer.engine, grid, 1, drawing))
     reading = captioner.check(image)
     for count, what in ((0, "caption and confidence"), (3, "caption and alternatives")):

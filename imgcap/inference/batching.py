@@ -119,8 +119,9 @@ class BatchQueue(Generic[Work]):
         batch: list[tuple[Hashable, Work, Future[None]]] = []
         turns = deque(user for user in self._waiting if self._may_begin(user))
         waiting = sum(len(self._waiting[user]) for user in turns)
-        begun = sum(self._most_batches(user) - self._batches[user] for user in turns)
-        share = -(-waiting // max(1, min(self.workers - self.running, begun)))  # of the workers that are free, rounded up
+        more = sum(self._most_batches(user) - self._batches[user] for user in turns)
+        free = max(1, min(self.workers - self.running, more))
+        share = -(-waiting // free)  # rounded up
         while turns and len(batch) < min(self.max_batch, share):
             user = turns.popleft()
             own = self._waiting.pop(user)
