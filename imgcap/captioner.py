@@ -14,6 +14,7 @@ from imgcap.blur.sharpness import measure
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
 from imgcap.inference.batching import BatchQueue
+from imgcap.inference.threads import NICE
 from imgcap.reading import Caption, Length, Reading, check_length
 from imgcap.settings import Settings
 
@@ -53,7 +54,7 @@ class Captioner:
         self._queue: BatchQueue[_Job] = BatchQueue(self._caption_batch)
 
     def open(
-        self, data: bytes, source: str | None = None, max_pixels: int | None = None
+        self, data: bytes, source: str | None = None, max_pixels: int | None = None, *, unhurried: bool = False
     ) -> tuple[NDArray[np.uint8], Reading]:
         """Return the image in a file, (H, W, 3) uint8 RGB, and the Reading that `check` would give.
 
@@ -63,11 +64,13 @@ class Captioner:
             data: a whole file.
             source: source in the Reading.
             max_pixels: a lower limit than the settings'.
+            unhurried: give it the priority of captions instead of that of checks.
 
         Raises:
             InputError: as `ImageLoader.decode`.
         """
-        pixels, found = self.images.examine(data, {"threshold": self.settings.blur_threshold}, max_pixels)
+        options = {"threshold": self.settings.blur_threshold, "nice": NICE if unhurried else 0}
+        pixels, found = self.images.examine(data, options, max_pixels)
         return pixels, Reading(source, found["valid"], found["reason"], found["variance"], found["threshold"])
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:

@@ -66,6 +66,11 @@ class Throttle:
                 "IMGCAP_THROTTLE_STORAGE cannot be used; write memory:// or install the library that its URL needs."
             ) from error
 
+    @property
+    def waits(self) -> bool:
+        """Whether counting may wait for another machine, so that it does not belong on the event loop."""
+        return not isinstance(self._limiter.storage, MemoryStorage)
+
     def hit(self, kind: Kind, *, account: str | int | None, address: str | None, n: int = 1, keep: int = 0) -> None:
         """Count `n` requests, or refuse and count nothing.
 

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
@@ -12,9 +13,9 @@ from typing import Any, BinaryIO
 from imgcap.errors import InputError
 from imgcap.images.formats import EXHAUSTED
 
-CROWDED = 12  # clock time allowed per processor time, because other processes use the processor and threads wait
+CROWDED = 20  # clock time allowed per processor time, because other processes use the processor and threads wait
 
-NICE = 10
+NICE = 13
 """What is added to the niceness of a file's thread once it takes long, because pages and captions have priority."""
 
 
@@ -52,7 +53,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, byt
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         signal.setitimer(signal.ITIMER_REAL, CROWDED * request["seconds"])
         try:
-            with ThreadPoolExecutor(1) as thread:
+            with ThreadPoolExecutor(1, initializer=_lower_priority, initargs=(request.get("nice", 0),)) as thread:
                 thread.submit(answer, answers, data, request).result()
         except InputError as error:
             answers.write(json.dumps({"error": str(error)}).encode() + b"\n")
@@ -61,6 +62,13 @@ def serve(requests: BinaryIO, answers: BinaryIO, answer: Callable[[BinaryIO, byt
         answers.flush()
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _lower_priority(nice: int) -> None:
+    """Add to the niceness of the calling thread, where a thread has one of its own."""
+    if nice and sys.platform == "linux":
+        own = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + nice)
 
 
 def _limit_memory(limit: int) -> None:

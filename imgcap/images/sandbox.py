@@ -3,7 +3,8 @@
 A decoder that hangs, takes all memory or crashes ends only its child: the caller gets one sentence, and the next image
 gets a new child. Children have none of this process's environment variables, so no secrets, and cannot write files.
 
-A request is a line of JSON, `{"bytes", "memory", "seconds", ...}`, followed by the file. An answer is a line of JSON,
+A request is a line of JSON, `{"bytes", "memory", "seconds", ...}`, followed by the file. Its `nice`, if it has one, is
+added to the niceness of the thread that works on the file. An answer is a line of JSON,
 `{"error"}` or for pixels `{"height", "width", ...}`, followed by the bytes that it announces. `imgcap.images.child` is
 the child's side.
 """
@@ -29,7 +30,7 @@ from imgcap.errors import InputError
 from imgcap.images.child import NICE
 from imgcap.images.formats import EXHAUSTED
 
-CHILDREN = 2
+CHILDREN = 3
 """Images decoded at once; more wait."""
 CPU_SECONDS = 5.0
 """Processor time for one image: 64 million pixels take 1.3 to 4.6 s (python -m benchmarks.decoding)."""

@@ -11,6 +11,8 @@ import re
 import traceback
 from typing import Any, Literal
 
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -245,11 +247,13 @@ class Guard:
         if request.method != "POST" or match is None:
             return None
         kinds: tuple[Kind, ...] = ("picture", "caption") if match[1] == "caption" else ("picture",)
+        throttle, account, address = self.services.throttle, int(user or 0), address_of(request)
         try:
             for kind in kinds:
-                await run_in_threadpool(
-                    self.services.throttle.check, kind, account=int(user or 0), address=address_of(request)
-                )
+                if throttle.waits:
+                    await run_in_threadpool(throttle.check, kind, account=account, address=address)
+                else:
+                    throttle.check(kind, account=account, address=address)
         except Throttled as error:
             return Refusal(429, str(error), error.retry_after)
         return None
@@ -318,6 +322,20 @@ def name_asker(request: Request) -> str | None:
     """Return the id of the account that the guard found, as text, which Gradio uses as the user's name."""
     asker: User | None = request.scope.get(ASKER)
     return None if asker is None else str(asker.id)
+
+
+def check_logins_on_the_event_loop(app: FastAPI) -> None:
+    """Replace Gradio's check that somebody is signed in, a plain function, for which requests wait for a thread."""
+    [config] = [route for route in app.routes if isinstance(route, APIRoute) and route.path == "/config"]
+    gradios = config.dependencies[0].dependency
+    if gradios is None:
+        raise RuntimeError("Gradio checks logins in another way than this code knows.")
+
+    async def check(request: Request) -> None:
+        if name_asker(request) is None:
+            raise HTTPException(401, SIGN_IN_FIRST)
+
+    app.dependency_overrides[gradios] = check
 
 
 def is_no_file(path: str) -> bool:

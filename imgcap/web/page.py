@@ -67,5 +67,7 @@ def _add_endpoints(endpoints: Endpoints) -> None:
     model = gr.Textbox(label="model", value="", visible=False)
     for parameter in (image, url, length, alternatives, model):
         describe_parameter(parameter, texts[str(parameter.label)])
-    gr.on([], endpoints.caption, [image, url, length, alternatives, model], answer, api_name="caption")
-    gr.on([], endpoints.check, [image, url], answer, api_name="check")
+    # Their answers are JSON already: Gradio's postprocessing would only take one more turn of a thread.
+    inputs = [image, url, length, alternatives, model]
+    gr.on([], endpoints.caption, inputs, answer, api_name="caption", postprocess=False)
+    gr.on([], endpoints.check, [image, url], answer, api_name="check", postprocess=False)

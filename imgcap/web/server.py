@@ -20,7 +20,7 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web import gauge, theme, zero_gpu
 from imgcap.web.connections import Connections, bound_connections
-from imgcap.web.guard import Guard, name_asker
+from imgcap.web.guard import Guard, check_logins_on_the_event_loop, name_asker
 from imgcap.web.head import LanguageAtHead
 from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
@@ -132,6 +132,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
     use_lean_states(app, demo)
     app.cookie_id, app.tokens, app.auth_dependency = services.cookies.id, services.sessions, name_asker
+    check_logins_on_the_event_loop(app)
     services.lifecycle.ready = True
     return Server(demo, services, queue, connections, url)
 

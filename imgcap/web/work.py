@@ -119,7 +119,7 @@ class Work:
         try:
             check_length(length)
             self.models.get(model)
-            picture = self._open(image, url, caller)
+            picture = self._open(image, url, caller, unhurried=True)
             reading = picture.reading
             return list(self.describe(picture, length, caller, alternatives, model))[-1].reading
         except Exception as error:  # noqa: BLE001  the API must answer in any case
@@ -188,8 +188,8 @@ class Work:
         spare: Any = {"account": caller.user_id, "address": caller.address, "keep": LEFT_TO_PEOPLE}
         self._throttle.check("caption", **spare)  # first, since decoding an image that must wait is wasted
         self._throttle.hit("picture", **spare)
-        with self._decoders.turn(caller.user_id):
-            pixels, reading = self._captioner.open(data, name)
+        with self._decoders.turn(caller.user_id, unhurried=True):
+            pixels, reading = self._captioner.open(data, name, unhurried=True)
         if reading.valid:
             self._throttle.hit("caption", **spare)
             reading = self.models.default.load().complete(reading, pixels, length, alternatives=0, user=caller.user_id)
@@ -233,8 +233,13 @@ class Work:
         with self._decoders.turn(caller.user_id):
             return self._captioner.open(data, max_pixels=FRAME_PIXELS)
 
-    def open_upload(self, payload: Any, caller: Caller) -> Picture:
+    def open_upload(self, payload: Any, caller: Caller, *, unhurried: bool = False) -> Picture:
         """Return the image of a Gradio file payload, and count it.
+
+        Args:
+            payload: of the file.
+            caller: who asks.
+            unhurried: leave a decoder and the processor to others.
 
         Raises:
             Throttled: the caller's allowance of images is used up.
@@ -244,18 +249,24 @@ class Work:
         if not isinstance(path, str):
             raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
         self._count(caller)
-        with self._decoders.turn(caller.user_id):  # reads inside, so that waiting files are not in memory
-            pixels, reading = self._captioner.open(self._uploads.read(path, caller.user_id), Path(path).name)
+        with self._decoders.turn(caller.user_id, unhurried=unhurried):  # no file that waits is in memory
+            data = self._uploads.read(path, caller.user_id)
+            pixels, reading = self._captioner.open(data, Path(path).name, unhurried=unhurried)
         return Picture(pixels, reading, self._uploads.source_of(path))
 
-    def open_link(self, url: str, caller: Caller) -> Picture:
+    def open_link(self, url: str, caller: Caller, *, unhurried: bool = False) -> Picture:
         """Return the image at a link, and count it.
+
+        Args:
+            url: the link.
+            caller: who asks.
+            unhurried: as for `open_upload`.
 
         Raises:
             Throttled: the caller's allowance of images is used up.
             InputError: the link cannot be followed, or does not lead to an image.
         """
-        return self._follow(url, caller)[1]
+        return self._follow(url, caller, unhurried=unhurried)[1]
 
     def keep_link(self, url: str, caller: Caller) -> Path:
         """Fetch the image at a link, count it, store it as an upload of the caller, and return its path.
@@ -265,12 +276,12 @@ class Work:
         """
         return self._uploads.save_link(self._follow(url, caller)[0], caller.user_id)
 
-    def _follow(self, url: str, caller: Caller) -> tuple[bytes, Picture]:
+    def _follow(self, url: str, caller: Caller, *, unhurried: bool = False) -> tuple[bytes, Picture]:
         self._count(caller)
         with self._links.turn(caller.user_id):
             data = self._images.fetch(url)
-            with self._decoders.turn(caller.user_id):
-                return data, Picture(*self._captioner.open(data, url[:MAX_URL]), "link")
+            with self._decoders.turn(caller.user_id, unhurried=unhurried):
+                return data, Picture(*self._captioner.open(data, url[:MAX_URL], unhurried=unhurried), "link")
 
     def _count(self, caller: Caller) -> None:
         self._throttle.hit("picture", account=caller.user_id, address=caller.address)
@@ -280,7 +291,7 @@ class Work:
             return replace(reading, error=explain(error))
         return self._captioner.refuse(explain(error), _name_source(image, url))
 
-    def _open(self, image: Any, url: Any, caller: Caller) -> Picture:
+    def _open(self, image: Any, url: Any, caller: Caller, *, unhurried: bool = False) -> Picture:
         if url is not None and not isinstance(url, str):
             raise InputError("The url must be a text.")
         link = (url or "").strip()
@@ -288,11 +299,24 @@ class Work:
             raise InputError("Give exactly one of image and url.")
         if image and (linked := _linked(image)):  # gradio_client's handle_file takes links too
             link = linked
-        return self.open_link(link, caller) if link else self.open_upload(image, caller)
+        if link:
+            return self.open_link(link, caller, unhurried=unhurried)
+        return self.open_upload(image, caller, unhurried=unhurried)
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """Work that waits for a place."""
+
+    user: int
+    unhurried: bool
+    admitted: threading.Event = field(default_factory=threading.Event)
 
 
 class Turns:
     """A limited number of places for work that takes long; one user never has all of them.
+
+    Work waits in the order in which it came. Unhurried work leaves one of several places to other work.
 
     Args:
         total: number of places.
@@ -300,27 +324,41 @@ class Turns:
     """
 
     def __init__(self, total: int, per_user: int) -> None:
-        self._free = total
+        self._free, self._free_to_unhurried = total, max(1, total - 1)
         self._per_user = per_user
         self._taken: Counter[int] = Counter()
-        self._changed = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def turn(self, user: int) -> Iterator[None]:
+    def turn(self, user: int, *, unhurried: bool = False) -> Iterator[None]:
         """Wait for a place, and hold it during the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free > 0 and self._taken[user] < self._per_user)
-            self._free -= 1
-            self._taken[user] += 1
+        work = _Waiting(user, unhurried)
+        with self._lock:
+            self._waiting.append(work)
+            self._admit()
+        work.admitted.wait()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._free += 1
+                self._free_to_unhurried += unhurried
                 self._taken[user] -= 1
                 if not self._taken[user]:
                     del self._taken[user]
-                self._changed.notify_all()
+                self._admit()
+
+    def _admit(self) -> None:
+        """Give the free places to the work that waits, as far as it may have them."""
+        for work in list(self._waiting):
+            free = min(self._free, self._free_to_unhurried) if work.unhurried else self._free
+            if free > 0 and self._taken[work.user] < self._per_user:
+                self._waiting.remove(work)
+                self._free -= 1
+                self._free_to_unhurried -= work.unhurried
+                self._taken[work.user] += 1
+                work.admitted.set()
 
 
 def explain(error: Exception) -> str:

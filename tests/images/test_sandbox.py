@@ -98,7 +98,8 @@ def niceness_of_work(process: int) -> set[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
-def test_a_decoder_that_takes_long_leaves_the_processor_to_pages_and_captions(monkeypatch):
+@pytest.mark.parametrize(("nice", "quick", "lowered_by"), [(0, 0.05, NICE), (3, 60, 3)], ids=["long", "asked for"])
+def test_a_decoder_leaves_the_processor_to_others(monkeypatch, nice, quick, lowered_by):
     own = os.getpriority(os.PRIO_PROCESS, 0)
     box = Sandbox(children=1, seconds=2)
     assert decodes(box)
@@ -107,14 +108,14 @@ def test_a_decoder_that_takes_long_leaves_the_processor_to_pages_and_captions(mo
 
     def watch() -> None:
         while child.poll() is None and not lowered.is_set():
-            if niceness_of_work(child.pid) == {min(19, own + NICE)}:
+            if niceness_of_work(child.pid) == {min(19, own + lowered_by)}:
                 lowered.set()
 
-    monkeypatch.setattr(sandbox, "QUICK_SECONDS", 0.05)
+    monkeypatch.setattr(sandbox, "QUICK_SECONDS", quick)
     watching = threading.Thread(target=watch)
     watching.start()
     with pytest.raises(InputError, match="too much work"):
-        box.decode(scan_bomb(), PIXELS)
+        box.examine(scan_bomb(), PIXELS, {"nice": nice})
     watching.join()
     assert lowered.is_set()
 

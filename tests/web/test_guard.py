@@ -1,9 +1,16 @@
 """The guard's own decisions; what it does around a running Gradio is in test_server.py."""
 
+import inspect
+
 import pytest
+from gradio.blocks import Blocks
+from gradio.routes import App
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from imgcap.web.guard import find_access, is_cross_site
+from imgcap.accounts.database import User
+from imgcap.web.guard import check_logins_on_the_event_loop, find_access, is_cross_site
+from imgcap.web.requests import ASKER
 
 
 def request(method: str = "GET", path: str = "/", **headers: str) -> Request:
@@ -100,3 +107,17 @@ def test_own_pages_programs_and_people_who_follow_a_link_are_let_in(asked):
 )
 def test_requests_that_another_site_makes_a_browser_send_are_refused(asked):
     assert is_cross_site(asked)
+
+
+async def test_gradios_own_check_of_the_login_needs_no_thread():
+    app = App.create_app(Blocks())
+    check_logins_on_the_event_loop(app)
+    [(gradios, ours)] = app.dependency_overrides.items()
+    assert gradios.__name__ == "login_check"
+    assert inspect.iscoroutinefunction(ours)
+    asked = request()
+    with pytest.raises(HTTPException) as refusal:
+        await ours(asked)
+    assert refusal.value.status_code == 401
+    asked.scope[ASKER] = User(id=7, name="ann")
+    assert await ours(asked) is None

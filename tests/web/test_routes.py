@@ -12,6 +12,7 @@ from PIL import Image
 from running import PASSWORD
 
 from imgcap.accounts.history import make_thumbnail
+from imgcap.accounts.throttling import Throttle
 from imgcap.reading import Reading
 from imgcap.web.gauge import CSS
 from imgcap.web.routes import PREVIEW_SIDE
@@ -492,3 +493,23 @@ def test_the_event_loop_runs_on_while_requests_are_counted(open_app, monkeypatch
     for path in ("/login", "/login/form", "/login/register"):
         client.post(path, data={"username": "nobody", "password": "wrong"})
     assert counted == ["sign_in", "sign_in", "registration"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_only_a_count_on_another_machine_is_asked_for_in_a_thread(open_app, monkeypatch, elsewhere):
+    client, services = open_app()
+    client.post("/login/register", data={"username": "ada", "password": "correct horse battery staple"})
+    counted = []
+
+    def check(kind, **_):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            counted.append("thread")
+        else:
+            counted.append("loop")
+
+    monkeypatch.setattr(Throttle, "waits", elsewhere)
+    monkeypatch.setattr(services.throttle, "check", check)
+    client.post("/gradio_api/call/caption", json={"data": []})
+    assert counted == 2 * ["thread" if elsewhere else "loop"]
