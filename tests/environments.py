@@ -22,6 +22,9 @@ def linked_environment(folder: Path, requirements: list[str]) -> Path:
             place = packages / file.parts[0]
             if file.parts[0] not in {"..", "__pycache__"} and not place.exists():
                 place.symlink_to(Path(package.locate_file(file.parts[0])))
+    # OpenCV looks beside its real file. Without this it would import itself where the links' folder is the current one,
+    # as it is for the processes that decode images.
+    (packages / "sitecustomize.py").write_text("import sys\n\nsys.OpenCV_REPLACE_SYS_PATH_0 = True\n")
     return folder / "bin" / Path(sys.executable).name
 
 
