@@ -219,26 +219,13 @@ def make_trainer(
         description: description of the captioner, whose default decoding writes the validation captions.
     """
     _choose_trained_parts(recipe, model)
-    self_critical = None
-    if recipe.self_critical:
-        self_critical = SelfCriticalLoss(
-            training.captions,
-            processor.tokenizer,
-            recipe.samples,
-            recipe.max_length - 1,
-            recipe.temperature,
-            recipe.bleu_weight,
-        )
     collators = ImageCollator if recipe.self_critical else CaptionCollator
     views = grids = None
     if recipe.cached:
         model.to(arguments.device)
-        cache, plain = Path(recipe.cache), CaptionCollator(processor.tokenizer, processor.image_processor)
         with arguments.main_process_first(desc="features"):  # the others read what the first process wrote
-            views = cached_views(
-                cache, model, training, plain, recipe.augmentation, recipe.feature_views, stages=recipe.stages
-            )
-            grids = cached_views(cache, model, validation, plain, recipe.augmentation, 1, stages=recipe.stages)[0]
+            views = _views(recipe, model, processor, training, recipe.feature_views)
+            [grids] = _views(recipe, model, processor, validation, 1)
         collator = collators(processor.tokenizer)
     else:
         augment = augmentation(recipe.augmentation, model.config.image_size)
@@ -255,7 +242,26 @@ def make_trainer(
         validation_grids=grids,
         processor=processor,
         description=description,
-        self_critical=self_critical,
+        self_critical=_self_critical_loss(recipe, processor, training) if recipe.self_critical else None,
+    )
+
+
+def _views(
+    recipe: Recipe, model: ImgcapForImageCaptioning, processor: ImgcapProcessor, rows: CaptionedImages, views: int
+) -> list[NDArray[np.float16]]:
+    """Return the cached views of images, as the recipe's trained stages need them."""
+    plain = CaptionCollator(processor.tokenizer, processor.image_processor)
+    return cached_views(Path(recipe.cache), model, rows, plain, recipe.augmentation, views, stages=recipe.stages)
+
+
+def _self_critical_loss(recipe: Recipe, processor: ImgcapProcessor, training: CaptionedImages) -> SelfCriticalLoss:
+    return SelfCriticalLoss(
+        training.captions,
+        processor.tokenizer,
+        num_captions=recipe.samples,
+        max_words=recipe.max_length - 1,
+        temperature=recipe.temperature,
+        bleu_weight=recipe.bleu_weight,
     )
 
 

@@ -111,7 +111,7 @@ def test_the_caption_is_spoken(server, open_page):
     assert page.evaluate("window.spoken") == [[caption, "en"]]
 
 
-LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE, "narrow": NARROW}
+LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE | NARROW}
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -91,7 +91,7 @@ def test_photos_are_captioned_while_away_sorted_edited_and_downloaded(server, op
     expect(tool.locator("table")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390), ("light", 320)])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 320)])
 def test_it_is_accessible_and_fits(server, open_page, scheme, width):
     page = open_page(color_scheme=scheme)
     sign_in_in_german(page, server)

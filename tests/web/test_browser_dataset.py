@@ -7,13 +7,11 @@ from playwright.sync_api import Page, expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page, scheme, width):
-    page: Page = open_page(color_scheme=scheme)
+def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page):
+    page: Page = open_page(reduced_motion="reduce")
     sign_in(page, server)
     page.get_by_role("tab", name="Data set").click()
     tool = page.locator("#imgcap-dataset")
-    narrow(page, width)
     tool.get_by_role("button", name="A random photo").focus()
     page.keyboard.press("Enter")
     example = tool.get_by_role("article")
@@ -32,6 +30,10 @@ def test_pictures_are_shown_at_random_searched_and_ranked(server, open_page, sch
     tool.get_by_role("button", name="The worst").click()
     expect(tool.get_by_text("All 6 photos are captioned.")).to_be_visible(timeout=PATIENCE)
     expect(card).to_have_count(6)
-    keep_screenshot(page, f"dataset-{width}")
-    assert faults_of(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
+        narrow(page, width)
+        keep_screenshot(page, f"dataset-{width}")
+        assert faults_of(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
