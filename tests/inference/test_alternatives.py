@@ -102,10 +102,12 @@ def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_
     assert not any(repeats_itself(one.text) for beams in plain.beams for one in beams)
 
     class LikesTheLast:
-        def score(self, candidates, references, weights):
-            assert sum(weights) == pytest.approx(1)
-            assert description.search.end not in {word for tokens in candidates for word in tokens}
-            return 1000 * np.arange(len(candidates))  # more than any difference of search scores
+        def weigh_together(self, captions):
+            assert description.search.end not in {word for tokens in captions for word in tokens}
+            return captions
+
+        def compare(self, captions):
+            return np.repeat(1000 * np.arange(len(captions))[:, None], len(captions), 1)  # more than any search score
 
     agreed = Writer(TorchEngine(model), replace(description, scorer=LikesTheLast())).search(grid, 3, length)
     assert [beams[0] for beams in agreed.beams] == [beams[-1] for beams in plain.beams]
