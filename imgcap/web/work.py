@@ -21,7 +21,6 @@ from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
-from imgcap.inference.batching import CAPACITY
 from imgcap.inference.threads import give_way
 from imgcap.reading import Length, Reading, check_length
 from imgcap.web.models import Models
@@ -32,6 +31,9 @@ logger = logging.getLogger(__name__)
 MAX_URL = 2_048
 FRAME_PIXELS = 2_000_000
 """Maximum number of pixels of a camera's frame, so that no frame takes long."""
+STORING = 4
+"""Readings of captions that are put into the history at once. A batch finishes several at the same moment; if all were
+stored at once, pages and checks would wait for as many threads that want Python's interpreter."""
 LEFT_TO_PEOPLE = 5
 """Number of requests of each kind that background work leaves of a user's allowance."""
 
@@ -94,9 +96,7 @@ class Work:
         self._uploads = uploads
         self._links = Turns(total=16, per_user=2)
         self._decoders = Turns(total=CHILDREN, per_user=1)
-        # The history's part of a caption's request, so that it does not delay pages and checks either. More
-        # threads are never needed: only what has waited in the captioner's queue comes here.
-        self._unhurried = ThreadPoolExecutor(CAPACITY, "unhurried", initializer=give_way)
+        self._unhurried = ThreadPoolExecutor(STORING, "unhurried", initializer=give_way)
 
     @property
     def problem(self) -> str | None:
