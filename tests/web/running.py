@@ -71,9 +71,10 @@ def run_app(
     model: Path,
     command: Sequence[str | Path] = (),
     folder: Path = ROOT,
+    python: Sequence[str] = ("app.py",),
     **settings: object,
 ) -> Iterator[Running]:
-    """Run the app: by `command` in `folder`, or else by `python app.py` in a process with the libraries imported."""
+    """Run the app: by `command` in `folder`, or else by Python's arguments in a process with the libraries imported."""
     data_dir.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data_dir / "log"
     chosen = {
@@ -86,7 +87,7 @@ def run_app(
     environment = {f"IMGCAP_{name.upper()}": str(value) for name, value in chosen.items()}
     with log.open("ab") as out:
         where: Any = {"cwd": folder, "env": os.environ | environment, "stdout": out, "stderr": out}
-        process = subprocess.Popen(list(command), **where) if command else start_python(["app.py"], **where)
+        process = subprocess.Popen(list(command), **where) if command else start_python(python, **where)
     running = Running(f"http://127.0.0.1:{port}", process, log)
     try:
         deadline = time.monotonic() + 240

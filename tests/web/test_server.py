@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -292,12 +291,6 @@ def ask_page(client, *data):
 
 
 class TestSessions:
-    def test_survive_a_restart(self, tiny_captioner, tmp_path):
-        with run_app(tmp_path, tiny_captioner) as running:
-            cookies = dict(running.newcomer("ada").cookies)
-        with run_app(tmp_path, tiny_captioner) as again, httpx.Client(base_url=again.url, cookies=cookies) as client:
-            assert client.get("/config").status_code == 200
-
     def test_the_login_for_programs_sets_our_one_cookie(self, server):
         name = server.newcomer().headers["x-name"]
         answer = server.client().post("/login", data={"username": name, "password": PASSWORD})
@@ -395,7 +388,7 @@ def via(addresses):
 
 
 class TestStopping:
-    def test_sigterm_lets_running_captions_finish(self, tiny_captioner, tmp_path):
+    def test_sigterm_lets_running_captions_finish_and_sessions_survive(self, tiny_captioner, tmp_path):
         with run_app(tmp_path, tiny_captioner, captions_per_account="100/second") as running:
             client = running.newcomer()
             image = {"path": upload(client)}
@@ -414,6 +407,9 @@ class TestStopping:
                 texts = [answer.result() for answer in answers]
             assert running.process.wait(120) == 0
         assert all("event: complete" in text and '"error": null' in text for text in texts)
+        cookies = dict(client.cookies)
+        with run_app(tmp_path, tiny_captioner) as again, httpx.Client(base_url=again.url, cookies=cookies) as same:
+            assert same.get("/config").status_code == 200
 
     def test_a_stopping_server_begins_nothing_new(self, tiny_captioner, tmp_path):
         with run_app(tmp_path, tiny_captioner, shutdown_seconds=60) as running:
@@ -440,7 +436,7 @@ class TestStopping:
             f"Captioner.load = lambda self: (Path({str(loading)!r}).touch(), time.sleep(600))\n"
             "runpy.run_path('app.py', run_name='__main__')"
         )
-        with run_app(tmp_path, tiny_captioner, (sys.executable, "-c", slow)) as running:
+        with run_app(tmp_path, tiny_captioner, python=("-c", slow)) as running:
             while not loading.exists():
                 time.sleep(0.05)
             assert running.client().get("/login").status_code == 200
