@@ -168,7 +168,8 @@ class CiderD:
         """Return tokenized captions weighed for `compare`, which is faster than `score` for a few similar captions."""
         columns: dict[Gram, int] = {}
         places = [[columns.setdefault(gram, len(columns)) for gram in _ngrams(caption)] for caption in captions]
-        counts = np.array([np.bincount(own, minlength=len(columns)) for own in places])
+        shape = len(captions), len(columns)  # also of no captions
+        counts = np.array([np.bincount(own, minlength=len(columns)) for own in places], int).reshape(shape)
         weights = counts * [self.rarity(gram) for gram in columns]
         sizes = np.array([len(gram) for gram in columns], int)
         norms = np.sqrt(weights**2 @ (sizes[:, None] == np.arange(_ORDER + 1)))

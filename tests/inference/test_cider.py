@@ -74,4 +74,6 @@ def test_what_cannot_be_scored() -> None:
         CiderD([])
     with pytest.raises(InputError, match="at least one"):
         CiderD([["a dog"]]).prepare([])
-    assert CiderD([["a dog"], ["a cat"]]).score([], ["a dog"]).shape == (0,)
+    scorer = CiderD([["a dog"], ["a cat"]])
+    assert scorer.score([], ["a dog"]).shape == (0,)
+    assert scorer.compare(scorer.weigh_together([])).shape == (0, 0)
