@@ -4,8 +4,7 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from processes import start_python
 from sqlalchemy import select, text
 
 from imgcap.accounts.database import open_database
@@ -22,7 +22,7 @@ from imgcap.accounts.history import COLUMNS, MAX_CAPTION, History, Origin, csv_c
 from imgcap.accounts.tables import HistoryEntry
 from imgcap.errors import InputError
 from imgcap.reading import Reading
-from imgcap.settings import Settings
+from imgcap.settings import ROOT, Settings
 
 PASSWORD = "four blue ducks sing"
 ANN, BEN = 1, 2
@@ -281,35 +281,43 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(shape, size):
         assert not thumbnail.getexif()
 
 
+@contextmanager
+def writing(settings):
+    """A process that adds readings until it is killed, which the block does; and its lines."""
+    environment = os.environ | {"IMGCAP_DATA_DIR": str(settings.data_dir), "IMGCAP_DATABASE_URL": settings.database_url}
+    read, write = os.pipe()
+    process = start_python([Path(__file__).with_name("history_writer.py")], ROOT, environment, stdout=write)
+    os.close(write)
+    with os.fdopen(read) as lines:
+        try:
+            yield process, lines
+        finally:
+            process.kill()
+
+
 def test_no_reading_is_lost_when_one_of_two_writing_processes_is_killed(history, database, db_settings):
     database.close()
-    environment = os.environ | {
-        "IMGCAP_DATA_DIR": str(db_settings.data_dir),
-        "IMGCAP_DATABASE_URL": db_settings.database_url,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    acknowledged = {}
-    writer = [sys.executable, Path(__file__).with_name("history_writer.py")]
-    # A second process writes all the while; the first is killed twice.
-    with subprocess.Popen(writer, env=environment, stdout=subprocess.PIPE, text=True) as other:
-        other_lines = list(islice(other.stdout, 1))
+    acknowledged = []
+
+    def kill(process, lines, at_least):
+        acknowledged.extend(islice(lines, at_least))
+        process.kill()
+        acknowledged.extend(line for line in lines if line.endswith("\n"))  # the last one may be cut
+        assert process.wait() == -signal.SIGKILL
+
+    with writing(db_settings) as other:  # a second process writes all the while; the first is killed twice
+        acknowledged.extend(islice(other[1], 1))
         for at_least in (20, 5):
-            with subprocess.Popen(writer, env=environment, stdout=subprocess.PIPE, text=True) as process:
-                lines = list(islice(process.stdout, at_least))
-                process.send_signal(signal.SIGKILL)
-                lines += [line for line in process.stdout if line.endswith("\n")]
-            assert process.returncode == -signal.SIGKILL
-            assert len(lines) >= at_least
-            acknowledged |= {int(entry): caption for entry, caption in map(str.split, lines)}
-        other.send_signal(signal.SIGKILL)
-        other_lines += [line for line in other.stdout if line.endswith("\n")]  # the last one may be cut
-    acknowledged |= {int(entry): caption for entry, caption in map(str.split, other_lines)}
+            with writing(db_settings) as first:
+                kill(*first, at_least)
+        kill(*other, 0)
+    assert len(acknowledged) >= 20 + 5 + 1
 
     reopened = open_database(db_settings)
     with reopened.session(read_only=True) as session:
         kept = session.execute(select(HistoryEntry.id, HistoryEntry.caption, HistoryEntry.thumbnail)).all()
         if not db_settings.database_url:
             assert session.scalar(text("PRAGMA integrity_check")) == "ok"
-    assert acknowledged.items() <= {entry: caption for entry, caption, _ in kept}.items()
+    assert {tuple(line.split()) for line in acknowledged} <= {(str(entry), caption) for entry, caption, _ in kept}
     assert all(hashlib.sha256(thumbnail).hexdigest() == caption for _, caption, thumbnail in kept), "a torn reading"
     reopened.close()
