@@ -25,6 +25,8 @@ class SearchOptions:
     """How captions are searched for; the fields are named as in transformers' GenerationConfig.
 
     num_beams: hypotheses kept for each image.
+    beams_at_first: hypotheses kept after the first word; after each further word, one more until there are `num_beams`.
+        0 keeps `num_beams` from the beginning, as `generate()` does.
     length_penalty: a hypothesis's log-probability is divided by its number of words to this power.
     no_repeat_ngram_size: length of the n-grams that may not occur twice in one caption; 0 allows all.
     suppress_tokens: ids that no caption contains.
@@ -42,6 +44,7 @@ class SearchOptions:
     no_repeat_ngram_size: int = 0
     suppress_tokens: tuple[int, ...] = ()
     wording: WordingRules | None = None
+    beams_at_first: int = 0
 
     @classmethod
     def read(cls, generation: dict[str, Any]) -> "SearchOptions":
@@ -140,7 +143,8 @@ def beam_search(
             return found
 
         totals[ended] += NEVER
-        kept = _largest(totals, beams)
+        open_beams = min(beams, options.beams_at_first + length - 1) if options.beams_at_first else beams
+        kept = _largest(totals, open_beams)
         scores = totals[own, kept]
         if bonus is not None:
             bonuses = bonuses[own, kept]

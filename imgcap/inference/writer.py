@@ -75,7 +75,9 @@ class Writer:
         options = self.description.search.for_length(length)
         ngrams, codes, bonus = self.description.ngrams, None, None
         if ngrams is not None:
-            options = replace(options, num_beams=MORE_BEAMS * options.num_beams)
+            # The first words differ little among the best captions: more beams are of use only later.
+            fewest = options.num_beams
+            options = replace(options, num_beams=MORE_BEAMS * fewest, beams_at_first=fewest)
             codes = ngrams.encode(pool(self.engine.as_array(grid)))
             bonus = ngrams.word_bonus(codes, self._words)
         found = self._finish(grid, self._search(grid, pictures, options, bonus))

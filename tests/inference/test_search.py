@@ -124,6 +124,16 @@ def test_a_picture_is_captioned_alike_alone_and_among_others(engine, grid):
         assert [one.tokens for one in alone] == [one.tokens for one in together[picture]]
 
 
+def test_a_search_may_begin_with_few_beams(engine, grid, monkeypatch):
+    options = SearchOptions(start=START, end=END, **OPTIONS[0])
+    widths, step = [], engine.step
+    monkeypatch.setattr(engine, "step", lambda words, state: widths.append(len(words)) or step(words, state))
+    beam_search(engine, grid[:1], 1, replace(options, beams_at_first=2))
+    assert widths[:6] == [1, 2, 3, 4, 5, 5]
+    wide, plain = (beam_search(engine, grid, len(grid), replace(options, beams_at_first=beams)) for beams in (5, 0))
+    assert wide == plain
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_a_beam_as_wide_as_all_captions_finds_the_best_of_them(penalty):
     words, longest = [4, 5, 6], 4
