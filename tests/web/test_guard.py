@@ -8,7 +8,7 @@ from gradio.routes import App
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from imgcap.accounts.database import User
+from imgcap.accounts.tables import User
 from imgcap.web.guard import check_logins_on_the_event_loop, find_access, is_cross_site
 from imgcap.web.requests import ASKER
 
