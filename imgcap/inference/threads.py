@@ -10,7 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-NICE = 8
+NICE = 10
 """What threads that work on captions add to their niceness: pages and checks, which take milliseconds, go first."""
 
 INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
