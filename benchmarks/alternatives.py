@@ -55,9 +55,9 @@ def main(model_name: str, source: str, pictures: int, length: Length) -> None:
     sure: dict[str, list[tuple[float, bool]]] = {"captions": [], "alternatives": []}
     for place in chosen:
         image = np.asarray(rows.images[int(place)].convert("RGB"))
-        grid = writer.engine.encode(writer.prepare(image)[None])
+        encoding = writer.engine.encode(writer.prepare(image)[None])
         started = time.process_time()
-        draft = writer.search(grid, 1, length)
+        draft = writer.search(encoding, length)
         between = time.process_time()
         different = [*writer.captions(draft), *writer.add_alternatives(draft, NUM_ALTERNATIVES)[0]]
         seconds["beams"] += between - started

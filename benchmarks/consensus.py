@@ -47,15 +47,15 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
     searches = {"as generate()": replace(description.search, wording=None), "rules of wording": description.search}
     writers = {}
     if description.ngrams is not None:
-        silent = replace(description.ngrams, word_weight=0.0)
+        silent = replace(description.ngrams, steering=0.0)
         writers = {
             "and predicted n-grams": Writer(engine, replace(description, ngrams=silent)),
             "and predicted words in the search": Writer(engine, description),
         }
     captions: dict[str, list[str]] = {}
-    for grid in encode(model, processor, rows):
+    for encoding in encode(model, processor, rows):
         for name, options in searches.items():
-            for found in beam_search(engine, grid, len(grid), options):
+            for found in beam_search(engine, encoding.grid, len(encoding), options):
                 texts = description.vocabulary.sentences([one.tokens for one in found])
                 captions.setdefault(name, []).append(texts[0])
                 if options.wording is None:
@@ -67,7 +67,7 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
                     place = choose(description.scorer, weighed, means, scores, sharpness, weight)
                     captions.setdefault(f"rules, {choice}", []).append(texts[place])
         for name, writer in writers.items():
-            draft = writer.search(grid, len(grid), "normal")
+            draft = writer.search(encoding, "normal")
             captions.setdefault(name, []).extend(caption.caption for caption in writer.captions(draft))
     print("| search | CIDEr | against the first | even rows | odd rows | bad |\n|---|---|---|---|---|---|")
     base: NDArray[np.float64] | None = None

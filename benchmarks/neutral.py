@@ -38,7 +38,9 @@ def main() -> None:
         texts = [beams[0].text for beams in draft.beams]
         tokens = [description.vocabulary.encode([text]) for text in texts]
         captions += texts
-        sureness += [float(row[0]) for row in words.sureness(engine, draft.grid, tokens, description.search.start)]
+        sureness += [
+            float(row[0]) for row in words.sureness(engine, draft.encoding.grid, tokens, description.search.start)
+        ]
     print(f"{engine.description}, {len(rows)} validation images\n")
     print("| sure at least | images | name a sex | contradicted | of those | 95% interval | CIDEr |")
     print("|---|---|---|---|---|---|---|")

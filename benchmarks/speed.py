@@ -154,17 +154,17 @@ def add_ours(table: Table, captioner: Captioner, photo: Path) -> None:
     data = photo.read_bytes()
     image = ImageLoader(captioner.settings.image_limits).decode(data)
     pixels = writer.prepare(image)[None]
-    grid = writer.engine.encode(pixels)
-    searched = writer.search(grid, 1, "normal").options
+    encoding = writer.engine.encode(pixels)
+    searched = writer.search(encoding, "normal").options
     if name.startswith("ONNX"):
         table.add("decode the file, in this process", lambda: to_rgb(data, captioner.settings.max_pixels))
         table.add("decode the file, in the sandbox", lambda: captioner.images.decode(data))
         table.add("blur check", lambda: measure(image, captioner.settings.blur_threshold))
         table.add("pre-process", lambda: writer.prepare(image))
     table.add(f"{name}: encode", lambda: writer.engine.encode(pixels))
-    table.add(f"{name}: search with {searched.num_beams} beams, and choice", lambda: writer.search(grid, 1, "normal"))
+    table.add(f"{name}: search with {searched.num_beams} beams, and choice", lambda: writer.search(encoding, "normal"))
     drawing = drawing_options(searched)
-    table.add(f"{name}: draw {len(drawing.temperatures)}", lambda: draw(writer.engine, grid, 1, drawing))
+    table.add(f"{name}: draw {len(drawing.temperatures)}", lambda: draw(writer.engine, encoding.grid, 1, drawing))
     reading = captioner.check(image)
     for count, what in ((0, "caption and confidence"), (3, "caption and alternatives")):
         table.add(f"{name}: array to {what}", lambda n=count: captioner.complete(reading, image, "normal", n))
@@ -183,7 +183,7 @@ def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
         data = cv2.imencode(".jpg", large[..., ::-1])[1].tobytes()
         name = f"{megapixels} MP JPEG: decode in this process and blur check"
         table.add(name, lambda d=data: measure(to_rgb(d, limits.max_pixels), limits.blur_threshold))
-    grid = writer.engine.encode(writer.prepare(image)[None])
+    grid = writer.engine.encode(writer.prepare(image)[None]).grid
     options = writer.description.search
     for beams in (1, 3, 5, 10):
         wide = replace(options, num_beams=beams)

@@ -17,18 +17,17 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.not_photographs import KINDS
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
-from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.choice import open_engine
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
-from imgcap.inference.unfamiliar import load_bounds, pool
+from imgcap.inference.unfamiliar import load_bounds
 from imgcap.inference.writer import Writer
 from imgcap.settings import get_settings
 
 
 def features(writer: Writer, picture: Image.Image) -> NDArray[np.float32]:
-    """Return the pooled features (1, C) of an image."""
+    """Return the features (1, E) of an image from which its distance comes."""
     pixels = writer.prepare(np.asarray(picture.convert("RGB")))
-    return pool(writer.engine.as_array(writer.engine.encode(pixels[None])))
+    return writer.engine.encode(pixels[None]).features.early
 
 
 def main(folder: Path, source: str, pictures: int, folders: dict[str, Path]) -> None:
@@ -36,7 +35,9 @@ def main(folder: Path, source: str, pictures: int, folders: dict[str, Path]) -> 
     bounds = load_bounds(folder)
     if bounds is None:
         raise SystemExit(f"{folder} has no bounds: run `imgcap calibrate-confidence` first.")
-    writer = Writer(TorchEngine(load_captioner(str(folder))[0]), describe(folder, str(folder)))
+    description = describe(folder, str(folder))
+    engine, _ = open_engine(description, get_settings().engine, str(folder))
+    writer = Writer(engine, description)
 
     def distances(images: list[Image.Image]) -> NDArray[np.float32]:
         return bounds.distances(np.concatenate([features(writer, image) for image in images]))

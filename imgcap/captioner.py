@@ -176,7 +176,8 @@ class Captioner:
             InputError: the configured model cannot be loaded.
         """
         writer = self.load()
-        return writer.attend(writer.engine.encode(writer.prepare(image)[None], alone=not self._queue.running), caption)
+        encoding = writer.engine.encode(writer.prepare(image)[None], alone=not self._queue.running)
+        return writer.attend(encoding.grid, caption)
 
     def load(self) -> "Writer":
         """Load the model unless it is loaded already, and return its writer.
@@ -223,12 +224,12 @@ class Captioner:
         """Caption images together; images with the same caption length share a search."""
         writer = self.load()
         pixels = np.stack([writer.prepare(job.image) for job in jobs])  # here, since this thread has a low priority
-        grid = writer.engine.encode(pixels, alone=self._queue.running == 1)
+        encoding = writer.engine.encode(pixels, alone=self._queue.running == 1)
         drafts = []
         for length in dict.fromkeys(job.length for job in jobs):
             places = [place for place, job in enumerate(jobs) if job.length == length]
             group = [jobs[place] for place in places]
-            draft = writer.search(grid if len(group) == len(jobs) else grid[places], len(group), length)
+            draft = writer.search(encoding if len(group) == len(jobs) else encoding[places], length)
             unfamiliar = writer.are_unfamiliar(draft)
             for job, caption, strange in zip(group, writer.captions(draft), unfamiliar, strict=True):
                 job.caption = caption

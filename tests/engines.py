@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from imgcap.inference.scoring import score
+from imgcap.inference.torch_engine import TorchEngine
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
 
 SIDE = 64
@@ -23,6 +24,11 @@ def make_model(decoder: str = "attention", encoder: str = "resnet18", vocab_size
 
 def make_pixels(pictures: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(pictures, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def as_grid(engine, array):
+    """The array (B, P, C) as a grid of the engine."""
+    return torch.from_numpy(array) if isinstance(engine, TorchEngine) else array
 
 
 def mean_log_probabilities(engine, description, grid, captions):

@@ -135,7 +135,7 @@ def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp, le
     reading = captioner.caption(sharp, length)
     said = [Caption(reading.caption, reading.confidence), *reading.alternatives]
     texts = [[one.caption for one in said]]
-    probabilities = mean_log_probabilities(engine, description, engine.encode(pixels.numpy()), texts)[0]
+    probabilities = mean_log_probabilities(engine, description, engine.encode(pixels.numpy()).grid, texts)[0]
     for place, (one, probability) in enumerate(zip(said, probabilities, strict=True)):
         curve = description.confidence[alternatives_curve(length) if place else length]
         # The app's encoder may run in bfloat16, and prepares its pixels with Pillow.
@@ -147,7 +147,9 @@ def test_confidence_is_that_of_the_sentence_under_the_model(captioner, sharp, le
 def test_an_unfamiliar_picture_is_warned_of_refused_or_captioned(calibrated, sharp, tmp_path, wish, strange):
     folder = tmp_path / "captioner"
     shutil.copytree(calibrated, folder)
-    channels = load_captioner(str(folder))[0].encoder.channels
+    side = describe(folder, "").preprocessing.side
+    encoding = TorchEngine(load_captioner(str(folder))[0]).encode(np.zeros((1, 3, side, side), np.float32))
+    channels = encoding.features.early.shape[1]
     features = np.random.default_rng(0).normal(size=(20, channels)).astype(np.float32)
     save_bounds(folder, replace(fit_bounds(features, features), threshold=0.0 if strange else 1e9))
     reading = Captioner(Settings(model=str(folder), unfamiliar=wish)).caption(sharp)

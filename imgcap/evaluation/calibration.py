@@ -5,7 +5,7 @@ from that.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from imgcap.inference.alternatives import Candidate
 from imgcap.inference.choice import open_engine
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import EXPECTED_CIDER, PROBABILITY, alternatives_curve
-from imgcap.inference.consensus import save_frequencies
-from imgcap.inference.expected_ngrams import save_predictor
+from imgcap.inference.consensus import load_scorer, save_frequencies
+from imgcap.inference.engine import Encoding, Features
+from imgcap.inference.expected_ngrams import load_predictor, save_predictor
 from imgcap.inference.files import describe
-from imgcap.inference.unfamiliar import fit_bounds, pool, save_bounds
+from imgcap.inference.unfamiliar import fit_bounds, save_bounds
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 
@@ -56,7 +57,7 @@ class Written:
 
 def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
     """Write the document frequencies of the training captions into a captioner's folder, for its consensus decoding."""
-    vocabulary = describe(folder, str(folder)).vocabulary
+    vocabulary = describe(folder, str(folder), fitted=False).vocabulary
     words = vocabulary.list_words()
     encoded = (vocabulary.encode(captions) for captions in training.captions)
     save_frequencies(folder, encoded, words.index(UNK))
@@ -69,13 +70,18 @@ def fit_ngrams(folder: Path, training: CaptionedImages) -> None:
         folder: a finished captioner with its document frequencies.
         training: images with captions; the first `ngrams.MOST_IMAGES` are used.
     """
-    description = describe(folder, str(folder))
+    description = replace(describe(folder, str(folder), fitted=False), scorer=load_scorer(folder))
     if description.scorer is None:
         raise InputError(f"{folder} has no document frequencies, which the prediction of n-grams needs.")
     engine, _ = open_engine(description, "auto", str(folder))
     rows = training.head(MOST_IMAGES)
-    grids = _encode(Writer(engine, description), rows, "training images")
-    features = np.concatenate([pool(engine.as_array(grid)) for grid in grids])
+    features = Features.concatenate(
+        [
+            # The encoder knows its training images too well; the mean with the mirror image is more like a new image.
+            _mean(_features(engine.encode(pixels)), _features(engine.encode(pixels[..., ::-1])))
+            for pixels in prepare_batches(Writer(engine, description), rows, "training images")
+        ]
+    )
     encoded = [description.vocabulary.encode(captions) for captions in rows.captions]
     predictor = fit_predictor(features, encoded, description.scorer, description.vocabulary.list_words().index(UNK))
     if predictor is not None:
@@ -93,37 +99,37 @@ class Observations:
     """A captioner's captions and features of the validation images.
 
     written: captions by the name of their curve.
-    features: pooled grids, (images, C).
+    features: of the images.
     """
 
     written: dict[str, Written]
-    features: NDArray[np.float32]
+    features: Features
 
 
-def observe(writer: Writer, grids: Iterable[Any]) -> Observations:
+def observe(writer: Writer, encodings: Iterable[Encoding]) -> Observations:
     """Write captions and alternatives of every length.
 
     Args:
         writer: of the captioner.
-        grids: (B, P, C) of its engine, for batches of images.
+        encodings: batches of images, encoded by its engine.
     """
     written = {name: Written() for length in LENGTHS for name in (length, alternatives_curve(length))}
-    features: list[NDArray[np.float32]] = []
+    features = []
     row = 0
-    for grid in grids:
-        features.append(pool(writer.engine.as_array(grid)))
+    for encoding in encodings:
+        features.append(_features(encoding))
         for length in LENGTHS:
-            draft = writer.search(grid, len(grid), length)
+            draft = writer.search(encoding, length)
             others = writer.find_alternatives(draft, ALTERNATIVES)
             for place, (beams, found) in enumerate(zip(draft.beams, others, strict=True), start=row):
                 written[length].add(place, beams[:1], beams[0])
                 written[alternatives_curve(length)].add(place, found, beams[0])
-        row += len(grid)
-    return Observations(written, np.concatenate(features))
+        row += len(encoding)
+    return Observations(written, Features.concatenate(features))
 
 
 def fit_all(
-    folder: Path, observed: Observations, validation: CaptionedImages, learned: Iterable[NDArray[np.float32]]
+    folder: Path, observed: Observations, validation: CaptionedImages, learned: Iterable[Encoding]
 ) -> dict[str, Any]:
     """Fit what the captioner in a folder keeps beside its weights, from which its confidences and warnings come.
 
@@ -133,7 +139,7 @@ def fit_all(
         folder: of a finished captioner.
         observed: its captions of the validation images, written with its document frequencies, which change captions.
         validation: the images, with references.
-        learned: grids of the first FAMILIAR_IMAGES training images, in batches.
+        learned: the first FAMILIAR_IMAGES training images, encoded in batches.
 
     Returns:
         The result of `confidence.calibrate` for captions of normal length, and under "curves" its results for captions
@@ -143,9 +149,10 @@ def fit_all(
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
-    known = np.concatenate([pool(grid) for grid in learned])
+    known = np.concatenate([_features(encoding).early for encoding in learned])
     # Half of the validation images improve the estimate; the threshold comes from the other half, which is unseen.
-    seen, unseen = observed.features[::2], observed.features[1::2]
+    early = observed.features.early
+    seen, unseen = early[::2], early[1::2]
     save_bounds(folder, fit_bounds(np.concatenate([known, seen]), unseen))
     # A curve fitted on too few captions would be too uncertain to show anybody.
     enough = {name: kind for name, kind in observed.written.items() if len(kind.candidates) >= MIN_IMAGES}
@@ -170,17 +177,30 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
-    description = describe(folder, str(folder))
+    # A caption depends on frequencies and n-grams alone; confidence and bounds are fitted here.
+    scorer, ngrams = load_scorer(folder), load_predictor(folder)
+    description = replace(describe(folder, str(folder), fitted=False), scorer=scorer, ngrams=ngrams)
     engine, _ = open_engine(description, "auto", str(folder))
     writer = Writer(engine, description)
     observed = observe(writer, _encode(writer, validation, "validation images"))
     learned = _encode(writer, training.head(FAMILIAR_IMAGES), "training images")
-    return fit_all(folder, observed, validation, map(engine.as_array, learned))
+    return fit_all(folder, observed, validation, learned)
 
 
-def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Any]:
-    """Yield the engine's grids (B, P, C) of the images in order."""
+def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Encoding]:
+    """Encode images in order."""
     return map(writer.engine.encode, prepare_batches(writer, rows, what))
+
+
+def _features(encoding: Encoding) -> Features:
+    if encoding.features is None:
+        raise ValueError("Calibration needs features, and this encoding has only grids.")
+    return encoding.features
+
+
+def _mean(one: Features, other: Features) -> Features:
+    pairs = ((one.grid, other.grid), (one.early, other.early), (one.peaks, other.peaks))
+    return Features(*(np.mean(pair, axis=0) for pair in pairs))
 
 
 def _judge(written: Written, validation: CaptionedImages, *, alone: bool) -> dict[str, Any]:

@@ -5,30 +5,34 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import solve
+from scipy.linalg import inv
 from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 
 from imgcap.inference.cider import CiderD, Gram
-from imgcap.inference.expected_ngrams import NGramPredictor, project
+from imgcap.inference.engine import Features
+from imgcap.inference.expected_ngrams import NGramPredictor, Projection, RoundedRows, gaussian, join
 
-COMPONENTS = 256  # projected features
-WHITENING = 0.25  # power of the standard deviations by which the components are divided; 1 would make all equal
+COMPONENTS = 384  # projected features
+WHITENING = 0.4  # power of the standard deviations by which the components are divided; 1 would make all equal
 WIDTH = 2.5  # of the kernel: squared distances are divided by their median over this
-RIDGE = 0.03
-DIRECTIONS = 256  # latent directions; fewer lose the rarer n-grams
+RIDGE = 0.1
+DIRECTIONS = 384  # latent directions; fewer lose the rarer n-grams
 MIN_IMAGES = 5  # images whose captions contain an n-gram, at least
 MOST_IMAGES = 6000  # the kernel's matrix grows with the square
 
 
 def fit_predictor(
-    features: NDArray[np.float32], references: Sequence[Sequence[Sequence[int]]], scorer: CiderD, unknown: int
+    features: Features, references: Sequence[Sequence[Sequence[int]]], scorer: CiderD, unknown: int
 ) -> NGramPredictor | None:
     """Return a predictor of n-grams from images with captions; None if no n-gram is in the captions of MIN_IMAGES.
 
+    The latent directions are those along which the predictions of images vary that the regression was not fitted on.
+    They are a better use of few directions than those along which the captions themselves vary, most of which no
+    feature predicts (reduced-rank regression; Izenman, 1975, Journal of Multivariate Analysis 5).
+
     Args:
-        features: (N, C) pooled features of training images.
+        features: of N training images.
         references: word ids of each image's captions, without start and end token.
         scorer: CIDEr-D scorer with the training captions' document frequencies.
         unknown: id of the unknown word.
@@ -48,23 +52,35 @@ def fit_predictor(
     rarities = np.array([scorer.rarity(gram) for gram in grams], np.float32)
     base = targets.mean(0)
     targets -= base
-    _, _, directions = randomized_svd(targets, min(DIRECTIONS, *targets.shape), random_state=0)
-    scales = np.abs(directions).max(1, keepdims=True) / np.iinfo(np.int8).max
 
-    pca = PCA(min(COMPONENTS, len(features) - 1, features.shape[1]), svd_solver="covariance_eigh").fit(features)
-    deviations = np.sqrt(np.maximum(pca.explained_variance_, np.finfo(np.float32).tiny))
-    projection = _halve(pca.components_ / deviations[:, None] ** WHITENING)
-    mean = pca.mean_.astype(np.float32)
-    landmarks = _halve(project(features, mean, projection))
-    distances = 2 - 2 * landmarks.astype(np.float64) @ landmarks.T
+    projection = _fit_projection(features)
+    landmarks = RoundedRows.round(projection.project(features))
+    distances = 2 - 2 * landmarks.values @ landmarks.values.T
     sharpness = WIDTH / max(float(np.median(distances)), 1e-6)  # images may all be the same
-    kernel = np.exp(-sharpness * distances)
+    kernel = gaussian(landmarks.values, landmarks.values, sharpness)
     kernel[np.diag_indices_from(kernel)] += RIDGE
-    dual = solve(kernel, targets @ directions.T, assume_a="pos")
+    inverse = inv(kernel)
+    dual = inverse @ targets
+    # The prediction of each image from all others, without a fit for each (Craven and Wahba, 1978, Numer. Math. 31).
+    left_out = targets - dual / inverse.diagonal()[:, None]
+    _, _, directions = randomized_svd(left_out, min(DIRECTIONS, *targets.shape), random_state=0)
     return NGramPredictor(
-        mean, projection, landmarks, sharpness, _halve(dual.T),
-        np.round(directions / scales).astype(np.int8), scales.astype(np.float32), base, rarities, grams,
+        projection, landmarks, sharpness, RoundedRows.round((dual @ directions.T).T), RoundedRows.round(directions),
+        base, rarities, grams,
     )  # fmt: skip
+
+
+def _fit_projection(features: Features) -> Projection:
+    """Return the principal components of features, which are first scaled to the same variance in each map."""
+    maps = (features.grid, features.early, features.peaks)
+    tiny = np.finfo(np.float32).tiny
+    spreads = np.concatenate([np.full(one.shape[1], np.sqrt(one.var(0).sum()) or 1) for one in maps])
+    joined = join(features)
+    most = min(COMPONENTS, len(joined) - 1, joined.shape[1])
+    pca = PCA(most, svd_solver="covariance_eigh").fit(joined / spreads)
+    deviations = np.sqrt(np.maximum(pca.explained_variance_, tiny))
+    components = RoundedRows.round(pca.components_ / deviations[:, None] ** WHITENING)
+    return Projection(joined.mean(0), spreads.astype(np.float32), components)
 
 
 def _mean_weights(references: Sequence[Sequence[Sequence[int]]], scorer: CiderD) -> list[dict[Gram, float]]:
@@ -78,8 +94,3 @@ def _mean_weights(references: Sequence[Sequence[Sequence[int]]], scorer: CiderD)
                     mean[gram] = mean.get(gram, 0.0) + weight / norms[len(gram) - 1] / len(captions)
         means.append(mean)
     return means
-
-
-def _halve(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the values as the file will hold them, in half precision."""
-    return values.astype(np.float16).astype(np.float32)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from imgcap.data.loading import CaptionedImages, load_rows
@@ -21,8 +20,10 @@ from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.alternatives import Candidate
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.device import device
+from imgcap.inference.engine import Encoding
 from imgcap.inference.files import describe, find_folder
-from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.graphs import EncoderGraph
+from imgcap.inference.torch_engine import TorchEngine, encoding_of
 from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 
@@ -44,8 +45,8 @@ class CaptionedSplit:
 @torch.inference_mode()
 def encode(
     model: ImgcapForImageCaptioning, processor: ImgcapProcessor, rows: CaptionedImages, batch_size: int = 32
-) -> Iterator[Tensor]:
-    """Yield the encoder's grids (B, P, C) of the images in order, on the model's device.
+) -> Iterator[Encoding]:
+    """Encode the images in order; the grids are on the model's device.
 
     Args:
         model: in evaluation mode.
@@ -53,20 +54,21 @@ def encode(
         rows: the images.
         batch_size: images encoded together.
     """
+    graph = EncoderGraph(model.encoder)
     for start in tqdm(range(0, len(rows), batch_size), desc="images", mininterval=5):
         images = [image.convert("RGB") for image in rows.images[start : start + batch_size]]
         pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"].to(model.device)
-        yield model.encoder(pixels).last_hidden_state
+        yield encoding_of(*graph(pixels))
 
 
-def write_captions(writer: Writer, grids: Iterable[Tensor]) -> list[Candidate]:
+def write_captions(writer: Writer, encodings: Iterable[Encoding]) -> list[Candidate]:
     """Return the caption of each image as users see it, with its mean log-probability per token.
 
     Args:
         writer: the captioner's writer, with its default decoding.
-        grids: the encoder's output for batches of images, (B, P, C) each, on the engine's device.
+        encodings: batches of images, encoded on the engine's device.
     """
-    return [beams[0] for grid in grids for beams in writer.search(grid, len(grid), "normal").beams]
+    return [beams[0] for encoding in encodings for beams in writer.search(encoding, "normal").beams]
 
 
 def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
@@ -83,7 +85,7 @@ def caption_split(model: str, rows: CaptionedImages) -> CaptionedSplit:
     return collect(rows, write_captions(writer, encode_rows(rows)))
 
 
-def open_reference(model: str) -> tuple[Writer, Callable[[CaptionedImages], Iterator[Tensor]]]:
+def open_reference(model: str) -> tuple[Writer, Callable[[CaptionedImages], Iterator[Encoding]]]:
     """Open a captioner for scoring: in PyTorch and float32, with its own image processor.
 
     Returns:

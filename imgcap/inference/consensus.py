@@ -23,7 +23,7 @@ SHARPNESS = 6.0
 """How much a caption's probability counts: its weight is exp(SHARPNESS * mean log-probability per token)."""
 SCORE_WEIGHT = 8.0
 """Weight of the score, a log-probability, which is added to the expected CIDEr-D."""
-NGRAM_WEIGHT = 32.0
+NGRAM_WEIGHT = 48.0
 """Weight of the CIDEr-D that the predicted n-grams let expect: it has seen the image, the candidates have not."""
 _LIMIT = 2**16  # ids and counts are stored in 16 bits
 

@@ -1,15 +1,68 @@
 """The interface between decoding and the library that computes the model; `OnnxEngine` and `TorchEngine` implement it.
 
 Shapes: B images, n captions per image, N = n * B rows (the rows of an image are adjacent), P grid cells, C encoder
-channels, V words. Numbers cross this interface as numpy arrays; a grid and a state belong to the engine that made them.
+channels, E channels of the map that its last block reads, V words. Numbers cross this interface as numpy arrays; a grid
+and a state belong to the engine that made them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pooled feature maps of B images, float32.
+
+    grid: (B, C), mean of the grid.
+    early: (B, E), mean of the feature map that the encoder's last block reads. This map has kept more of what the
+        captions of the training images did not need.
+    peaks: (B, E), maximum of that map.
+    """
+
+    grid: NDArray[np.float32]
+    early: NDArray[np.float32]
+    peaks: NDArray[np.float32]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Features"]) -> "Features":
+        """Return the features of all images of the parts, in order; at least one part."""
+        return cls(
+            *(np.concatenate(arrays) for arrays in zip(*((p.grid, p.early, p.peaks) for p in parts), strict=True))
+        )
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __getitem__(self, pictures: Any) -> "Features":
+        """Return the features of some of the images: a slice, or a list of indices."""
+        return Features(self.grid[pictures], self.early[pictures], self.peaks[pictures])
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encoded images, as many as its length.
+
+    grid: (B, P, C) of the engine, which the decoder reads.
+    features: of the same images; None if only the grid is known, which is enough for captions without predicted
+        n-grams.
+    """
+
+    grid: Any
+    features: Features | None = None
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __getitem__(self, pictures: Sequence[int]) -> "Encoding":
+        """Return the encoding of some of the images."""
+        rows = list(pictures)
+        return Encoding(self.grid[rows], None if self.features is None else self.features[rows])
 
 
 class Engine(Protocol[State]):
@@ -24,8 +77,8 @@ class Engine(Protocol[State]):
     lanes: int
     together: int
 
-    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Any:
-        """Return the grid (B, P, C) of normalised pixels (B, 3, S, S).
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Encoding:
+        """Encode normalised pixels (B, 3, S, S).
 
         Args:
             pixels: pixels of the images.
@@ -53,9 +106,3 @@ class Engine(Protocol[State]):
 
     def attention(self, state: State) -> NDArray[np.float32] | None:
         """Return the attention weights of the last step, (N, P), each row summing to 1; None without attention."""
-
-    def as_array(self, grid: Any) -> NDArray[np.float32]:
-        """Return a grid as an array."""
-
-    def from_array(self, grid: NDArray[np.float32]) -> Any:
-        """Return an array as a grid."""

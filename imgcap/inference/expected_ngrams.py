@@ -1,12 +1,13 @@
 """Predict from an image's features which n-grams people's captions of it contain, to search for better captions.
 
 Captions of similar training images say what an image is likely to show (Devlin et al., 2015, arXiv:1505.04467). Kernel
-ridge regression with a Gaussian kernel turns this into a prediction: from the encoder's pooled features to the mean
-TF-IDF vector of an image's references, as CIDEr-D weighs them. The predicted words steer the beam search, as detected
-words do for Fang et al. (2015, arXiv:1411.4952), and the predicted n-grams help to choose among its captions.
-`imgcap.evaluation.ngrams` fits the prediction, and `benchmarks/consensus.py` measures the gain.
+ridge regression with a Gaussian kernel turns this into a prediction: from the encoder's pooled feature maps to the mean
+TF-IDF vector of an image's references, as CIDEr-D weighs them. The predicted words and pairs of words steer the beam
+search, as detected words do for Fang et al. (2015, arXiv:1411.4952), and the predicted n-grams help to choose among its
+captions. `imgcap.evaluation.ngrams` fits the prediction, and `benchmarks/consensus.py` measures the gain.
 
-Shapes: B images, C encoder channels, K projected features, N training images, R latent directions, G n-grams, V words.
+Shapes: B images, F numbers of `Features` in all, K projected features, N training images, R latent directions,
+G n-grams, V words.
 """
 
 from dataclasses import dataclass
@@ -18,63 +19,101 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.inference.cider import Gram, WeighedCaptions
+from imgcap.inference.engine import Features
 from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
+from imgcap.inference.search import Bonus
 
 FILE = "expected_ngrams.safetensors"
-WORD_WEIGHT = 4.0
-"""Factor of the bonus of words in the beam search, chosen on Flickr8k's validation split."""
+STEERING = 6.0
+"""Factor of the bonus of words and pairs in the beam search, chosen on Flickr8k's validation split."""
 MORE_BEAMS = 2
 """A search with a prediction has so many times as many beams, since it can find good captions among more candidates."""
 _ORDER = 4
 
 
 @dataclass(frozen=True)
-class NGramPredictor:
-    """Predicts expected TF-IDF weights of n-grams.
+class RoundedRows:
+    """A matrix of which each row is stored as int8, (n, m), times a scale, (n, 1)."""
 
-    mean: (C,) mean of the pooled features.
-    projection: (K, C), from centred features to scaled principal components.
-    landmarks: (N, K) projected features of the training images, each of length 1.
-    sharpness: factor of the squared distance in the Gaussian kernel.
-    dual: (R, N) coefficients of the landmarks.
-    directions: (R, G) int8; times `scales` (R, 1), the latent directions in the space of n-grams.
-    base: (G,) mean weights over the training images.
-    rarities: (G,) inverse document frequencies in the training captions.
-    grams: ids of the n-grams' words, in the order of the columns.
-    word_weight: factor of the bonus of words in the beam search.
+    whole: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+    @classmethod
+    def round(cls, values: NDArray[np.floating]) -> "RoundedRows":
+        """Return the rounded matrix of values (n, m)."""
+        largest = np.abs(values).max(1, keepdims=True)
+        scales = (np.maximum(largest, np.finfo(np.float32).tiny * 127) / 127).astype(np.float32)
+        return cls(np.round(values / scales).astype(np.int8), scales)
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """The matrix (n, m)."""
+        return self.whole * self.scales
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Maps the features of images to points (B, K) of length 1, of which those of similar images are near.
+
+    mean: (F,) mean of the features.
+    spreads: (F,) by which centred features are divided.
+    components: (K, F) scaled principal components.
     """
 
     mean: NDArray[np.float32]
-    projection: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
+    spreads: NDArray[np.float32]
+    components: RoundedRows
+
+    def project(self, features: Features) -> NDArray[np.float32]:
+        """Return the points of images."""
+        points = (join(features) - self.mean) / self.spreads @ self.components.values.T
+        lengths = np.linalg.norm(points, axis=1, keepdims=True)
+        return np.asarray(points / np.maximum(lengths, np.finfo(np.float32).tiny))
+
+
+@dataclass(frozen=True)
+class NGramPredictor:
+    """Predicts expected TF-IDF weights of n-grams.
+
+    projection: of features to points.
+    landmarks: (N, K) points of the training images.
+    sharpness: factor of the squared distance of points in the Gaussian kernel.
+    dual: (R, N) coefficients of the landmarks.
+    directions: (R, G), the latent directions in the space of n-grams.
+    base: (G,) mean weights over the training images.
+    rarities: (G,) inverse document frequencies in the training captions.
+    grams: ids of the n-grams' words, in the order of the columns: sorted, shorter ones first.
+    steering: factor of the bonus in the beam search.
+    """
+
+    projection: Projection
+    landmarks: RoundedRows
     sharpness: float
-    dual: NDArray[np.float32]
-    directions: NDArray[np.int8]
-    scales: NDArray[np.float32]
+    dual: RoundedRows
+    directions: RoundedRows
     base: NDArray[np.float32]
     rarities: NDArray[np.float32]
     grams: list[tuple[int, ...]]
-    word_weight: float = WORD_WEIGHT
+    steering: float = STEERING
 
-    def encode(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return latent codes (B, R) of images from their pooled features (B, C).
+    def encode(self, features: Features) -> NDArray[np.float32]:
+        """Return latent codes (B, R) of images.
 
         The further an image is from all training images, the nearer its prediction is to their mean.
         """
-        products = project(features, self.mean, self.projection) @ self.landmarks.T
-        kernel = np.exp(-self.sharpness * (2 - 2 * products))  # both have length 1
-        return np.asarray(kernel @ self.dual.T * self.scales.ravel())
+        kernel = gaussian(self.projection.project(features), self.landmarks.values, self.sharpness)
+        return np.asarray(kernel @ self.dual.values.T * self.directions.scales.ravel())
 
-    def word_bonus(self, codes: NDArray[np.float32], words: int) -> NDArray[np.float32]:
-        """Return what is added to the log-probability of each word, (B, V), from codes (B, R).
+    def bonus(self, codes: NDArray[np.float32], words: int) -> Bonus:
+        """Return what the beam search adds to the log-probabilities of V words, from codes (B, R).
 
-        Words that the image makes likelier than usual have a positive bonus, others a negative one. Words in every
-        caption and the end token have none.
+        Words and pairs that the image makes likelier than usual have a positive bonus, others a negative one. Words in
+        every caption and the end token have none.
         """
-        columns, ids, rarities = self._words
-        bonus = np.zeros((len(codes), words), np.float32)
-        bonus[:, ids] = self.word_weight * rarities * (codes @ columns.T)
-        return bonus
+        singles, pairs = (codes @ columns.T for columns in self._columns)
+        single = np.zeros((len(codes), words), np.float32)
+        single[:, [gram[0] for gram in self.grams[: singles.shape[1]]]] = singles
+        return Bonus(single, pairs, self._pairs[:, 0] * words + self._pairs[:, 1])
 
     def expected_cider(self, code: NDArray[np.float32], candidates: WeighedCaptions) -> NDArray[np.float64]:
         """Return the expected CIDEr-D of an image's candidates, about 0-10, without its length penalty and clipping.
@@ -86,7 +125,7 @@ class NGramPredictor:
         """
         known = [place for place, gram in enumerate(candidates.grams) if gram in self._places]
         columns = [self._places[candidates.grams[place]] for place in known]
-        expected = code @ self.directions[:, columns] + self.base[columns]
+        expected = code @ self.directions.whole[:, columns] + self.base[columns]
         shares = candidates.weights[:, known] / candidates.norms[:, known]
         return np.asarray(10 / _ORDER * (shares @ expected))
 
@@ -95,35 +134,46 @@ class NGramPredictor:
         return {gram: place for place, gram in enumerate(self.grams)}
 
     @cached_property
-    def _words(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """The directions' columns of single words (W, R), and the ids and rarities of these words, (W,) each."""
-        places = [place for place, gram in enumerate(self.grams) if len(gram) == 1]
-        ids = np.array([self.grams[place][0] for place in places], np.int64)
-        return self.directions.T[places].astype(np.float32), ids, self.rarities[places]
+    def _pairs(self) -> NDArray[np.int64]:
+        """The ids of the words of all pairs, (pairs, 2), sorted."""
+        return np.array([gram for gram in self.grams if len(gram) == 2], np.int64).reshape(-1, 2)
+
+    @cached_property
+    def _columns(self) -> list[NDArray[np.float32]]:
+        """The directions' columns of single words and of pairs, (n, R) each, times what a search adds for each."""
+        weighed = []
+        for size in (1, 2):
+            places = [place for place, gram in enumerate(self.grams) if len(gram) == size]
+            factors = self.steering * self.rarities[places, None]
+            weighed.append(factors * self.directions.whole.T[places])
+        return weighed
 
 
-def project(
-    features: NDArray[np.float32], mean: NDArray[np.float32], projection: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return projected features (B, K) of length 1."""
-    projected = (features - mean) @ projection.T
-    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-    return np.asarray(projected / np.maximum(lengths, np.finfo(np.float32).tiny))
+def gaussian(points: NDArray[np.float32], landmarks: NDArray[np.float32], sharpness: float) -> NDArray[np.float32]:
+    """Return the Gaussian kernel (B, N) of points (B, K) and landmarks (N, K), both of length 1."""
+    return np.asarray(np.exp(-sharpness * (2 - 2 * points @ landmarks.T)))
+
+
+def join(features: Features) -> NDArray[np.float32]:
+    """Return all features of each image side by side, (B, F)."""
+    return np.concatenate([features.grid, features.early, features.peaks], 1)
 
 
 def save_predictor(folder: Path, predictor: NGramPredictor) -> None:
-    """Write a predictor into a captioner's folder: 12 MB for ResNet50, Flickr8k and 2540 words."""
-    tensors: dict[str, NDArray[Any]] = {
-        "mean": predictor.mean,
-        "projection": predictor.projection.astype(np.float16),
-        "landmarks": predictor.landmarks.astype(np.float16),
-        "sharpness": np.array([predictor.sharpness]),
-        "dual": predictor.dual.astype(np.float16),
+    """Write a predictor into a captioner's folder: 14 MB for ResNet50, Flickr8k and 2540 words."""
+    rounded = {
+        "components": predictor.projection.components, "landmarks": predictor.landmarks, "dual": predictor.dual,
         "directions": predictor.directions,
-        "scales": predictor.scales,
+    }  # fmt: skip
+    tensors: dict[str, NDArray[Any]] = {
+        "mean": predictor.projection.mean,
+        "spreads": predictor.projection.spreads,
+        "sharpness": np.array([predictor.sharpness]),
         "base": predictor.base,
         "rarities": predictor.rarities,
     }
+    for name, rows in rounded.items():
+        tensors |= {name: rows.whole, f"{name}_scales": rows.scales}
     write_fitted(folder / FILE, tensors | pack_ngrams(predictor.grams))
 
 
@@ -137,15 +187,19 @@ def load_predictor(folder: Path) -> NGramPredictor | None:
 
 
 def _read_predictor(file: Any) -> NGramPredictor:
-    halves = {name: file.get_tensor(name).astype(np.float32) for name in ("projection", "landmarks", "dual")}
-    [sharpness] = file.get_tensor("sharpness").tolist()
+    read = file.get_tensor
+    [sharpness] = read("sharpness").tolist()
     return NGramPredictor(
-        mean=file.get_tensor("mean"),
-        **halves,
+        projection=Projection(read("mean"), read("spreads"), _read_rows(file, "components")),
+        landmarks=_read_rows(file, "landmarks"),
         sharpness=sharpness,
-        directions=file.get_tensor("directions"),
-        scales=file.get_tensor("scales"),
-        base=file.get_tensor("base"),
-        rarities=file.get_tensor("rarities"),
+        dual=_read_rows(file, "dual"),
+        directions=_read_rows(file, "directions"),
+        base=read("base"),
+        rarities=read("rarities"),
         grams=unpack_ngrams(file),
     )
+
+
+def _read_rows(file: Any, name: str) -> RoundedRows:
+    return RoundedRows(file.get_tensor(name), file.get_tensor(f"{name}_scales"))

@@ -22,7 +22,7 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.files import CONFIG, Description, describe
 from imgcap.inference.graphs import EncoderGraph, decoder_graphs
 from imgcap.inference.manifest import FOLDER, fingerprint, write_manifest
-from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, GRAPHS, file_name
+from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, ENCODER_OUTPUTS, GRAPHS, file_name
 from imgcap.inference.preprocessing import preprocess
 from imgcap.model import ImgcapForImageCaptioning
 
@@ -53,7 +53,7 @@ def export(folder: Path, calibration: Sequence[NDArray[np.uint8]] = ()) -> Path:
     if not (folder / CONFIG).is_file():
         raise InputError(f"There is no captioner in the folder {str(folder)!r}: give one that train.py wrote.")
     model, _ = load_captioner(str(folder))
-    description = describe(folder, str(folder))
+    description = describe(folder, str(folder), fitted=False)
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as draft:
@@ -78,14 +78,15 @@ def write_graphs(draft: Path, model: ImgcapForImageCaptioning) -> None:
     encoder = EncoderGraph(model.encoder).eval()
     start, step = decoder_graphs(model)
     pixels = torch.zeros(2, 3, side, side)
-    grid = encoder(pixels)
+    grid, *_ = encoder(pixels)
     memory = start(grid)
     words = torch.ones(2, 3, dtype=torch.long)
     hidden = torch.zeros(2, 3, sum(step.widths))
     outputs = ["log_probabilities", "next_hidden", *(["attention"] if step.looks else [])]
     pictures, rows = {0: "pictures"}, {0: "pictures", 1: "captions"}
-    _write(draft, ENCODER, encoder, (pixels,), ["pixel_values"], ["grid"], {"pixel_values": pictures, "grid": pictures})
-    axes: dict[str, dict[int, str]] = {"grid": pictures, **dict.fromkeys(start.names, pictures)}
+    axes: dict[str, dict[int, str]] = dict.fromkeys(["pixel_values", *ENCODER_OUTPUTS], pictures)
+    _write(draft, ENCODER, encoder, (pixels,), ["pixel_values"], [*ENCODER_OUTPUTS], axes)
+    axes = {"grid": pictures, **dict.fromkeys(start.names, pictures)}
     _write(draft, DECODER_START, start, (grid,), ["grid"], start.names, axes)
     axes = {**dict.fromkeys(["words", "hidden", *outputs], rows), **dict.fromkeys(start.names, pictures)}
     _write(draft, DECODER_STEP, step, (words, hidden, *memory), ["words", "hidden", *start.names], outputs, axes)

@@ -138,11 +138,16 @@ def find_folder(source: str, *, weights: bool = True, graphs: Sequence[str] = ()
         raise InputError(unloadable(source)) from error
 
 
-def describe(folder: Path, source: str) -> Description:
+def describe(folder: Path, source: str, *, fitted: bool = True) -> Description:
     """Return the description of the captioner in `folder`.
 
+    Args:
+        folder: of the captioner.
+        source: what an error's message calls it.
+        fitted: False leaves out what calibration has fitted, to fit it anew even if its files are damaged.
+
     Raises:
-        InputError: this version cannot read a captioner there; the message names it by `source`.
+        InputError: this version cannot read a captioner there.
     """
     try:
         config, generation, processor = (_read(folder / name) for name in (CONFIG, GENERATION, PROCESSOR))
@@ -162,11 +167,13 @@ def describe(folder: Path, source: str) -> Description:
             ),
             vocabulary=vocabulary,
             search=replace(search, wording=wording),
-            scorer=load_scorer(folder),
-            ngrams=load_predictor(folder),
-            confidence=_read_curves(folder, config),
-            familiar=load_bounds(folder),
+            scorer=load_scorer(folder) if fitted else None,
+            ngrams=load_predictor(folder) if fitted else None,
+            confidence=_read_curves(folder, config) if fitted else {},
+            familiar=load_bounds(folder) if fitted else None,
         )
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(unloadable(source, f"it lacks {Path(error.filename).name}")) from error
     except KeyError as error:

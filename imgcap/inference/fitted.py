@@ -24,7 +24,7 @@ def read_fitted(path: Path, build: Callable[[Any], T]) -> T | None:
     """Return the result of `build` for an opened safetensors file; None if the file does not exist.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged or from another version.
     """
     if not path.is_file():
         return None
@@ -32,7 +32,9 @@ def read_fitted(path: Path, build: Callable[[Any], T]) -> T | None:
         with safe_open(path, framework="numpy") as file:
             return build(file)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged; fit it again with `imgcap calibrate-confidence`.") from error
+        raise InputError(
+            f"{path} is damaged or from another version; fit it again with `imgcap calibrate-confidence`."
+        ) from error
 
 
 def pack_ngrams(ngrams: Collection[tuple[int, ...]]) -> dict[str, NDArray[Any]]:

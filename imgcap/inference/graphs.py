@@ -19,17 +19,33 @@ from imgcap.model.modeling_imgcap import AttentionDecoder, Encoder, MergeDecoder
 
 
 class EncoderGraph(nn.Module):
-    """Computes the grid (B, P, C) from normalised pixels (B, 3, S, S), both float32."""
+    """Computes the grid (B, P, C) from normalised pixels (B, 3, S, S), both float32.
+
+    Mean and maximum of the feature map that the last block reads, (B, E) each, come with it, for
+    `imgcap.inference.engine.Features`.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.trunk = encoder.trunk
+        self.before, self.last = _split(encoder.trunk)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run the trunk in its own precision."""
-        pixels = pixel_values.to(next(self.trunk.parameters()).dtype)
-        grid: Tensor = self.trunk(pixels.contiguous(memory_format=torch.channels_last))
-        return grid.flatten(2).transpose(1, 2).float()
+        pixels = pixel_values.to(next(self.last.parameters()).dtype)
+        early: Tensor = self.before(pixels.contiguous(memory_format=torch.channels_last))
+        grid = self.last(early).flatten(2).transpose(1, 2).float()
+        return grid, early.float().mean((2, 3)), early.float().amax((2, 3))
+
+
+def _split(trunk: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+    """Split a trunk before its last block with a convolution: a residual one, or a convolution with what follows it."""
+    last = max(i for i, part in enumerate(trunk) if any(isinstance(module, nn.Conv2d) for module in part.modules()))
+    parts = list(trunk)
+    before, part, after = parts[:last], parts[last], parts[last + 1 :]
+    if not isinstance(part, nn.Sequential):
+        return nn.Sequential(*before), nn.Sequential(part, *after)
+    inner, rest = _split(part)
+    return nn.Sequential(*before, *inner), nn.Sequential(*rest, *after)
 
 
 class AttentionPart(nn.Module):

@@ -15,7 +15,7 @@ SHAPE = (
 )  # fmt: skip
 """Fields of config.json that the graphs depend on; the others may change without a new export."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of the layout of the graphs' inputs and outputs; files with another layout are refused."""
 
 

@@ -1,7 +1,7 @@
 """Run a captioner in ONNX Runtime, which serves on CPUs. Imports neither PyTorch nor transformers.
 
-`imgcap.inference.export` writes the three graphs: pixels -> grid; grid -> the decoder's memory of the image; one word
--> log-probabilities. The files are named as on the Hub.
+`imgcap.inference.export` writes the three graphs: pixels -> grid and pooled feature maps; grid -> the decoder's memory
+of the image; one word -> log-probabilities. The files are named as on the Hub.
 """
 
 import threading
@@ -13,8 +13,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from imgcap.inference.engine import Encoding, Features
+
 ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
 GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)
+ENCODER_OUTPUTS = "grid", "early", "peaks"
 ENCODED_TOGETHER = 4
 """Images that the encoder takes at once. More are no faster, and each takes 5 MB that ONNX Runtime never frees."""
 CAPTIONED_TOGETHER = 8
@@ -81,11 +84,13 @@ class OnnxEngine:
         self._hidden = int(shapes["hidden"][-1])
         self.description = f"ONNX Runtime, {'int8' if quantized else 'float32'}, {threads} threads"
 
-    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> NDArray[np.float32]:
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Encoding:
         """See `Engine.encode`."""
         session = self._encoder if alone else self._on_one_core()
         parts = [pixels[start : start + ENCODED_TOGETHER] for start in range(0, len(pixels), ENCODED_TOGETHER)]
-        return np.concatenate([session.run(None, {"pixel_values": part})[0] for part in parts])
+        outputs = [session.run([*ENCODER_OUTPUTS], {"pixel_values": part}) for part in parts]
+        grid, early, peaks = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+        return Encoding(grid, Features(grid.mean(1), early, peaks))
 
     def start(self, grid: NDArray[np.float32], captions: int) -> OnnxState:
         """See `Engine.start`."""
@@ -109,14 +114,6 @@ class OnnxEngine:
     def attention(self, state: OnnxState) -> NDArray[np.float32] | None:
         """See `Engine.attention`."""
         return state.attention
-
-    def as_array(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.as_array`."""
-        return grid
-
-    def from_array(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.from_array`."""
-        return np.ascontiguousarray(grid, np.float32)
 
     def _on_one_core(self) -> onnxruntime.InferenceSession:
         with self._opening:

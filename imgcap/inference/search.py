@@ -6,6 +6,7 @@ polynomial) and the same rule for when to stop. Unlike `generate()`, it computes
 has ended.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,8 +90,54 @@ class Hypothesis:
     log_probability: float
 
 
+@dataclass(frozen=True)
+class Bonus:
+    """What is added to the log-probabilities of B images' words where a search ranks.
+
+    words: (B, V), for each word.
+    pairs: (B, G), in addition, for the second word of each of G pairs.
+    keys: (G,), the id of each pair's first word times V, plus that of its second word; ascending.
+    """
+
+    words: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    keys: NDArray[np.int64]
+
+    def add(self, logarithms: NDArray[np.float32], last: NDArray[np.int64], pictures: NDArray[np.int64]) -> None:
+        """Add the bonus of every next word, in place.
+
+        Args:
+            logarithms: (b, n, V), C-contiguous, of n captions of each of b images.
+            last: (b, n), the captions' last words.
+            pictures: (b,), indices of the images.
+        """
+        words = self.words.shape[1]
+        logarithms += self.words[pictures, None]
+        before = last.ravel() * words
+        starts, ends = np.searchsorted(self.keys, (before, before + words))
+        counts = ends - starts
+        row = np.repeat(np.arange(last.size), counts)
+        place = np.arange(len(row)) + np.repeat(starts - counts.cumsum() + counts, counts)
+        added = self.pairs[pictures[row // last.shape[1]], place]
+        logarithms.reshape(-1)[row * words + self.keys[place] % words] += added
+
+    def of(self, last: NDArray[np.int64], words: NDArray[np.int64], pictures: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the bonus (b, k) of words (b, k) after captions whose last words are (b, k)."""
+        own = pictures[:, None]
+        bonus = self.words[own, words]
+        if len(self.keys):
+            keys = last * self.words.shape[1] + words
+            place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            bonus += np.where(self.keys[place] == keys, self.pairs[own, place], 0)
+        return bonus
+
+    def select(self, pictures: Sequence[int]) -> "Bonus":
+        """Return the bonus of some of the images."""
+        return replace(self, words=self.words[list(pictures)], pairs=self.pairs[list(pictures)])
+
+
 def beam_search(
-    engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions, bonus: NDArray[np.float32] | None = None
+    engine: Engine[Any], grid: Any, pictures: int, options: SearchOptions, bonus: Bonus | None = None
 ) -> list[list[Hypothesis]]:
     """Search for captions of images.
 
@@ -99,7 +146,7 @@ def beam_search(
         grid: (B, P, C) of that engine.
         pictures: B.
         options: how to search.
-        bonus: (B, V), added to the log-probability of each word where the search ranks; None for no bonus.
+        bonus: of the B images; None for no bonus.
 
     Returns:
         For each image its `num_beams` best captions, the best first; fewer if the options allow fewer.
@@ -118,7 +165,7 @@ def beam_search(
         ban(logarithms, sequences.reshape(-1, length), options)
         logarithms += scores.reshape(-1, 1)
         if bonus is not None:
-            logarithms.reshape(len(going), width, -1)[...] += bonus[going, None]
+            bonus.add(logarithms.reshape(len(going), width, -1), sequences[..., -1], going)
         totals = logarithms.reshape(len(going), -1)
         best = _largest(totals, 2 * beams)
         own = np.arange(len(going))[:, None]
@@ -126,7 +173,7 @@ def beam_search(
         origin, word = np.divmod(best, logarithms.shape[1])
         candidates = np.concatenate((sequences[own, origin], word[..., None]), 2)
         if bonus is not None:
-            bonuses = bonuses[own, origin] + bonus[going[:, None], word]
+            bonuses = bonuses[own, origin] + bonus.of(sequences[own, origin, -1], word, going)
         last = length + 1 >= options.max_length
         ended = (word == options.end) | last
         power = np.float32(length**options.length_penalty)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imgcap.inference.engine import Encoding, Features
 from imgcap.inference.graphs import EncoderGraph, decoder_graphs
 from imgcap.model import ImgcapForImageCaptioning
 
@@ -18,6 +19,11 @@ class TorchState:
     hidden: Tensor
     memory: tuple[Tensor, ...]
     attention: Tensor | None = None
+
+
+def encoding_of(grid: Tensor, early: Tensor, peaks: Tensor) -> Encoding:
+    """Return the Encoding of images from the outputs of `EncoderGraph`."""
+    return Encoding(grid, Features(*(tensor.cpu().numpy() for tensor in (grid.mean(1), early, peaks))))
 
 
 class TorchEngine:
@@ -35,9 +41,10 @@ class TorchEngine:
     ) -> None:
         self._device = torch.device(device)
         model = model.eval().to(self._device)
-        self._encoder = EncoderGraph(model.encoder)
+        encoder = EncoderGraph(model.encoder)
         model.encoder.to(encoder_dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.graphs = self._start, self._step = decoder_graphs(model)
+        self._start, self._step = decoder_graphs(model)
+        self.graphs = encoder, self._start, self._step
         self._hidden = sum(self._step.widths)
         precision = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[encoder_dtype]
         self.description = f"PyTorch, {precision}, {self._device.type}"
@@ -46,10 +53,9 @@ class TorchEngine:
     together = 16
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Tensor:  # noqa: ARG002 - one way for both
+    def encode(self, pixels: NDArray[np.float32], *, alone: bool = True) -> Encoding:  # noqa: ARG002 - one way for both
         """See `Engine.encode`."""
-        grid: Tensor = self._encoder(self.from_array(pixels))
-        return grid
+        return encoding_of(*self.graphs[0](torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).to(self._device)))
 
     @torch.inference_mode()
     def start(self, grid: Tensor, captions: int) -> TorchState:
@@ -81,11 +87,3 @@ class TorchEngine:
     def attention(self, state: TorchState) -> NDArray[np.float32] | None:
         """See `Engine.attention`."""
         return None if state.attention is None else state.attention.cpu().numpy()
-
-    def as_array(self, grid: Tensor) -> NDArray[np.float32]:
-        """See `Engine.as_array`."""
-        return grid.cpu().numpy()
-
-    def from_array(self, grid: NDArray[np.float32]) -> Tensor:
-        """See `Engine.from_array`."""
-        return torch.from_numpy(np.ascontiguousarray(grid, np.float32)).to(self._device)

@@ -1,7 +1,7 @@
 """Recognise images unlike those that a captioner learned from: receipts, screenshots, charts, drawings.
 
-A Gaussian models the encoder's features of familiar images, averaged over the grid: principal components with their
-variances, and one variance for all other directions (Tipping and Bishop, 1999, probabilistic principal component
+A Gaussian models the features of familiar images before the encoder's last block, averaged: principal components with
+their variances, and one variance for all other directions (Tipping and Bishop, 1999, probabilistic principal component
 analysis). The distance of an image is the Mahalanobis distance under this Gaussian (Lee et al., 2018, arXiv:1807.03888,
 without classes). An image further away than nearly all validation images is unfamiliar. No second network runs.
 """
@@ -20,17 +20,12 @@ COMPONENTS = 256
 MOST_WARNED = 0.02  # of validation images; a little below the 3% that would be too many
 
 
-def pool(grid: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return one vector (B, C) for each grid (B, P, C)."""
-    return np.asarray(grid.mean(1, dtype=np.float32))
-
-
 @dataclass(frozen=True)
 class Bounds:
     """The Gaussian of a captioner's familiar images, and the threshold on the distance.
 
-    mean: (C,), mean of the features.
-    components: (K, C), orthonormal.
+    mean: (E,), mean of the features.
+    components: (K, E), orthonormal.
     variances: (K,), variances along the components.
     rest: mean variance in all other directions.
     threshold: distance above which an image is unfamiliar.
@@ -43,7 +38,7 @@ class Bounds:
     threshold: float
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the distance of each image, (B,), from its pooled features (B, C)."""
+        """Return the distance of each image, (B,), from its mean features before the last block (B, E)."""
         centred = features - self.mean
         along = centred @ self.components.T
         across = np.maximum((centred**2).sum(1) - (along**2).sum(1), 0)
@@ -58,8 +53,8 @@ def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], compon
     """Return the bounds fitted to features of training and validation images.
 
     Args:
-        learned: pooled features of training images, (n, C), at least two.
-        unseen: pooled features of validation images, (m, C), which give the threshold, because the encoder knows its
+        learned: pooled features of training images, (n, E), at least two.
+        unseen: pooled features of validation images, (m, E), which give the threshold, because the encoder knows its
             training images better than any others.
         components: maximum number of principal components.
     """
@@ -80,7 +75,7 @@ def fit_bounds(learned: NDArray[np.float32], unseen: NDArray[np.float32], compon
 def save_bounds(folder: Path, bounds: Bounds) -> None:
     """Write the bounds into a captioner's folder: 1 MB for ResNet50."""
     tensors: dict[str, NDArray[Any]] = {
-        "mean": bounds.mean, "components": bounds.components.astype(np.float16), "variances": bounds.variances,
+        "early_mean": bounds.mean, "components": bounds.components.astype(np.float16), "variances": bounds.variances,
         "scalars": np.array([bounds.rest, bounds.threshold]),
     }  # fmt: skip
     write_fitted(folder / FILE, tensors)
@@ -97,7 +92,7 @@ def load_bounds(folder: Path) -> Bounds | None:
 
 def _read_bounds(file: Any) -> Bounds:
     mean, components, variances, scalars = (
-        file.get_tensor(name) for name in ("mean", "components", "variances", "scalars")
+        file.get_tensor(name) for name in ("early_mean", "components", "variances", "scalars")
     )
     rest, threshold = scalars.tolist()
     return Bounds(mean, components.astype(np.float32), variances, rest, threshold)

@@ -11,14 +11,13 @@ from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate
 from imgcap.inference.confidence import EXPECTED_CIDER, alternatives_curve
 from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
-from imgcap.inference.engine import Engine
+from imgcap.inference.engine import Encoding, Engine
 from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.files import Description
 from imgcap.inference.neutral import SURE, Naming, SexWords, names_sex, without_sex
 from imgcap.inference.preprocessing import preprocess
 from imgcap.inference.scoring import attend, score
-from imgcap.inference.search import Hypothesis, SearchOptions, beam_search
-from imgcap.inference.unfamiliar import pool
+from imgcap.inference.search import Bonus, Hypothesis, SearchOptions, beam_search
 from imgcap.inference.wording import with_articles
 from imgcap.reading import Caption, Length
 
@@ -27,14 +26,14 @@ from imgcap.reading import Caption, Length
 class Draft:
     """Images with captions that still lack alternatives.
 
-    grid: (B, P, C) of the engine.
+    encoding: of the B images.
     beams: candidates of the beam search for each image, the best first.
     options: options of that search.
     length: length of the captions.
     codes: (B, R), from which n-grams are predicted; None without a prediction.
     """
 
-    grid: Any
+    encoding: Encoding
     beams: list[list[Candidate]]
     options: SearchOptions
     length: Length
@@ -68,23 +67,25 @@ class Writer:
 
     def write(self, pixels: NDArray[np.float32], length: Length) -> Draft:
         """Write the captions of prepared images (B, 3, S, S)."""
-        return self.search(self.engine.encode(pixels), len(pixels), length)
+        return self.search(self.engine.encode(pixels), length)
 
-    def search(self, grid: Any, pictures: int, length: Length) -> Draft:
-        """Write the captions of encoded images; grid is (B, P, C) of the engine, and `pictures` is B."""
+    def search(self, encoding: Encoding, length: Length) -> Draft:
+        """Write the captions of encoded images."""
+        grid = encoding.grid
         options = self.description.search.for_length(length)
         ngrams, codes, bonus = self.description.ngrams, None, None
-        if ngrams is not None:
+        if ngrams is not None and encoding.features is not None:
             # The first words differ little among the best captions: more beams are of use only later.
             fewest = options.num_beams
             options = replace(options, num_beams=MORE_BEAMS * fewest, beams_at_first=fewest)
-            codes = ngrams.encode(pool(self.engine.as_array(grid)))
-            bonus = ngrams.word_bonus(codes, self._words)
-        found = self._finish(grid, self._search(grid, pictures, options, bonus))
-        rows = [None] * pictures if codes is None else codes
+            codes = ngrams.encode(encoding.features)
+            bonus = ngrams.bonus(codes, self._words)
+        found = self._finish(grid, self._search(grid, options, bonus))
+        rows = [None] * len(encoding) if codes is None else codes
         beams = [self._candidates(self._agree(own, code, options)) for own, code in zip(found, rows, strict=True)]
         first = self._reword(grid, self._expect(codes, [candidates[:1] for candidates in beams]))
-        return Draft(grid, [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)], options, length, codes)
+        beams = [[*one, *rest[1:]] for one, rest in zip(first, beams, strict=True)]
+        return Draft(encoding, beams, options, length, codes)
 
     def captions(self, draft: Draft) -> list[Caption]:
         """Return the caption of each image."""
@@ -92,16 +93,16 @@ class Writer:
 
     def are_unfamiliar(self, draft: Draft) -> list[bool]:
         """Return for each image whether it is unlike those that the captioner learned from; False if unknown."""
-        familiar = self.description.familiar
-        if familiar is None:
+        familiar, features = self.description.familiar, draft.encoding.features
+        if familiar is None or features is None:
             return [False] * len(draft.beams)
-        return [bool(flag) for flag in familiar.are_unfamiliar(pool(self.engine.as_array(draft.grid)))]
+        return [bool(flag) for flag in familiar.are_unfamiliar(features.early)]
 
     def select(self, draft: Draft, pictures: Sequence[int]) -> Draft:
         """Return the draft of some of its images."""
         beams = [draft.beams[picture] for picture in pictures]
         codes = None if draft.codes is None else draft.codes[list(pictures)]
-        return Draft(draft.grid[list(pictures)], beams, draft.options, draft.length, codes)
+        return Draft(draft.encoding[pictures], beams, draft.options, draft.length, codes)
 
     def add_alternatives(self, draft: Draft, count: int) -> list[tuple[Caption, ...]]:
         """Return up to `count` other captions of each image that differ in content, the most probable first."""
@@ -114,12 +115,12 @@ class Writer:
         if not count:
             return [[] for _ in draft.beams]
         options = draft.options
-        drawn = draw(self.engine, draft.grid, len(draft.beams), drawing_options(options))
+        drawn = draw(self.engine, draft.encoding.grid, len(draft.beams), drawing_options(options))
         found = []
         for beams, draws in zip(draft.beams, drawn, strict=True):
             ended = [one for one in draws if one.tokens[-1] == options.end]
             found.append(choose_different([*beams, *self._candidates(ended)], count, options.length_penalty))
-        reworded = self._reword(draft.grid, self._expect(draft.codes, found))
+        reworded = self._reword(draft.encoding.grid, self._expect(draft.codes, found))
         shown = [{beams[0].text} for beams in draft.beams]
         return [
             [one for one in others if _is_new(one.text, texts)] for others, texts in zip(reworded, shown, strict=True)
@@ -143,18 +144,16 @@ class Writer:
         known = None if own is None or other is None else curve.confidence(own, other)
         return Caption(candidate.text, known)
 
-    def _search(
-        self, grid: Any, pictures: int, options: SearchOptions, bonus: NDArray[np.float32] | None
-    ) -> list[list[Hypothesis]]:
+    def _search(self, grid: Any, options: SearchOptions, bonus: Bonus | None) -> list[list[Hypothesis]]:
         """Search for captions; if the rules leave an image without any, search again without them.
 
         A captioner with a few dozen words may have no sentence of fourteen words without a repetition.
         """
-        found = beam_search(self.engine, grid, pictures, options, bonus)
+        found = beam_search(self.engine, grid, len(grid), options, bonus)
         without = [picture for picture, beams in enumerate(found) if not beams]
         if without:
             free = replace(options, min_length=2, no_repeat_ngram_size=0, wording=None)  # start token and a word
-            own = None if bonus is None else bonus[without]
+            own = None if bonus is None else bonus.select(without)
             again = beam_search(self.engine, grid[without], len(without), free, own)
             for picture, beams in zip(without, again, strict=True):
                 found[picture] = beams

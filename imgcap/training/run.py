@@ -103,6 +103,5 @@ def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )
     if observed:
-        learned = map(writer.engine.as_array, encode(training.head(FAMILIAR_IMAGES)))
-        fit_all(output, observed, validation, learned)
+        fit_all(output, observed, validation, encode(training.head(FAMILIAR_IMAGES)))
     return scores

@@ -23,6 +23,7 @@ from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
 from imgcap.inference.device import device, multiplies_bfloat16
 from imgcap.inference.files import Description
+from imgcap.inference.engine import Encoding
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import breaks_off
 from imgcap.inference.writer import Writer
@@ -115,7 +116,7 @@ class CaptionTrainer(Trainer):
         """
         was_training = self.model.training
         writer = Writer(TorchEngine(self.model, self.args.device), self.description)
-        captions = [candidate.text for candidate in write_captions(writer, self._validation_grids())]
+        captions = [candidate.text for candidate in write_captions(writer, self._encode_validation())]
         self.model.train(was_training)
         scores = score(captions, self.validation.captions, resamples=0, with_meteor=False)
         metrics = {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
@@ -135,22 +136,22 @@ class CaptionTrainer(Trainer):
             self.model.load_state_dict(best)
         self.log({f"{name}_CIDEr": cider, f"{name}_kept": kept})
 
-    def _validation_grids(self) -> Iterator[Tensor]:
+    def _encode_validation(self) -> Iterator[Encoding]:
         cached = self.validation_grids is not None
-        grids = self._finished() if cached else encode(self.model, self.processor, self.validation)
+        encodings = self._finished() if cached else encode(self.model, self.processor, self.validation)
         while True:
             with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16):
-                grid = next(grids, None)
-            if grid is None:
+                encoding = next(encodings, None)
+            if encoding is None:
                 return
-            yield grid.float()
+            yield Encoding(encoding.grid.float())
 
-    def _finished(self) -> Iterator[Tensor]:
+    def _finished(self) -> Iterator[Encoding]:
         stored = cast("NDArray[np.float16]", self.validation_grids)
         for start in range(0, len(stored), _GRIDS_TOGETHER):
             cached = torch.from_numpy(stored[start : start + _GRIDS_TOGETHER].astype(np.float32))
             with torch.inference_mode():
-                yield self._finish(cached.to(self.args.device)).last_hidden_state
+                yield Encoding(self._finish(cached.to(self.args.device)).last_hidden_state)
 
     def _finish(self, cached: Tensor) -> BaseModelOutput:
         """Return the grid of cached features, which are either that grid or the input of the last stages."""

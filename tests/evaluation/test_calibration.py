@@ -8,6 +8,7 @@ from shapes import captioned_images, save_caption_dataset
 
 from imgcap.cli.main import main
 from imgcap.data.vocabulary import UNK
+from imgcap.errors import InputError
 from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import caption_split
@@ -84,6 +85,10 @@ def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp
     shutil.copytree(tiny_captioner, folder)
     data.mkdir()
     save_caption_dataset(data, train=40, validation=MIN_IMAGES, test=1)
+    for name in (expected_ngrams.FILE, unfamiliar.FILE, consensus.FILE):  # as another version wrote them
+        (folder / name).write_bytes(b"old")
+    with pytest.raises(InputError, match="is damaged or from another version; fit it again with `imgcap calibrate-"):
+        describe(folder, "")
     status, output, _ = run("--model", folder, "--data", data)
     assert status == 0
     report = json.loads(output)

@@ -1,18 +1,26 @@
 import numpy as np
 import pytest
 
+from imgcap.evaluation import ngrams
 from imgcap.evaluation.ngrams import MIN_IMAGES, fit_predictor
 from imgcap.inference.cider import CiderD
+from imgcap.inference.engine import Features
 
 UNKNOWN = 3
 SCENES = {"dog": [4, 5, 6, 7], "child": [4, 8, 9], "boat": [10, 11, 6, 12], "street": [4, 13, 14, 15, 16]}
+
+
+def as_features(values):
+    """Rows of 32 numbers as features, of which each kind has a size of its own."""
+    values = np.asarray(values, np.float32)
+    return Features(values[:, :12], 0.1 * values[:, 12:22], 5 * values[:, 22:])
 
 
 def scenes(rng, count):
     """Features and captions of images of four scenes, which are clusters; some captions have a word of no scene."""
     centres = np.random.default_rng(7).normal(size=(len(SCENES), 32))
     kinds = rng.integers(len(SCENES), size=count)
-    features = (centres[kinds] + 0.4 * rng.normal(size=(count, 32))).astype(np.float32)
+    features = as_features(centres[kinds] + 0.4 * rng.normal(size=(count, 32)))
     rows = [*SCENES.values()]
     captions = [[rows[kind], [*rows[kind], int(rng.integers(20, 60))], [UNKNOWN, *rows[kind]]] for kind in kinds]
     return features, captions
@@ -48,7 +56,7 @@ def test_the_expectation_is_near_the_cider_of_an_average_reference(fitted):
 def test_words_of_the_scene_have_a_bonus_and_others_a_malus(fitted):
     predictor, _ = fitted
     features, captions = scenes(np.random.default_rng(3), 50)
-    bonus = predictor.word_bonus(predictor.encode(features), 64)
+    bonus = predictor.bonus(predictor.encode(features), 64).words
     assert bonus.shape == (50, 64)
     everywhere = {word for row in SCENES.values() for word in row}
     for row, own in zip(bonus, captions, strict=True):
@@ -61,8 +69,8 @@ def test_words_of_the_scene_have_a_bonus_and_others_a_malus(fitted):
 def test_an_unfamiliar_image_has_no_bonus(fitted):
     predictor, _ = fitted
     features, _ = scenes(np.random.default_rng(4), 50)
-    far = 50 * np.random.default_rng(5).normal(size=(50, 32)).astype(np.float32)
-    near, none = (np.abs(predictor.word_bonus(predictor.encode(one), 64)).max(1).mean() for one in (features, far))
+    far = as_features(50 * np.random.default_rng(5).normal(size=(50, 32)))
+    near, none = (np.abs(predictor.bonus(predictor.encode(one), 64).words).max(1).mean() for one in (features, far))
     assert none < near / 2
 
 
@@ -81,8 +89,27 @@ def test_too_few_images_give_no_prediction(count):
 
 
 def test_images_that_are_all_the_same_give_finite_numbers():
-    features = np.ones((20, 8), np.float32)
-    features[0, 0] += 1e-6
+    values = np.ones((20, 32))
+    values[0, 0] += 1e-6
+    features = as_features(values)
     captions = [[[4, 5]], [[4, 6]]] * 10
     predictor = fit_predictor(features, captions, CiderD(captions), UNKNOWN)
-    assert np.isfinite(predictor.word_bonus(predictor.encode(features), 10)).all()
+    bonus = predictor.bonus(predictor.encode(features), 10)
+    assert np.isfinite(bonus.words).all()
+    assert np.isfinite(bonus.pairs).all()
+
+
+def test_the_directions_are_those_of_images_left_out(monkeypatch):
+    """With fewer directions than scenes' words differ in, noise that no feature predicts gets none."""
+    features, captions = scenes(np.random.default_rng(0), 200)
+    noisy = [[*own, [int(word) for word in np.random.default_rng(i).integers(20, 60, 6)]]
+             for i, own in enumerate(captions)]  # fmt: skip
+    scorer = CiderD(noisy)
+    monkeypatch.setattr(ngrams, "DIRECTIONS", len(SCENES) - 1)
+    few = fit_predictor(features, noisy, scorer, UNKNOWN)
+    monkeypatch.undo()
+    every = fit_predictor(features, noisy, scorer, UNKNOWN)
+    fresh, _ = scenes(np.random.default_rng(8), 100)
+    told = sorted({word for row in SCENES.values() for word in row if scorer.rarity((word,))})
+    few, every = (one.bonus(one.encode(fresh), 64).words[:, told] for one in (few, every))
+    assert np.linalg.norm(few - every) < 0.2 * np.linalg.norm(every)

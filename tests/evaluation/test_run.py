@@ -85,7 +85,7 @@ def test_each_caption_has_its_own_log_probability(tiny_captioner, caption_folder
     model, processor = load_captioner(str(tiny_captioner))
     engine, description = TorchEngine(model), describe(tiny_captioner, "")
     alone = [
-        mean_log_probabilities(engine, description, grid, [[caption]])[0][0]
-        for grid, caption in zip(encode(model, processor, rows, 1), captioned.captions, strict=True)
+        mean_log_probabilities(engine, description, encoding.grid, [[caption]])[0][0]
+        for encoding, caption in zip(encode(model, processor, rows, 1), captioned.captions, strict=True)
     ]
     assert captioned.log_probabilities == pytest.approx(np.array(alone), abs=1e-4)

@@ -16,6 +16,7 @@ from imgcap.inference.alternatives import (
     overlap,
 )
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engine import Encoding
 from imgcap.inference.files import describe
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import repeats_itself, well_formed
@@ -78,7 +79,7 @@ def test_the_beams_caption_comes_first_and_the_others_differ(tiny_captioner, len
     description = describe(tiny_captioner, "")
     description = replace(description, search=replace(description.search, wording=None))  # generate() has no such rules
     writer = Writer(TorchEngine(model), description)
-    draft = writer.search(grid, 3, length)
+    draft = writer.search(Encoding(grid), length)
     captions, others = writer.captions(draft), writer.add_alternatives(draft, 3)
     assert [caption.caption for caption in captions] == beams[::5]
     assert any(others) or length == "long"
@@ -98,7 +99,7 @@ def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_
     grid = torch.randn(3, 4, model.encoder.channels, generator=torch.Generator().manual_seed(0))
     description = describe(tiny_captioner, "")
     description = replace(description, search=replace(description.search, no_repeat_ngram_size=3))
-    plain = Writer(TorchEngine(model), description).search(grid, 3, length)
+    plain = Writer(TorchEngine(model), description).search(Encoding(grid), length)
     assert not any(repeats_itself(one.text) for beams in plain.beams for one in beams)
 
     class LikesTheLast:
@@ -109,7 +110,7 @@ def test_the_rules_of_wording_hold_and_the_caption_that_others_agree_with_comes_
         def compare(self, captions):
             return np.repeat(1000 * np.arange(len(captions))[:, None], len(captions), 1)  # more than any search score
 
-    agreed = Writer(TorchEngine(model), replace(description, scorer=LikesTheLast())).search(grid, 3, length)
+    agreed = Writer(TorchEngine(model), replace(description, scorer=LikesTheLast())).search(Encoding(grid), length)
     assert [beams[0] for beams in agreed.beams] == [beams[-1] for beams in plain.beams]
     assert [sorted(one.text for one in beams) for beams in agreed.beams] == [
         sorted(one.text for one in beams) for beams in plain.beams

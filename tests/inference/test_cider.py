@@ -52,6 +52,12 @@ def test_captions_compared_together_have_the_scores_of_each_pair(pictures: list[
     assert scorer.compare(scorer.weigh_together(captions)) == pytest.approx(np.array(expected).T)
 
 
+@pytest.mark.parametrize("captions", [[], [""], ["", "a dog"]])
+def test_no_captions_and_empty_ones_are_compared_too(captions: list[str]) -> None:
+    scorer = CiderD([["a dog runs"], ["the grass"]])
+    assert scorer.compare(scorer.weigh_together(captions)).shape == (len(captions), len(captions))
+
+
 def test_sequences_of_ids_score_as_words_do() -> None:
     references = some_pictures(8)
     ids = [[[int(word[1:]) for word in caption.split()] for caption in captions] for captions in references]

@@ -14,6 +14,7 @@ from imgcap.data.collator import CaptionCollator
 from imgcap.evaluation import run
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.device import device, multiplies_bfloat16
+from imgcap.inference.engine import Encoding
 
 META = torch.device("meta")
 
@@ -43,11 +44,16 @@ def test_the_model_goes_to_the_device_and_images_follow_it(tiny_captioner, monke
         def __init__(self, engine, description):
             pass
 
-        def search(self, grid, images, length):
-            placed.append(grid.device)
-            return SimpleNamespace(beams=[[SimpleNamespace(text="A dog.", log_probability=-1.0)]] * images)
+        def search(self, encoding, length):
+            placed.append(encoding.grid.device)
+            return SimpleNamespace(beams=[[SimpleNamespace(text="A dog.", log_probability=-1.0)]] * len(encoding))
 
-    for name, fake in (("device", lambda: META), ("TorchEngine", Engine), ("Writer", Writer)):
+    def of_grid(grid, *pooled):  # features would be numbers, which this device has not
+        assert {tensor.device for tensor in pooled} == {META}
+        return Encoding(grid)
+
+    fakes = {"device": lambda: META, "TorchEngine": Engine, "Writer": Writer, "encoding_of": of_grid}
+    for name, fake in fakes.items():
         monkeypatch.setattr(run, name, fake)
     captioned = run.caption_split(str(tiny_captioner), captioned_images(3))
     assert placed == [META, META]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from engines import make_model
+from engines import as_grid, make_model
 
 from imgcap.inference.drawing import DrawingOptions, draw
 from imgcap.inference.torch_engine import TorchEngine
@@ -21,7 +21,7 @@ def engine(model):
 
 @pytest.fixture(scope="module")
 def grid(engine):
-    return engine.from_array(np.random.default_rng(0).standard_normal((5, 4, 512), np.float32))
+    return as_grid(engine, np.random.default_rng(0).standard_normal((5, 4, 512), np.float32))
 
 
 def options(temperatures=(0.5, 0.7, 1.0, 1.5) * 6, **fields):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from engines import SIDE, make_model, make_pixels
+from engines import SIDE, as_grid, make_model, make_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.models.resnet import BasicBlock
 
 from imgcap.inference.export import write_graphs
 from imgcap.inference.onnx_engine import OnnxEngine
@@ -40,8 +41,25 @@ def test_the_grid_is_the_encoders(model, engine, alone):
     pixels = make_pixels(3)
     with torch.no_grad():
         expected = model.encoder(pixels).last_hidden_state
-    grid = engine.as_array(engine.encode(pixels.numpy(), alone=alone))
+    grid = engine.encode(pixels.numpy(), alone=alone).grid
     assert np.allclose(grid, expected, atol=1e-3 * float(expected.std()))
+
+
+def test_the_features_are_pooled_from_the_grid_and_from_what_the_last_block_reads(model, engine):
+    maps = []
+    convolutions = [part for part in model.encoder.trunk.modules() if isinstance(part, torch.nn.Conv2d)]
+    blocks = [part for part in model.encoder.trunk.modules() if isinstance(part, BasicBlock)]
+    pixels = make_pixels(3)
+    with (
+        (blocks or convolutions)[-1].register_forward_hook(lambda _, inputs, __: maps.append(inputs[0])),
+        torch.no_grad(),
+    ):
+        grid = model.encoder(pixels).last_hidden_state
+    features = engine.encode(pixels.numpy()).features
+    for found, expected in (
+        (features.grid, grid.mean(1)), (features.early, maps[0].mean((2, 3))), (features.peaks, maps[0].amax((2, 3))),
+    ):  # fmt: skip
+        assert np.allclose(found, expected, atol=1e-3 * float(expected.std()))
 
 
 @settings(max_examples=20, deadline=None)
@@ -51,7 +69,7 @@ def test_word_by_word_it_has_the_models_log_probabilities(model, engine, picture
     grid = np.random.default_rng(rnd.randrange(99)).standard_normal((pictures, (SIDE // 32) ** 2, channels), np.float32)
     ids = [[rnd.randrange(12) for _ in range(length)] for _ in range(pictures * captions)]
     expected = logits_of(model, grid, ids).log_softmax(-1).numpy()
-    state = engine.start(engine.from_array(grid), captions)
+    state = engine.start(as_grid(engine, grid), captions)
     for place, words in enumerate(np.array(ids).T):
         logarithms, state = engine.step(words, state)
         assert np.allclose(logarithms, expected[:, place], atol=1e-4)
@@ -66,7 +84,7 @@ def test_word_by_word_it_has_the_models_log_probabilities(model, engine, picture
 def test_selected_rows_go_on_as_they_would_have(model, engine):
     rng = np.random.default_rng(0)
     grid = rng.standard_normal((3, 4, model.encoder.channels), np.float32)
-    state = engine.start(engine.from_array(grid), 2)
+    state = engine.start(as_grid(engine, grid), 2)
     first = rng.integers(4, 12, 6)
     _, state = engine.step(first, state)
     # Of the pictures 0 and 2 three captions each, some of them twice.
@@ -80,7 +98,7 @@ def test_selected_rows_go_on_as_they_would_have(model, engine):
 
 def test_where_it_looked_is_the_softmax_that_the_decoders_hide(model, engine):
     grid = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 4, model.encoder.channels), np.float32))
-    _, after = engine.step(np.array([1]), engine.start(engine.from_array(grid.numpy()), 1))
+    _, after = engine.step(np.array([1]), engine.start(as_grid(engine, grid.numpy()), 1))
     if model.config.decoder == "merge":
         assert engine.attention(after) is None
         return
@@ -99,20 +117,24 @@ def test_all_engines_find_the_same_captions(model, engine):
     grid = 3 * np.random.default_rng(0).standard_normal((16, 4, model.encoder.channels), np.float32)
     options = SearchOptions(5, 10, 1, 2, no_repeat_ngram_size=3, suppress_tokens=(0, 1, 3))
     reference = TorchEngine(model)
-    expected = beam_search(reference, reference.from_array(grid), 16, options)
-    found = beam_search(engine, engine.from_array(grid), 16, options)
+    expected = beam_search(reference, as_grid(reference, grid), 16, options)
+    found = beam_search(engine, as_grid(engine, grid), 16, options)
     assert [[one.tokens for one in beams] for beams in found] == [[one.tokens for one in beams] for beams in expected]
 
 
 def test_everything_is_put_where_the_engine_runs():
     """On the meta device, which holds no numbers: a tensor left on the CPU would not compute with the others."""
     engine = TorchEngine(make_model(), "meta", torch.bfloat16)
-    grid = engine.encode(make_pixels(2).numpy())
+    with torch.inference_mode():
+        grid, *pooled = engine.graphs[0](make_pixels(2).to("meta"))
     assert (grid.device.type, grid.dtype, grid.shape) == ("meta", torch.float32, (2, 4, 512))
+    assert {(tensor.device.type, tensor.dtype, tensor.shape) for tensor in pooled} == {
+        ("meta", torch.float32, (2, 512))
+    }
     state = engine.start(grid, 3)
     with torch.inference_mode():
         words = torch.ones(2, 3, dtype=torch.long, device="meta")
-        logarithms, hidden, looked = engine.graphs[1](words, state.hidden, *state.memory)
+        logarithms, hidden, looked = engine.graphs[2](words, state.hidden, *state.memory)
     assert {tensor.device.type for tensor in (logarithms, hidden, looked, *state.memory)} == {"meta"}
     state = engine.select(state, np.array([0, 0, 5, 5]), np.array([0, 1]))
     assert state.hidden.shape == (2, 2, 64)
@@ -122,7 +144,7 @@ def test_everything_is_put_where_the_engine_runs():
 def test_a_bfloat16_encoder_gives_nearly_the_same_grid():
     pixels = make_pixels(2).numpy()
     exact, rounded = (
-        engine.as_array(engine.encode(pixels))
+        np.asarray(engine.encode(pixels).grid)
         for engine in (TorchEngine(make_model()), TorchEngine(make_model(), encoder_dtype=torch.bfloat16))
     )
     assert np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact)

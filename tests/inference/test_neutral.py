@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engine import Encoding
 from imgcap.inference.files import describe
 from imgcap.inference.neutral import SexWords, names_sex, without_sex
 from imgcap.inference.torch_engine import TorchEngine
@@ -84,7 +85,7 @@ def test_sureness_is_the_share_of_the_probability_of_either_sex(tiny_captioner, 
 def test_the_writer_names_a_sex_as_often_as_it_may(tiny_captioner, grid, name_sex):
     description = describe(tiny_captioner, "")
     writer = Writer(TorchEngine(load_captioner(str(tiny_captioner))[0]), replace(description, scorer=None), name_sex)
-    draft = writer.search(grid, len(grid), "normal")
+    draft = writer.search(Encoding(grid), "normal")
     others = writer.find_alternatives(draft, 3)
     texts = [[beams[0].text, *(one.text for one in found)] for beams, found in zip(draft.beams, others, strict=True)]
     assert all(len(set(row)) == len(row) for row in texts)

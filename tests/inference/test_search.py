@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from engines import make_model, make_pixels
+from engines import as_grid, make_model, make_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.inference.search import SearchOptions, _largest, ban, beam_search
+from imgcap.inference.search import Bonus, SearchOptions, _largest, ban, beam_search
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.model.decoding import generation_options
 from imgcap.reading import LENGTHS
@@ -36,7 +36,7 @@ def engine(model):
 @pytest.fixture(scope="module")
 def grid(engine):
     """A random grid for 64 images, which differ more than an untrained network's encodings would."""
-    return engine.from_array(3 * np.random.default_rng(0).standard_normal((64, 4, 512)).astype(np.float32))
+    return as_grid(engine, 3 * np.random.default_rng(0).standard_normal((64, 4, 512)).astype(np.float32))
 
 
 OPTIONS = [
@@ -79,10 +79,26 @@ def test_the_log_probability_is_that_of_the_model_as_it_is(model, engine, grid, 
             assert hypothesis.log_probability == pytest.approx(chosen.item(), abs=1e-4)
 
 
+def make_bonus(pictures, seed):
+    """Random bonuses of all words and of 60 pairs; some words begin no pair, others several."""
+    rng = np.random.default_rng(seed)
+    keys = np.sort(rng.choice(20 * 40, 60, replace=False))
+    words, pairs = (rng.normal(size=(pictures, size)).astype(np.float32) for size in (40, 60))
+    return Bonus(words, pairs, keys)
+
+
+def added_by(bonus, picture, tokens):
+    """The sum over a caption, looked up one by one."""
+    pairs = {divmod(key, 40): value for key, value in zip(bonus.keys.tolist(), bonus.pairs[picture], strict=True)}
+    return bonus.words[picture, list(tokens)].sum() + sum(
+        pairs.get(pair, 0) for pair in itertools.pairwise((START, *tokens))
+    )
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_bonus_changes_what_is_found_and_not_the_log_probability(model, engine, grid, options):
     """A search with a bonus is the search of a model with other biases, whose scores are then without the bonus."""
-    bonus = np.random.default_rng(3).normal(size=(8, 40)).astype(np.float32)
+    bonus = make_bonus(8, 3)
     options = SearchOptions(start=START, end=END, **options)
     found = beam_search(engine, grid[:8], 8, options, bonus)
     plain = beam_search(engine, grid[:8], 8, options)
@@ -94,25 +110,25 @@ def test_a_bonus_changes_what_is_found_and_not_the_log_probability(model, engine
                 logits = model(decoder_input_ids=ids[:, :-1], encoder_outputs=(grid[picture : picture + 1],)).logits
             own = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).sum().item()
             assert hypothesis.log_probability == pytest.approx(own, abs=1e-4)
-            added = bonus[picture, list(hypothesis.tokens)].sum()
+            added = added_by(bonus, picture, hypothesis.tokens)
             power = len(hypothesis.tokens) ** options.length_penalty
             assert hypothesis.score == pytest.approx((own + added) / power, rel=1e-5, abs=1e-4)
 
 
 def test_a_bonus_of_zero_changes_nothing(engine, grid):
     options = SearchOptions(start=START, end=END, **OPTIONS[0])
-    assert beam_search(engine, grid, len(grid), options, np.zeros((len(grid), 40), np.float32)) == beam_search(
-        engine, grid, len(grid), options
-    )
+    bonus = make_bonus(len(grid), 3)
+    silent = replace(bonus, words=0 * bonus.words, pairs=0 * bonus.pairs)
+    assert beam_search(engine, grid, len(grid), options, silent) == beam_search(engine, grid, len(grid), options)
 
 
 def test_each_picture_has_its_own_bonus(engine, grid):
     """Also when the searches of pictures before it have ended."""
     options = SearchOptions(start=START, end=END, **OPTIONS[0])
-    bonus = np.random.default_rng(4).normal(size=(len(grid), 40)).astype(np.float32)
+    bonus = make_bonus(len(grid), 4)
     together = beam_search(engine, grid, len(grid), options, bonus)
     for picture in range(0, len(grid), 7):
-        alone = beam_search(engine, grid[picture : picture + 1], 1, options, bonus[picture : picture + 1])[0]
+        alone = beam_search(engine, grid[picture : picture + 1], 1, options, bonus.select([picture]))[0]
         assert [one.tokens for one in alone] == [one.tokens for one in together[picture]]
 
 
@@ -139,7 +155,7 @@ def test_a_beam_as_wide_as_all_captions_finds_the_best_of_them(penalty):
     words, longest = [4, 5, 6], 4
     model = make_model(vocab_size=7)
     engine = TorchEngine(model)
-    grid = engine.encode(make_pixels(1).numpy())
+    grid = engine.encode(make_pixels(1).numpy()).grid
     every = [
         (*body, END)[:longest]
         for size in range(longest + 1)
@@ -204,7 +220,8 @@ def test_it_finds_what_generate_finds_for_hundreds_of_photographs(test_data):
     folder = ROOT / "models" / "attention"
     model, processor = load_captioner(str(folder))
     engine, search = TorchEngine(model), replace(describe(folder, "").search, wording=None)
-    for grid in encode(model, processor, load_rows(str(test_data / "flickr8k"), "validation", 320)):
+    rows = load_rows(str(test_data / "flickr8k"), "validation", 320)
+    for grid in (encoding.grid for encoding in encode(model, processor, rows)):
         for length in LENGTHS:
             options = generation_options(length, model.generation_config)
             ids = model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=grid), **options)

@@ -6,10 +6,10 @@ import pytest
 from imgcap.evaluation.ngrams import fit_predictor
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
+from imgcap.inference.engine import Features
 from imgcap.inference.files import describe
 from imgcap.inference.scoring import score
 from imgcap.inference.torch_engine import TorchEngine
-from imgcap.inference.unfamiliar import pool
 from imgcap.inference.writer import Writer
 
 UNKNOWN = 3
@@ -37,18 +37,21 @@ def test_predicted_ngrams_change_the_caption_and_not_what_its_words_are_worth(ti
     engine = TorchEngine(load_captioner(str(tiny_captioner))[0].eval())
     side, words = description.preprocessing.side, description.vocabulary.list_words()
     pixels = np.random.default_rng(0).normal(size=(12, 3, side, side)).astype(np.float32)
-    grid = engine.encode(pixels)
+    encoding = engine.encode(pixels)
     known = [i for i in range(4, len(words)) if i not in description.search.suppress_tokens]
     captions = [[known[start : start + 4]] for start in 3 * [0, 4, 8, 12]] * 2
-    features = np.concatenate([pool(engine.as_array(grid)) + 0.01 * noise for noise in (0, 1)])
-    ngrams = replace(fit_predictor(features, captions, CiderD(captions), UNKNOWN), word_weight=400.0)
+    near = Features(
+        *(values + 0.01 for values in (encoding.features.grid, encoding.features.early, encoding.features.peaks))
+    )
+    features = Features.concatenate([encoding.features, near])
+    ngrams = replace(fit_predictor(features, captions, CiderD(captions), UNKNOWN), steering=400.0)
     with_ngrams = Writer(engine, replace(description, ngrams=ngrams, scorer=CiderD(captions)))
-    plain = Writer(engine, replace(description, ngrams=None)).search(grid, 12, length)
-    draft = with_ngrams.search(grid, 12, length)
+    plain = Writer(engine, replace(description, ngrams=None)).search(encoding, length)
+    draft = with_ngrams.search(encoding, length)
     texts = [[beams[0].text for beams in one.beams] for one in (draft, plain)]
     assert texts[0] != texts[1]
     for picture, beams in enumerate(draft.beams):
         tokens = [[*description.vocabulary.encode([one.text])[0], description.search.end] for one in beams]
-        [sums] = score(engine, grid[picture : picture + 1], [tokens], description.search.start)
+        [sums] = score(engine, encoding[[picture]].grid, [tokens], description.search.start)
         means = [total / len(row) for total, row in zip(sums, tokens, strict=True)]
         assert [one.log_probability for one in beams] == pytest.approx(means, abs=1e-4)
