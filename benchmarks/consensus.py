@@ -50,7 +50,7 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
         silent = replace(description.ngrams, steering=0.0)
         writers = {
             "and predicted n-grams": Writer(engine, replace(description, ngrams=silent)),
-            "and predicted words in the search": Writer(engine, description),
+            "and predicted words and pairs in the search": Writer(engine, description),
         }
     captions: dict[str, list[str]] = {}
     for encoding in encode(model, processor, rows):
