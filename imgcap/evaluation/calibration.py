@@ -199,8 +199,7 @@ def _features(encoding: Encoding) -> Features:
 
 
 def _mean(one: Features, other: Features) -> Features:
-    pairs = ((one.grid, other.grid), (one.early, other.early), (one.peaks, other.peaks))
-    return Features(*(np.mean(pair, axis=0) for pair in pairs))
+    return Features(*(np.mean(pair, axis=0) for pair in zip(one.maps, other.maps, strict=True)))
 
 
 def _judge(written: Written, validation: CaptionedImages, *, alone: bool) -> dict[str, Any]:

@@ -72,9 +72,8 @@ def fit_predictor(
 
 def _fit_projection(features: Features) -> Projection:
     """Return the principal components of features, which are first scaled to the same variance in each map."""
-    maps = (features.grid, features.early, features.peaks)
     tiny = np.finfo(np.float32).tiny
-    spreads = np.concatenate([np.full(one.shape[1], np.sqrt(one.var(0).sum()) or 1) for one in maps])
+    spreads = np.concatenate([np.full(one.shape[1], np.sqrt(one.var(0).sum()) or 1) for one in features.maps])
     joined = join(features)
     most = min(COMPONENTS, len(joined) - 1, joined.shape[1])
     pca = PCA(most, svd_solver="covariance_eigh").fit(joined / spreads)

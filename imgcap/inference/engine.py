@@ -29,19 +29,22 @@ class Features:
     early: NDArray[np.float32]
     peaks: NDArray[np.float32]
 
+    @property
+    def maps(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """The three arrays, in the order of the fields."""
+        return self.grid, self.early, self.peaks
+
     @classmethod
     def concatenate(cls, parts: Sequence["Features"]) -> "Features":
         """Return the features of all images of the parts, in order; at least one part."""
-        return cls(
-            *(np.concatenate(arrays) for arrays in zip(*((p.grid, p.early, p.peaks) for p in parts), strict=True))
-        )
+        return cls(*map(np.concatenate, zip(*(part.maps for part in parts), strict=True)))
 
     def __len__(self) -> int:
         return len(self.grid)
 
     def __getitem__(self, pictures: Any) -> "Features":
         """Return the features of some of the images: a slice, or a list of indices."""
-        return Features(self.grid[pictures], self.early[pictures], self.peaks[pictures])
+        return Features(*(one[pictures] for one in self.maps))
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,10 @@ class NGramPredictor:
         Words and pairs that the image makes likelier than usual have a positive bonus, others a negative one. Words in
         every caption and the end token have none.
         """
-        singles, pairs = (codes @ columns.T for columns in self._columns)
-        single = np.zeros((len(codes), words), np.float32)
-        single[:, [gram[0] for gram in self.grams[: singles.shape[1]]]] = singles
-        return Bonus(single, pairs, self._pairs[:, 0] * words + self._pairs[:, 1])
+        of_words, of_pairs = (codes @ columns.T for columns in self._columns)
+        every_word = np.zeros((len(codes), words), np.float32)
+        every_word[:, self._words] = of_words
+        return Bonus(every_word, of_pairs, self._pairs[:, 0] * words + self._pairs[:, 1])
 
     def expected_cider(self, code: NDArray[np.float32], candidates: WeighedCaptions) -> NDArray[np.float64]:
         """Return the expected CIDEr-D of an image's candidates, about 0-10, without its length penalty and clipping.
@@ -132,6 +132,11 @@ class NGramPredictor:
     @cached_property
     def _places(self) -> dict[Gram, int]:
         return {gram: place for place, gram in enumerate(self.grams)}
+
+    @cached_property
+    def _words(self) -> NDArray[np.int64]:
+        """The ids of all single words, (words,)."""
+        return np.array([gram[0] for gram in self.grams if len(gram) == 1], np.int64)
 
     @cached_property
     def _pairs(self) -> NDArray[np.int64]:
@@ -156,7 +161,7 @@ def gaussian(points: NDArray[np.float32], landmarks: NDArray[np.float32], sharpn
 
 def join(features: Features) -> NDArray[np.float32]:
     """Return all features of each image side by side, (B, F)."""
-    return np.concatenate([features.grid, features.early, features.peaks], 1)
+    return np.concatenate(features.maps, 1)
 
 
 def save_predictor(folder: Path, predictor: NGramPredictor) -> None:

@@ -100,16 +100,16 @@ def test_images_that_are_all_the_same_give_finite_numbers():
 
 
 def test_the_directions_are_those_of_images_left_out(monkeypatch):
-    """With fewer directions than scenes' words differ in, noise that no feature predicts gets none."""
+    """Captions vary most by sentences that no feature predicts; the few directions serve what features predict."""
     features, captions = scenes(np.random.default_rng(0), 200)
-    noisy = [[*own, [int(word) for word in np.random.default_rng(i).integers(20, 60, 6)]]
-             for i, own in enumerate(captions)]  # fmt: skip
-    scorer = CiderD(noisy)
-    monkeypatch.setattr(ngrams, "DIRECTIONS", len(SCENES) - 1)
-    few = fit_predictor(features, noisy, scorer, UNKNOWN)
-    monkeypatch.undo()
-    every = fit_predictor(features, noisy, scorer, UNKNOWN)
+    unpredictable = [[*range(start, start + 5)] for start in (30, 40, 50, 60)]
+    kinds = np.random.default_rng(1).integers(len(unpredictable), size=len(captions))
+    mixed = [[own[0], unpredictable[kind], unpredictable[kind]] for own, kind in zip(captions, kinds, strict=True)]
+    scorer = CiderD(mixed)
+    every = fit_predictor(features, mixed, scorer, UNKNOWN)
+    monkeypatch.setattr(ngrams, "DIRECTIONS", len(SCENES))
+    few = fit_predictor(features, mixed, scorer, UNKNOWN)
     fresh, _ = scenes(np.random.default_rng(8), 100)
-    told = sorted({word for row in SCENES.values() for word in row if scorer.rarity((word,))})
-    few, every = (one.bonus(one.encode(fresh), 64).words[:, told] for one in (few, every))
-    assert np.linalg.norm(few - every) < 0.2 * np.linalg.norm(every)
+    of_scenes = sorted({word for row in SCENES.values() for word in row})
+    few, every = (one.bonus(one.encode(fresh), 70).words[:, of_scenes] for one in (few, every))
+    assert np.linalg.norm(few - every) < 0.6 * np.linalg.norm(every)  # .86 with the directions of the captions
