@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 from transformers import PreTrainedTokenizerFast
-from transformers.modeling_outputs import BaseModelOutput
 
 from imgcap.model import ImgcapImageProcessor
 from imgcap.model.modeling_imgcap import shift_right
@@ -52,7 +51,8 @@ class CaptionCollator:
         """Return the images' arguments of forward: pixel_values, or encoder_outputs if features are cached."""
         if self.processor is None:
             grid = torch.from_numpy(np.stack([row["features"] for row in rows])).float()
-            return {"encoder_outputs": BaseModelOutput(last_hidden_state=grid)}
+            # A tuple, because a GPU's loader copies batches to pinned memory, which it cannot do with a ModelOutput.
+            return {"encoder_outputs": (grid,)}
         return {"pixel_values": self.pixels([row["image"] for row in rows])}
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:

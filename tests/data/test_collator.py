@@ -51,8 +51,9 @@ def test_cached_features_take_the_images_place(collator):
     collator = replace(collator, processor=None)
     grid = np.ones((4, 8), np.float16)
     batch = collator([{"features": grid, "captions": ["a dog"]}] * 3)
-    assert batch["encoder_outputs"].last_hidden_state.shape == (3, 4, 8)
-    assert batch["encoder_outputs"].last_hidden_state.dtype == torch.float32
+    [grid] = batch["encoder_outputs"]
+    assert (grid.shape, grid.dtype) == ((3, 4, 8), torch.float32)
+    assert {type(value) for value in batch.values()} == {tuple, torch.Tensor}  # a GPU's loader can pin these
     with pytest.raises(ValueError, match="no processor"):
         collator.pixels([])
 

@@ -13,6 +13,12 @@ from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 from imgcap.inference.torch_engine import TorchEngine
 
 
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    """Nothing here depends on the machine that it runs on."""
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
+
+
 @pytest.fixture
 def folder(exported_captioner, tmp_path):
     shutil.copytree(exported_captioner, tmp_path / "captioner")
