@@ -67,7 +67,7 @@ class Recipe:
     start_share: float = 0.0  # 0-1, share of the initial weights in a mean that is tried at the end; 0 tries none
     seed: int = 0
     resume: bool = False  # continue from the last checkpoint in output
-    workers: int = 1  # processes that decode and augment images, if the encoder is trained
+    workers: int | None = None  # processes that decode and augment images, if the encoder is trained; cores - 1 if None
 
     # data
     feature_views: int = 2  # cached views per image, of which the first is unchanged; only for a frozen encoder
@@ -101,7 +101,7 @@ class Recipe:
             "epochs", "learning_rate", "encoder_learning_rate", "encoder_stages", "weight_decay", "average_last",
             "train_pictures", "validation_pictures", "workers", "warmup_steps", "bleu_weight",
         ):  # fmt: skip
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name} must not be negative, but is {getattr(self, name)}.")
         if self.max_length < 3:
             raise InputError(f"max_length must leave room for a word between start and end, not {self.max_length}.")

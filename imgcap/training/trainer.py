@@ -24,6 +24,7 @@ from imgcap.evaluation.run import encode, write_captions
 from imgcap.inference.device import device, multiplies_bfloat16
 from imgcap.inference.files import Description
 from imgcap.inference.engine import Encoding
+from imgcap.inference.threads import usable_cores
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import breaks_off
 from imgcap.inference.writer import Writer
@@ -160,6 +161,11 @@ class CaptionTrainer(Trainer):
         return cast("ImgcapForImageCaptioning", self.model).encoder.finish(cached, self.encoder_stages)
 
 
+def loaders(recipe: Recipe) -> int:
+    """Return how many processes decode and augment images; 0 stands for the one that trains."""
+    return max(1, usable_cores() - 1) if recipe.workers is None else recipe.workers
+
+
 def training_arguments(recipe: Recipe) -> TrainingArguments:
     """Return the Trainer's arguments; under `accelerate launch` the processes share the recipe's batch.
 
@@ -178,7 +184,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         bf16=recipe.bf16 and multiplies_bfloat16(device()),
         use_cpu=device().type == "cpu",
         seed=recipe.seed,
-        dataloader_num_workers=0 if recipe.cached else recipe.workers,
+        dataloader_num_workers=0 if recipe.cached else loaders(recipe),
         remove_unused_columns=False,
         logging_steps=20,
         eval_strategy="epoch",

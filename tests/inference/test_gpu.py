@@ -61,7 +61,7 @@ def test_it_is_chosen_where_exported_files_are_there_too(tiny_captioner):
 @pytest.mark.parametrize("rates", [{}, {"encoder_learning_rate": 1e-4}], ids=["frozen encoder", "encoder trained"])
 def test_a_stage_is_trained_there_in_bfloat16(tmp_path, caption_folder, rates):
     torch.cuda.reset_peak_memory_stats()
-    scores = train(small(tmp_path, caption_folder, epochs=10, learning_rate=5e-3, bf16=True, **rates))
+    scores = train(small(tmp_path, caption_folder, epochs=20, learning_rate=5e-3, bf16=True, **rates))
     assert torch.cuda.max_memory_allocated() > 10e6
     losses = [row["loss"] for row in map(json.loads, (tmp_path / "run" / "log.jsonl").open()) if "loss" in row]
     assert losses[-1] < losses[0]

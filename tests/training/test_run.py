@@ -13,7 +13,6 @@ from processes import run_python
 from recipes import small
 from shapes import caption_split, captioned_images
 
-from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import load_rows
 from imgcap.errors import InputError
 from imgcap.evaluation import calibration, confidence, meteor
@@ -80,20 +79,10 @@ def test_a_finished_stage_is_scored_and_calibrated_on_grids_that_are_computed_on
     assert (Path(recipe.output) / unfamiliar.FILE).is_file()
 
 
-def test_the_model_has_learned(first_stage, caption_folder):
-    recipe, _ = first_stage
-    model, processor = load_captioner(recipe.output)
-    split = load_rows(str(caption_folder), "train")
-    collator = CaptionCollator(processor.tokenizer, processor.image_processor)
-    rows = [
-        {"image": image, "captions": captions} for image, captions in zip(split.images, split.captions, strict=True)
-    ]
-    batch = collator(rows)
-    torch.manual_seed(0)  # otherwise the untrained model would depend on the tests before
-    with torch.inference_mode():
-        trained = model(**batch).loss
-        untrained = type(model)(model.config).eval()(**batch).loss
-    assert trained < 0.8 * untrained
+def test_the_model_has_learned(first_stage):
+    log = [json.loads(line) for line in (Path(first_stage[0].output) / "log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert losses[-1] < 0.85 * losses[0]
 
 
 def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
@@ -106,9 +95,15 @@ def test_the_best_checkpoint_by_validation_cider_is_kept(first_stage):
 
 @pytest.mark.usefixtures("without_meteor")
 @pytest.mark.parametrize("wins", [True, False])
-def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(wins, tmp_path, caption_folder):
-    # With too high a rate the mean of the epochs is useless; with a rate of 0 all epochs and their mean are the same.
-    rate = 0.0 if wins else 0.05
+def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(
+    wins, tmp_path, caption_folder, monkeypatch
+):
+    # With a rate of 0 all epochs and their mean are the same. A decoder with all signs turned is useless.
+    def spoiled(checkpoints):
+        return {name: w if name.startswith("encoder") else -w for name, w in average(checkpoints).items()}
+
+    rate = 0.0 if wins else 5e-3
+    monkeypatch.setattr(run, "average", average if wins else spoiled)
     recipe = small(tmp_path, caption_folder, average_last=2, learning_rate=rate, weight_decay=0.0)
     train(recipe)
     output = Path(recipe.output)
@@ -117,7 +112,7 @@ def test_the_mean_of_the_last_epochs_is_kept_where_it_scores_at_least_the_best(w
     evaluated = [row["eval_CIDEr"] for row in log if "eval_CIDEr" in row]
     assert said["average_CIDEr"] == evaluated[-1]
     assert said["average_kept"] == (evaluated[-1] >= max(evaluated[:-1])) == wins
-    mean, kept = average(last_checkpoints(output, 2)), load_captioner(recipe.output)[0].state_dict()
+    mean, kept = run.average(last_checkpoints(output, 2)), load_captioner(recipe.output)[0].state_dict()
     assert all(torch.allclose(kept[name], mean[name], atol=2e-3) for name in mean) == wins
 
 
