@@ -14,6 +14,7 @@ from imgcap.blur.sharpness import measure
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
 from imgcap.inference.batching import BatchQueue
+from imgcap.inference.memory import return_freed_memory
 from imgcap.inference.threads import NICE
 from imgcap.reading import Caption, Length, Reading, check_length
 from imgcap.settings import Settings
@@ -200,6 +201,7 @@ class Captioner:
                 self._writer = Writer(engine, description, self.settings.name_sex)
                 # Larger batches would be hardly faster, and all their users would return at the same moment.
                 self._queue.workers, self._queue.max_batch = engine.lanes, engine.together
+                return_freed_memory()
             return self._writer
 
     def warm(self) -> None:

@@ -11,7 +11,6 @@ import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
-from zxcvbn import zxcvbn
 
 from imgcap.errors import InputError
 from imgcap.settings import Settings
@@ -84,6 +83,8 @@ def _is_guessable(password: str, name: str, min_length: int) -> bool:
 
 
 def _guesses(password: str, known: list[str]) -> int:
+    from zxcvbn import zxcvbn  # its lists of words take 12 MB, and most servers' days pass without a new password
+
     return int(zxcvbn(password[:ESTIMATED_CHARACTERS], user_inputs=known)["guesses"])
 
 

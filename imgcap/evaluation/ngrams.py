@@ -54,10 +54,11 @@ def fit_predictor(
     targets -= base
 
     projection = _fit_projection(features)
-    landmarks = RoundedRows.round(projection.project(features))
-    distances = 2 - 2 * landmarks.values @ landmarks.values.T
+    # What the file will hold is used from here on, so that the rounding is part of the fit.
+    landmarks = RoundedRows.round(projection.project(features)).values
+    distances = 2 - 2 * landmarks @ landmarks.T
     sharpness = WIDTH / max(float(np.median(distances)), 1e-6)  # images may all be the same
-    kernel = gaussian(landmarks.values, landmarks.values, sharpness)
+    kernel = gaussian(landmarks, landmarks, sharpness)
     kernel[np.diag_indices_from(kernel)] += RIDGE
     inverse = inv(kernel)
     dual = inverse @ targets
@@ -65,8 +66,8 @@ def fit_predictor(
     left_out = targets - dual / inverse.diagonal()[:, None]
     _, _, directions = randomized_svd(left_out, min(DIRECTIONS, *targets.shape), random_state=0)
     return NGramPredictor(
-        projection, landmarks, sharpness, RoundedRows.round((dual @ directions.T).T), RoundedRows.round(directions),
-        base, rarities, grams,
+        projection, landmarks, sharpness, RoundedRows.round((dual @ directions.T).T).values,
+        RoundedRows.round(directions), base, rarities, grams,
     )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def _fit_projection(features: Features) -> Projection:
     most = min(COMPONENTS, len(joined) - 1, joined.shape[1])
     pca = PCA(most, svd_solver="covariance_eigh").fit(joined / spreads)
     deviations = np.sqrt(np.maximum(pca.explained_variance_, tiny))
-    components = RoundedRows.round(pca.components_ / deviations[:, None] ** WHITENING)
+    components = RoundedRows.round(pca.components_ / deviations[:, None] ** WHITENING).values
     return Projection(joined.mean(0), spreads.astype(np.float32), components)
 
 

@@ -45,9 +45,9 @@ class RoundedRows:
         scales = (np.maximum(largest, np.finfo(np.float32).tiny * 127) / 127).astype(np.float32)
         return cls(np.round(values / scales).astype(np.int8), scales)
 
-    @cached_property
+    @property
     def values(self) -> NDArray[np.float32]:
-        """The matrix (n, m)."""
+        """The matrix (n, m), computed anew."""
         return self.whole * self.scales
 
 
@@ -62,11 +62,11 @@ class Projection:
 
     mean: NDArray[np.float32]
     spreads: NDArray[np.float32]
-    components: RoundedRows
+    components: NDArray[np.float32]
 
     def project(self, features: Features) -> NDArray[np.float32]:
         """Return the points of images."""
-        points = (join(features) - self.mean) / self.spreads @ self.components.values.T
+        points = (join(features) - self.mean) / self.spreads @ self.components.T
         lengths = np.linalg.norm(points, axis=1, keepdims=True)
         return np.asarray(points / np.maximum(lengths, np.finfo(np.float32).tiny))
 
@@ -87,9 +87,9 @@ class NGramPredictor:
     """
 
     projection: Projection
-    landmarks: RoundedRows
+    landmarks: NDArray[np.float32]
     sharpness: float
-    dual: RoundedRows
+    dual: NDArray[np.float32]
     directions: RoundedRows
     base: NDArray[np.float32]
     rarities: NDArray[np.float32]
@@ -101,8 +101,8 @@ class NGramPredictor:
 
         The further an image is from all training images, the nearer its prediction is to their mean.
         """
-        kernel = gaussian(self.projection.project(features), self.landmarks.values, self.sharpness)
-        return np.asarray(kernel @ self.dual.values.T * self.directions.scales.ravel())
+        kernel = gaussian(self.projection.project(features), self.landmarks, self.sharpness)
+        return np.asarray(kernel @ self.dual.T * self.directions.scales.ravel())
 
     def bonus(self, codes: NDArray[np.float32], words: int) -> Bonus:
         """Return what the beam search adds to the log-probabilities of V words, from codes (B, R).
@@ -165,11 +165,12 @@ def join(features: Features) -> NDArray[np.float32]:
 
 
 def save_predictor(folder: Path, predictor: NGramPredictor) -> None:
-    """Write a predictor into a captioner's folder: 14 MB for ResNet50, Flickr8k and 2540 words."""
-    rounded = {
+    """Write a predictor into a captioner's folder, rounded: 14 MB for ResNet50, Flickr8k and 2540 words."""
+    matrices = {
         "components": predictor.projection.components, "landmarks": predictor.landmarks, "dual": predictor.dual,
-        "directions": predictor.directions,
     }  # fmt: skip
+    rounded = {name: RoundedRows.round(matrix) for name, matrix in matrices.items()}
+    rounded["directions"] = predictor.directions
     tensors: dict[str, NDArray[Any]] = {
         "mean": predictor.projection.mean,
         "spreads": predictor.projection.spreads,
@@ -195,10 +196,10 @@ def _read_predictor(file: Any) -> NGramPredictor:
     read = file.get_tensor
     [sharpness] = read("sharpness").tolist()
     return NGramPredictor(
-        projection=Projection(read("mean"), read("spreads"), _read_rows(file, "components")),
-        landmarks=_read_rows(file, "landmarks"),
+        projection=Projection(read("mean"), read("spreads"), _read_rows(file, "components").values),
+        landmarks=_read_rows(file, "landmarks").values,
         sharpness=sharpness,
-        dual=_read_rows(file, "dual"),
+        dual=_read_rows(file, "dual").values,
         directions=_read_rows(file, "directions"),
         base=read("base"),
         rarities=read("rarities"),

@@ -25,8 +25,9 @@ def predictor():
         return RoundedRows.round(rng.normal(size=shape))
 
     return NGramPredictor(
-        Projection(rng.normal(size=8).astype(np.float32), rng.uniform(1, 2, 8).astype(np.float32), rows(5, 8)),
-        landmarks=RoundedRows.round(np.eye(5)), sharpness=0.7, dual=rows(3, 5), directions=rows(3, len(GRAMS)),
+        Projection(rng.normal(size=8).astype(np.float32), rng.uniform(1, 2, 8).astype(np.float32), rows(5, 8).values),
+        landmarks=np.eye(5, dtype=np.float32), sharpness=0.7, dual=rows(3, 5).values,
+        directions=rows(3, len(GRAMS)),
         base=rng.normal(size=len(GRAMS)).astype(np.float32), rarities=rng.uniform(0, 5, len(GRAMS)).astype(np.float32),
         grams=GRAMS,
     )  # fmt: skip
@@ -43,11 +44,11 @@ def weights(predictor, features):
     """Expected weights of all n-grams by the formula itself, in double precision."""
     projection = predictor.projection
     joined = np.concatenate([features.grid, features.early, features.peaks], 1)
-    projected = ((joined - projection.mean) / projection.spreads).astype(np.float64) @ projection.components.values.T
+    projected = ((joined - projection.mean) / projection.spreads).astype(np.float64) @ projection.components.T
     projected /= np.linalg.norm(projected, axis=1, keepdims=True)
-    squares = ((projected[:, None] - predictor.landmarks.values) ** 2).sum(-1)
+    squares = ((projected[:, None] - predictor.landmarks) ** 2).sum(-1)
     kernel = np.exp(-predictor.sharpness * squares)
-    return kernel @ predictor.dual.values.T @ predictor.directions.values
+    return kernel @ predictor.dual.T @ predictor.directions.values
 
 
 def test_the_bonus_is_the_weight_beyond_the_mean_by_the_rarity(predictor, features):

@@ -1,0 +1,24 @@
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgcap.inference.memory import return_freed_memory
+
+
+def resident() -> int:
+    """The bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps freed memory")
+def test_freed_memory_goes_back_to_the_system():
+    # Pieces that malloc keeps in its heap, with one above them that is still used: only a trim returns what is below.
+    pieces = [bytes(100_000) for _ in range(500)]
+    last = pieces.pop()
+    pieces.clear()
+    before = resident()
+    return_freed_memory()
+    assert before - resident() > 30e6
+    assert len(last) == 100_000
