@@ -1,5 +1,6 @@
 """The web server: Gradio's page, the sign-in pages, and the guard in front of every route."""
 
+import os
 import sys
 
 # Gradio imports pandas, which imports pyarrow if it is installed: 34 MB that no page uses. pandas does without it, as
@@ -11,3 +12,7 @@ import gradio  # noqa: E402, F401  before any other module of this package
 
 if _hidden:
     del sys.modules["pyarrow"]
+
+# At each call Gradio asks matplotlib, if it is installed, for its backend. To find one, it would import pyplot: 13 MB,
+# and half a second of the first call.
+os.environ.setdefault("MPLBACKEND", "agg")
