@@ -88,7 +88,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         logger.warning("%s", explain_risk(risk))
     zero_gpu.register()
     services.uploads.start()
-    services.batches.start()
+    services.batch_workers.start()
     if services.split is not None:
         services.split.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made

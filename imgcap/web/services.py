@@ -17,7 +17,8 @@ from imgcap.accounts.tokens import Tokens
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.web.batches.engine import Batches, BatchLimits
+from imgcap.web.batches.store import BatchLimits, BatchStore
+from imgcap.web.batches.workers import BatchWorkers
 from imgcap.web.cookies import Cookies, read_server_id
 from imgcap.web.dataset.split import TestSplit
 from imgcap.web.models import Models
@@ -55,7 +56,8 @@ class Services:
     history: History
     uploads: Uploads
     work: Work
-    batches: Batches
+    batches: BatchStore
+    batch_workers: BatchWorkers
     split: TestSplit | None
     """The test split of the data set in the settings; None if they name none."""
     cookies: Cookies
@@ -106,7 +108,7 @@ class Services:
 
     def close(self) -> None:
         """Close the database and the data folder."""
-        self.batches.close()
+        self.batch_workers.close()
         if self.split is not None:
             self.split.close()
         self.uploads.close()
@@ -144,10 +146,9 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         file_bytes=settings.max_bytes,
         max_age=3600 * settings.batch_hours,
     )
-    batches = Batches(
+    batches = BatchStore(
         settings.data_dir / "batches",
         batch_limits,
-        work,
         uploads,
         lambda user_id: accounts.name_of(user_id) is not None,
     )
@@ -165,6 +166,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         uploads=uploads,
         work=work,
         batches=batches,
+        batch_workers=BatchWorkers(batches, work),
         split=TestSplit(settings.dataset, work.models.default, settings.data_dir) if settings.dataset else None,
         cookies=Cookies(read_server_id(settings.data_dir), settings),
         lock=lock,

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from imgcap.accounts.history import MAX_CAPTION
+from imgcap.errors import InputError
+from imgcap.images.alt_text import one_line
 from imgcap.reading import Length, Reading, Reason
 
 State = Literal["waiting", "working", "done", "failed"]
@@ -67,7 +70,7 @@ class Item:
 
 @dataclass
 class Batch:
-    """A user's images in the order in which they arrived. Code that changes it must hold the lock of `Batches`."""
+    """A user's images in the order in which they arrived. Code that changes it must hold the lock of `BatchStore`."""
 
     user_id: int
     folder: Path
@@ -97,6 +100,34 @@ class Batch:
         self.touched_at = time.time()
         for item in items:
             item.version = self.version
+
+    def cancel(self) -> None:
+        """Start no further image."""
+        self.cancelled = True
+        self.touch()
+
+    def resume(self) -> None:
+        """Continue with waiting images, and retry failed ones."""
+        self.cancelled = False
+        again = [item for item in self.items if item.state == "failed" and self.path(item).is_file()]
+        for item in again:
+            item.state, item.error = "waiting", None
+        self.touch(*again)
+
+    def edit(self, number: int, caption: str) -> None:
+        """Replace the model's caption of an item by the user's own; an empty one restores the model's.
+
+        Raises:
+            InputError: the item does not exist or is not done, or the caption is too long.
+        """
+        text = one_line(caption)
+        if len(text) > MAX_CAPTION:
+            raise InputError(f"A caption has at most {MAX_CAPTION:,} characters; write a shorter one.")
+        item = self.find(number)
+        if item is None or item.state != "done":
+            raise InputError("Only a picture that is done has a caption to change.")
+        item.edited = text if text and text != item.caption else None
+        self.touch(item)
 
     def count(self, *states: State) -> int:
         """Return how many items are in one of the states."""

@@ -1,6 +1,8 @@
 """Serve the routes of the batch tab, which receive its images and send its state and downloads."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -11,8 +13,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from imgcap.errors import InputError
+from imgcap.images.alt_text import AltTextWriter
 from imgcap.images.archives import MAGIC
-from imgcap.web.batches.engine import NO_BATCH
+from imgcap.web.batches.batch import Batch, Item
+from imgcap.web.batches.downloads import Form, to_csv, to_jsonl, zip_of_copies
+from imgcap.web.batches.receiving import add_file
+from imgcap.web.batches.store import NO_BATCH
 from imgcap.web.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.work import Caller
@@ -20,6 +26,9 @@ from imgcap.web.work import Caller
 UNPACKING = 2
 """Number of received files that are added to batches at once, since archives take a while."""
 CHUNK = 2**20
+NO_PICTURE = "There is no such picture in your batch."
+
+T = TypeVar("T")
 
 
 def batch_routes(services: Services) -> list[BaseRoute]:
@@ -45,6 +54,7 @@ class BatchRoutes:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.batches = services.batches
+        self._alt_texts = AltTextWriter()
         self._unpacking = anyio.CapacityLimiter(UNPACKING)
 
     async def state(self, request: Request) -> Response:
@@ -64,10 +74,10 @@ class BatchRoutes:
         if size > self.batches.limits.max_bytes:
             raise _too_large(self.batches.limits.max_bytes)
         with self.services.uploads.receiving(user.id, size) as reservation:
-            path = await run_in_threadpool(self.batches.new_path, user.id)
+            path = self.batches.new_path(await run_in_threadpool(self.batches.get_or_begin, user.id))
             try:
                 await self._write(request, path)
-                await run_sync(self.batches.add, path, name, caller, length, limiter=self._unpacking)
+                await run_sync(add_file, self.batches, path, name, caller, length, limiter=self._unpacking)
             except FileNotFoundError:
                 raise InputError(NO_BATCH) from None
             finally:
@@ -89,18 +99,19 @@ class BatchRoutes:
 
     async def edit(self, request: Request) -> Response:
         """Change a caption."""
-        form, user = await read_form(request), user_of(request)
-        await run_in_threadpool(self.batches.edit, user.id, read_number(form["number"], -1), form["caption"])
+        form = await read_form(request)
+        number, caption = read_number(form["number"], -1), form["caption"]
+        await self._apply(request, lambda batch: batch.edit(number, caption))
         return JSONResponse({"ok": True})
 
     async def cancel(self, request: Request) -> Response:
         """Start no further image."""
-        await run_in_threadpool(self.batches.cancel, user_of(request).id)
+        await self._apply(request, Batch.cancel)
         return JSONResponse({"ok": True})
 
     async def resume(self, request: Request) -> Response:
         """Continue with waiting images, and retry failed ones."""
-        await run_in_threadpool(self.batches.resume, user_of(request).id)
+        await self._apply(request, Batch.resume)
         return JSONResponse({"ok": True})
 
     async def delete(self, request: Request) -> Response:
@@ -110,30 +121,50 @@ class BatchRoutes:
 
     async def thumbnail(self, request: Request) -> Response:
         """Send the thumbnail of an image."""
-        user, number = user_of(request), read_number(request.path_params["number"], -1)
-        return Response(await run_in_threadpool(self.batches.thumbnail, user.id, number), media_type="image/jpeg")
+        number = read_number(request.path_params["number"], -1)
+        path = await self._apply(request, lambda batch: _thumbnail_path(batch, number))
+        try:
+            content = await run_in_threadpool(path.read_bytes)
+        except FileNotFoundError:
+            raise InputError(NO_PICTURE) from None
+        return Response(content, media_type="image/jpeg")
 
     async def csv(self, request: Request) -> Response:
         """Send the results as a CSV table."""
-        table = await run_in_threadpool(self.batches.table, user_of(request).id, "csv")
+        table = await self._apply(request, lambda batch: to_csv(batch.items))
         return download(table.encode(), "imgcap-batch.csv", "text/csv; charset=utf-8")
 
     async def jsonl(self, request: Request) -> Response:
         """Send the results as lines of JSON."""
-        lines = await run_in_threadpool(self.batches.table, user_of(request).id, "jsonl")
+        lines = await self._apply(request, lambda batch: to_jsonl(batch.items))
         return download(lines.encode(), "imgcap-batch.jsonl", "application/jsonl")
 
     async def copies(self, request: Request) -> Response:
         """Send a ZIP archive of copies with their captions."""
-        user, query = user_of(request), request.query_params
-        parts = await run_in_threadpool(
-            self.batches.copies,
-            user.id,
-            "text" if query.get("form") == "text" else "alt",
-            overwrite=query.get("overwrite") == "1",
-        )
+        query = request.query_params
+        form: Form = "text" if query.get("form") == "text" else "alt"
+        pictures = await self._apply(request, _captioned_files)
+        parts = zip_of_copies(pictures, form, self._alt_texts, overwrite=query.get("overwrite") == "1")
         headers = {"Content-Disposition": 'attachment; filename="imgcap-batch.zip"'}
         return StreamingResponse(iterate_in_threadpool(parts), media_type="application/zip", headers=headers)
+
+    async def _apply(self, request: Request, act: Callable[[Batch], T]) -> T:
+        """Return what `act` returns for the user's batch. Raises InputError if the user has none."""
+        return await run_in_threadpool(self.batches.apply, user_of(request).id, act)
+
+
+def _thumbnail_path(batch: Batch, number: int) -> Path:
+    item = batch.find(number)
+    if item is None:
+        raise InputError(NO_PICTURE)
+    return batch.thumbnail_path(item)
+
+
+def _captioned_files(batch: Batch) -> list[tuple[Item, Path]]:
+    """Return all items with their files. Raises InputError if none has a caption."""
+    if not any(item.text for item in batch.items):
+        raise InputError("No picture of your batch has a caption yet.")
+    return [(item, batch.path(item)) for item in batch.items]
 
 
 def _too_large(limit: int) -> HTTPException:
