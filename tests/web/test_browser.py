@@ -141,6 +141,22 @@ def test_every_page_is_accessible_and_fits(server, open_page, name):
     assert faults == []
 
 
+def test_all_colours_change_at_once_with_the_colour_scheme(server, open_page):
+    page = open_page(color_scheme="light")
+    sign_in(page, server)
+    give(page, SHARP)
+    reading(page)
+    # Transitions of twenty times their length, so that what they show for a moment is there to be measured.
+    page.context.new_cdp_session(page).send("Animation.setPlaybackRate", {"playbackRate": 0.05})
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
+        assert faults_of(page) == []
+    page.wait_for_function("!document.querySelector('.imgcap-at-once')")
+    page.locator("#imgcap-fetch").hover()
+    page.wait_for_function("document.getAnimations().some((one) => one instanceof CSSTransition)")
+
+
 def test_the_photo_is_given_by_keyboard_alone(server, open_page):
     page = open_page()
     page.goto(server.url)

@@ -47,5 +47,12 @@
     return new Response(answer.status === 401 ? sentence : JSON.stringify({ detail }), answer);
   };
 
+  // Gradio's components fade from one colour to another. If the device switches between light and dark, texts and their
+  // backgrounds would fade at different paces, and some texts could not be read meanwhile; so they change at once.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    document.documentElement.classList.add("imgcap-at-once");
+    requestAnimationFrame(() => requestAnimationFrame(() => document.documentElement.classList.remove("imgcap-at-once")));
+  });
+
   Object.assign(window.imgcap, { text, announce, warn });
 })();
