@@ -15,6 +15,7 @@ from imgcap.web.batches.routes import batch_routes
 from imgcap.web.dataset.routes import dataset_routes
 from imgcap.web.live import live_routes
 from imgcap.web.manifest import build_manifest
+from imgcap.web.opening import Caller
 from imgcap.web.pages.account import account_routes
 from imgcap.web.pages.base import Pages
 from imgcap.web.pages.history import history_routes
@@ -24,7 +25,6 @@ from imgcap.web.rendering import HERE
 from imgcap.web.requests import address_of, is_secure, read_form, root_of, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, texts_of
-from imgcap.web.work import Caller
 
 PREVIEW_SIDE = 1024
 PLACES = re.compile(r"/|/account|/history(/\d+)?|/login|/login/register|/privacy")
@@ -85,7 +85,7 @@ class GeneralRoutes(Pages):
         user, path = user_of(request), request.query_params.get("path", "")
         try:
             picture = await run_in_threadpool(
-                self.services.work.open_upload, {"path": path}, Caller(user.id, address_of(request))
+                self.services.work.opener.open_upload, {"path": path}, Caller(user.id, address_of(request))
             )
         except InputError as error:
             return as_refusal(error, 404).respond(request)

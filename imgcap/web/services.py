@@ -23,6 +23,7 @@ from imgcap.web.cookies import Cookies, read_server_id
 from imgcap.web.dataset.split import TestSplit
 from imgcap.web.models import Models
 from imgcap.web.openid import OpenID
+from imgcap.web.opening import Opener
 from imgcap.web.queueing import FairQueue
 from imgcap.web.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
 from imgcap.web.work import Work
@@ -139,7 +140,7 @@ def open_services(settings: Settings, captioner: Captioner) -> Services:
         min_free_bytes=settings.min_free_bytes,
     )
     uploads = Uploads(prepare_folder(settings.data_dir / "uploads"), limits)
-    work = Work(Models(captioner, settings), throttle, history, uploads)
+    work = Work(Models(captioner, settings), Opener(captioner, throttle, uploads), throttle, history)
     batch_limits = BatchLimits(
         max_files=settings.batch_files,
         max_bytes=settings.upload_bytes_per_account,

@@ -4,9 +4,8 @@ import contextlib
 import logging
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,47 +17,18 @@ from imgcap.accounts.throttling import Throttle
 from imgcap.blur import sharpness as blur
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
-from imgcap.images.sandbox import CHILDREN
 from imgcap.inference.threads import give_way
 from imgcap.reading import Length, Reading, check_length
 from imgcap.web.models import Models
-from imgcap.web.turns import Turns
-from imgcap.web.uploads import Source, Uploads
+from imgcap.web.opening import Caller, Opener, Picture, name_source
 
 logger = logging.getLogger(__name__)
 
-MAX_URL = 2_048
-FRAME_PIXELS = 2_000_000
-"""Maximum number of pixels of a camera's frame, so that no frame takes long."""
 STORING = 4
 """Readings of captions that are put into the history at once. A batch finishes several at the same moment; if all were
 stored at once, pages and checks would wait for as many threads that want Python's interpreter."""
 LEFT_TO_PEOPLE = 5
 """Number of requests of each kind that background work leaves of a user's allowance."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The user who asks, for the throttle, the history and the uploads.
-
-    `gone` is done once the client that waits for the answer has left; None if that is not noticed.
-    """
-
-    user_id: int
-    address: str | None
-    gone: "Future[None] | None" = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded image, its Reading without captions, and where it came from.
-
-    The Reading's source is a file's name or the link as typed, never a path of this machine.
-    """
-
-    pixels: NDArray[np.uint8]
-    reading: Reading
-    source: Source
 
 
 @dataclass(frozen=True)
@@ -76,25 +46,18 @@ class Described:
 class Work:
     """Turns images into readings. Several threads may call every method at once.
 
-    Links and decoding take long, so each has a limited number of places, and one user gets only a few of each kind, so
-    that no user's links keep the others waiting. Captions have a queue in the captioner.
-
     Args:
         models: measure and describe images.
+        opener: opens images.
         throttle: counts the caller's requests.
         history: stores the readings of `describe`.
-        uploads: knows the owners of the uploaded files.
     """
 
-    def __init__(self, models: Models, throttle: Throttle, history: History, uploads: Uploads) -> None:
-        self.models = models
+    def __init__(self, models: Models, opener: Opener, throttle: Throttle, history: History) -> None:
+        self.models, self.opener = models, opener
         self._captioner = models.default.captioner
-        self._images = self._captioner.images
         self._throttle = throttle
         self._history = history
-        self._uploads = uploads
-        self._links = Turns(total=16, per_user=2)
-        self._decoders = Turns(total=CHILDREN, per_user=1)
         self._unhurried = ThreadPoolExecutor(STORING, "unhurried", initializer=give_way)
 
     @property
@@ -118,7 +81,7 @@ class Work:
         try:
             check_length(length)
             self.models.get(model)
-            picture = self._open(image, url, caller, unhurried=True)
+            picture = self.opener.open(image, url, caller, unhurried=True)
             reading = picture.reading
             return list(self.describe(picture, length, caller, alternatives, model))[-1].reading
         except Exception as error:  # noqa: BLE001  the API must answer in any case
@@ -127,7 +90,7 @@ class Work:
     def check(self, image: Any, url: Any, caller: Caller) -> Reading:
         """Return the Reading, without captions, of an upload or a link; a failure fills its `error`."""
         try:
-            return self._open(image, url, caller).reading
+            return self.opener.open(image, url, caller).reading
         except Exception as error:  # noqa: BLE001  as above
             return self._failed(error, None, image, url)
 
@@ -187,8 +150,7 @@ class Work:
         spare: Any = {"account": caller.user_id, "address": caller.address, "keep": LEFT_TO_PEOPLE}
         self._throttle.check("caption", **spare)  # first, since decoding an image that must wait is wasted
         self._throttle.hit("picture", **spare)
-        with self._decoders.turn(caller.user_id, unhurried=True):
-            pixels, reading = self._captioner.open(data, name, unhurried=True)
+        pixels, reading = self.opener.open_file(data, name, caller)
         if reading.valid:
             self._throttle.hit("caption", **spare)
             reading = self.models.default.load().complete(reading, pixels, length, alternatives=0, user=caller.user_id)
@@ -210,7 +172,7 @@ class Work:
             Throttled: the caller's allowance of frames is used up.
             InputError: the data are not an image, or have more than `FRAME_PIXELS`.
         """
-        return self._open_frame(data, caller)[1]
+        return self.opener.open_frame(data, caller)[1]
 
     def describe_frame(self, data: bytes, caller: Caller) -> Reading:
         """Return the Reading of a camera's frame, with a caption but no alternatives if it is sharp.
@@ -221,86 +183,16 @@ class Work:
             Throttled: the caller's allowance of frames or captions is used up.
             InputError: as for `check_frame`, or the model cannot be used.
         """
-        pixels, reading = self._open_frame(data, caller)
+        pixels, reading = self.opener.open_frame(data, caller)
         if not reading.valid:
             return reading
         self._throttle.hit("caption", account=caller.user_id, address=caller.address)
         return self.models.default.load().complete(reading, pixels, "normal", alternatives=0, user=caller.user_id)
 
-    def _open_frame(self, data: bytes, caller: Caller) -> tuple[NDArray[np.uint8], Reading]:
-        self._throttle.hit("frame", account=caller.user_id, address=caller.address)
-        with self._decoders.turn(caller.user_id):
-            return self._captioner.open(data, max_pixels=FRAME_PIXELS)
-
-    def open_upload(self, payload: Any, caller: Caller, *, unhurried: bool = False) -> Picture:
-        """Return the image of a Gradio file payload, and count it.
-
-        Args:
-            payload: of the file.
-            caller: who asks.
-            unhurried: leave a decoder and the processor to others.
-
-        Raises:
-            Throttled: the caller's allowance of images is used up.
-            InputError: the file is not an upload of the caller, or not an image.
-        """
-        path = payload.get("path") if isinstance(payload, dict) else None
-        if not isinstance(path, str):
-            raise InputError("The image must be an uploaded file; in Python give gradio_client's handle_file(path).")
-        self._count(caller)
-        with self._decoders.turn(caller.user_id, unhurried=unhurried):  # no file that waits is in memory
-            data = self._uploads.read(path, caller.user_id)
-            pixels, reading = self._captioner.open(data, Path(path).name, unhurried=unhurried)
-        return Picture(pixels, reading, self._uploads.source_of(path))
-
-    def open_link(self, url: str, caller: Caller, *, unhurried: bool = False) -> Picture:
-        """Return the image at a link, and count it.
-
-        Args:
-            url: the link.
-            caller: who asks.
-            unhurried: as for `open_upload`.
-
-        Raises:
-            Throttled: the caller's allowance of images is used up.
-            InputError: the link cannot be followed, or does not lead to an image.
-        """
-        return self._follow(url, caller, unhurried=unhurried)[1]
-
-    def keep_link(self, url: str, caller: Caller) -> Path:
-        """Fetch the image at a link, count it, store it as an upload of the caller, and return its path.
-
-        Raises:
-            InputError: as for `open_link`.
-        """
-        return self._uploads.save_link(self._follow(url, caller)[0], caller.user_id)
-
-    def _follow(self, url: str, caller: Caller, *, unhurried: bool = False) -> tuple[bytes, Picture]:
-        self._count(caller)
-        with self._links.turn(caller.user_id):
-            data = self._images.fetch(url)
-            with self._decoders.turn(caller.user_id, unhurried=unhurried):
-                return data, Picture(*self._captioner.open(data, url[:MAX_URL], unhurried=unhurried), "link")
-
-    def _count(self, caller: Caller) -> None:
-        self._throttle.hit("picture", account=caller.user_id, address=caller.address)
-
     def _failed(self, error: Exception, reading: Reading | None, image: Any, url: Any) -> Reading:
         if reading is not None:
             return replace(reading, error=explain(error))
-        return self._captioner.refuse(explain(error), _name_source(image, url))
-
-    def _open(self, image: Any, url: Any, caller: Caller, *, unhurried: bool = False) -> Picture:
-        if url is not None and not isinstance(url, str):
-            raise InputError("The url must be a text.")
-        link = (url or "").strip()
-        if bool(image) == bool(link):
-            raise InputError("Give exactly one of image and url.")
-        if image and (linked := _linked(image)):  # gradio_client's handle_file takes links too
-            link = linked
-        if link:
-            return self.open_link(link, caller, unhurried=unhurried)
-        return self.open_upload(image, caller, unhurried=unhurried)
+        return self._captioner.refuse(explain(error), name_source(image, url))
 
 
 def explain(error: Exception) -> str:
@@ -313,16 +205,3 @@ def explain(error: Exception) -> str:
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     logger.error("%s in a user's work\n%s", type(error).__name__, where)
     return "Something went wrong on this server; try again, and tell its operator if it stays so."
-
-
-def _linked(image: Any) -> str | None:
-    path = image.get("path") if isinstance(image, dict) else None
-    return path if isinstance(path, str) and path.startswith(("http://", "https://")) else None
-
-
-def _name_source(image: Any, url: Any) -> str | None:
-    """Return the source of a failed reading."""
-    if isinstance(url, str) and url.strip() and not image:
-        return url.strip()[:MAX_URL]
-    path = image.get("path") if isinstance(image, dict) else None
-    return (_linked(image) or Path(path).name)[:MAX_URL] if isinstance(path, str) else None

@@ -12,7 +12,8 @@ from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web.models import RETRY_SECONDS
-from imgcap.web.work import Caller, explain
+from imgcap.web.opening import Caller
+from imgcap.web.work import explain
 
 ADA = Caller(1, "192.0.2.1")
 
@@ -79,9 +80,9 @@ def test_everything_that_costs_is_counted(work, ask, tmp_path):
         "caption": lambda: app.work.caption(app.upload, None, "normal", ADA).error,
         "check": lambda: app.work.check(app.upload, None, ADA).error,
         "refused": lambda: app.work.check({"path": str(bad)}, None, ADA).error,
-        "map": lambda: app.work.draw_map(app.work.open_upload(app.upload, ADA).pixels),
+        "map": lambda: app.work.draw_map(app.work.opener.open_upload(app.upload, ADA).pixels),
         "link": lambda: app.work.check(None, "http://127.0.0.1:9/", ADA).error,
-        "page link": lambda: app.work.keep_link("http://127.0.0.1:9/", ADA),
+        "page link": lambda: app.work.opener.keep_link("http://127.0.0.1:9/", ADA),
     }
     said = []
     for _ in range(3):

@@ -19,9 +19,9 @@ from imgcap.web.batches.batch import Batch, Item
 from imgcap.web.batches.downloads import Form, to_csv, to_jsonl, zip_of_copies
 from imgcap.web.batches.receiving import add_file
 from imgcap.web.batches.store import NO_BATCH
+from imgcap.web.opening import Caller
 from imgcap.web.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
-from imgcap.web.work import Caller
 
 UNPACKING = 2
 """Number of received files that are added to batches at once, since archives take a while."""

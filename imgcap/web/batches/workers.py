@@ -11,8 +11,9 @@ from imgcap.inference.batching import BusyError
 from imgcap.inference.threads import give_way
 from imgcap.web.batches.batch import Batch, Item
 from imgcap.web.batches.store import BatchStore
+from imgcap.web.opening import Caller
 from imgcap.web.uploads import SWEEP_SECONDS
-from imgcap.web.work import Caller, Work, explain
+from imgcap.web.work import Work, explain
 
 WORKERS = 4
 """Number of images in all users' batches in progress at once: few, so that a person's own photo waits for few."""

@@ -12,10 +12,11 @@ from imgcap.reading import LENGTHS, Reading, check_length
 from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import caller_of
 from imgcap.web.models import Model
+from imgcap.web.opening import Caller
 from imgcap.web.rendering import Details, Step, describe_look, render, render_map, render_reading
 from imgcap.web.services import Services
 from imgcap.web.texts import Texts, texts_of
-from imgcap.web.work import Caller, Work, explain
+from imgcap.web.work import Work, explain
 
 
 def build_caption_tab(page: Page, services: Services) -> None:
@@ -106,7 +107,7 @@ class Handlers:
     ) -> Iterator[tuple[Reading, str, Step, Details]]:
         wanted = check_length(length)
         began = time.perf_counter()
-        picture = self._work.open_upload(payload, caller)
+        picture = self._work.opener.open_upload(payload, caller)
         reading = picture.reading
         details = Details(length=wanted, checked=time.perf_counter() - began)
         if reading.valid:
@@ -129,7 +130,7 @@ class Handlers:
             if not isinstance(link, str) or not link.strip():
                 raise InputError(texts("caption.no_link"))
             yield gr.skip(), render("busy.html", texts, said=texts("caption.fetching"))
-            yield str(self._work.keep_link(link.strip(), caller_of(request))), ""
+            yield str(self._work.opener.keep_link(link.strip(), caller_of(request))), ""
         except Exception as error:  # noqa: BLE001  as above
             yield gr.skip(), render("error.html", texts, error=explain(error))
 
@@ -137,7 +138,7 @@ class Handlers:
         """Return the photo beside a map of where it is sharp."""
         texts = texts_of(request)
         try:
-            pixels = self._work.open_upload(payload, caller_of(request)).pixels
+            pixels = self._work.opener.open_upload(payload, caller_of(request)).pixels
             overlay, threshold = self._work.draw_map(pixels)
             return render_map(pixels, overlay, threshold, texts)
         except Exception as error:  # noqa: BLE001  as above
