@@ -1,20 +1,16 @@
-"""Check every request before it reaches a route; a route that is not on the guard's lists gets 404.
+"""Check every request before it reaches a route; a route that is not on the lists of `access` gets 404.
 
 Gradio 6.31 answers strangers on some routes, and other sites' pages on all routes; this middleware answers neither. It
-lists every route by name, so a route that a later Gradio adds stays closed until somebody has reviewed it. It decides
-by `scope["path"]`, the path that the router will use, because `request.url` also depends on the Host header.
+decides by `scope["path"]`, the path that the router will use, because `request.url` also depends on the Host header.
 """
 
 import json
 import logging
 import re
 import traceback
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -24,68 +20,33 @@ from imgcap.accounts.tables import User
 from imgcap.accounts.throttling import Kind, Throttled
 from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError
+from imgcap.web.access import (
+    BEGINS_WORK,
+    ENDPOINT,
+    LAUNCH,
+    NAMED_ENDPOINT,
+    OWN_PAGES,
+    PAGES,
+    PARAMETERS,
+    STATIC,
+    STREAMED,
+    STREAMS_WORK,
+    TAKES_JSON,
+    TOKEN_OPENS,
+    find_access,
+)
 from imgcap.web.answers import hold_back
 from imgcap.web.bodies import BodyLimit, parse_object, replay
+from imgcap.web.headers import with_security_headers
 from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, as_refusal, place_of, sign_in_link
 from imgcap.web.requests import ASKER, address_of
 from imgcap.web.services import Services
 
 logger = logging.getLogger(__name__)
 
-Access = Literal["public", "signed-in", "none"]
-
-STATIC = re.compile(
-    r"/(assets|static|svelte|pages)/.+|/favicon\.ico|/robots\.txt|/manifest\.json|(/gradio_api)?/theme\.css"
-)
-PAGES = re.compile(r"/|/login/?|/login/(register|huggingface|callback)|/privacy|/account|/history(/\d+)?|/logout")
-"""Pages that a person may open from another site, by a link or in a frame."""
-OWN_PAGES = re.compile(r"/(login|privacy|account|history|logout)\b.*")
-"""The app's own pages, which load only the app's own scripts; the other pages are Gradio's."""
-ENDPOINT = r"/gradio_api/call/(?:v2/)?(caption|check)"
-NAMED_ENDPOINT = r"/gradio_api/call/v2/(caption|check)"
-PARAMETERS = {"caption": ("image", "url", "length", "alternatives", "model"), "check": ("image", "url")}
-PUBLIC = {
-    "GET": re.compile(
-        STATIC.pattern + r"|/login/?|/login/(register|huggingface|callback)|/privacy|/gradio_api/healthz"
-    ),
-    "POST": re.compile(r"/login/?|/login/form|/login/register|/language"),
-}
-SIGNED_IN = {
-    "GET": re.compile(
-        r"/|/config/?|/preview|/account(/data)?|/history(\.csv|\.json|/\d+(\.jpg)?)?|/logout"
-        r"|/dataset/(picture|list|\d+\.jpg)|/batch/state|/batch/\d+\.jpg|/batch\.(csv|jsonl|zip)"
-        r"|/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|heartbeat/[^/]+|queue/data|queue/status"
-        r"|upload_progress|file=.+)|" + ENDPOINT + r"/[^/]+"
-    ),
-    "POST": re.compile(
-        r"/account/(password|delete|tokens(/revoke)?)|/history/(delete|edit)|/logout"
-        r"|/batch/(files|edit|cancel|resume|delete)|/live/(frame|caption)"
-        r"|/gradio_api/(upload|queue/join|cancel|reset/?)|" + ENDPOINT + "/?"
-    ),
-}
-BEGINS_WORK = re.compile(r"/gradio_api/(upload|queue/join)|/batch/files|/live/(frame|caption)|" + ENDPOINT + "/?")
-STREAMED = {"/gradio_api/upload", "/batch/files"}
-"""Routes that read their body while it arrives."""
-STREAMS_WORK = re.compile(r"/gradio_api/queue/data|" + ENDPOINT + r"/[^/]+")
-TAKES_JSON = re.compile(r"/gradio_api/(queue/join|cancel|reset/?)|" + ENDPOINT + "/?")
-TOKEN_OPENS = re.compile(r"/config/?|/gradio_api/.+|/history(\.csv|\.json|/\d+\.jpg)")
-"""Routes that an access token opens; all others are for people, who sign in."""
-LAUNCH = re.compile(r"/|/gradio_api/startup-events")
-"""Routes that `Blocks.launch` requests from its own server before it returns."""
-
 LONGEST_NAME, LONGEST_PATH = 255, 2048
 """Maximum bytes of a file's name and of a path; Gradio's static routes raise OSError for longer ones."""
 FORM_BYTES, JSON_BYTES, FRAME_BYTES, MULTIPART_OVERHEAD = 2**16, 2**17, 2**19, 2**16
-GRADIO_CSP = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
-)
-OWN_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; "
-    "base-uri 'none'; form-action 'self'"
-)
-
 STARTING = Refusal(503, "The server is starting; try again in a few seconds.", 2)
 STOPPING = Refusal(503, "The server is about to restart; try again in a minute.", 60)
 NOTHING_HERE = Refusal(404, "There is nothing at this address; check it.")
@@ -114,7 +75,7 @@ class Guard:
     async def _answer(self, request: Request, send: Send) -> None:
         """Answer a request in any case: an unexpected error becomes one sentence, and a line in the log."""
         began = False
-        with_headers = self._with_headers(request, send)
+        with_headers = with_security_headers(request, send, self.services.settings.frame_ancestors)
 
         async def noting_send(message: Message) -> None:
             nonlocal began
@@ -267,27 +228,6 @@ class Guard:
             return FRAME_BYTES
         return JSON_BYTES if path.startswith("/gradio_api/") else FORM_BYTES
 
-    def _with_headers(self, request: Request, send: Send) -> Send:
-        settings, path = self.services.settings, str(request.scope["path"])
-        secure = request.scope["scheme"] == "https"
-        csp = OWN_CSP if OWN_PAGES.fullmatch(path) else GRADIO_CSP
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = f"{csp}; frame-ancestors {settings.frame_ancestors}"
-                headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=(), payment=(), usb=()"
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "same-origin"
-                headers["Cross-Origin-Resource-Policy"] = "same-origin"
-                if secure:
-                    headers["Strict-Transport-Security"] = "max-age=31536000"
-                if not STATIC.fullmatch(path):
-                    headers["Cache-Control"] = "no-store"
-            await send(message)
-
-        return send_with_headers
-
     async def _receive_upload(self, request: Request, receive: Receive, send: Send, user_id: int) -> None:
         """Receive files if the server has room for them, and record the owner of those that arrive complete."""
         length, limit = request.headers.get("content-length", ""), self._body_limit(str(request.scope["path"]))
@@ -318,40 +258,10 @@ def access_token(request: Request) -> str | None:
     return None
 
 
-def name_asker(request: Request) -> str | None:
-    """Return the id of the account that the guard found, as text, which Gradio uses as the user's name."""
-    asker: User | None = request.scope.get(ASKER)
-    return None if asker is None else str(asker.id)
-
-
-def check_logins_on_the_event_loop(app: FastAPI) -> None:
-    """Replace Gradio's check that somebody is signed in, a plain function, for which requests wait for a thread."""
-    [config] = [route for route in app.routes if isinstance(route, APIRoute) and route.path == "/config"]
-    gradios = config.dependencies[0].dependency
-    if gradios is None:
-        raise RuntimeError("Gradio checks logins in another way than this code knows.")
-
-    async def check(request: Request) -> None:
-        if name_asker(request) is None:
-            raise HTTPException(401, SIGN_IN_FIRST)
-
-    app.dependency_overrides[gradios] = check
-
-
 def is_no_file(path: str) -> bool:
     """Return whether a path, or a name in it, is too long for a file."""
     encoded = path.encode(errors="replace")
     return len(encoded) > LONGEST_PATH or any(len(name) > LONGEST_NAME for name in encoded.split(b"/"))
-
-
-def find_access(method: str, path: str) -> Access:
-    """Return who may request a route."""
-    lists: tuple[tuple[Access, dict[str, re.Pattern[str]]], ...] = (("public", PUBLIC), ("signed-in", SIGNED_IN))
-    for access, patterns in lists:
-        pattern = patterns.get("GET" if method == "HEAD" else method)
-        if pattern is not None and pattern.fullmatch(path):
-            return access
-    return "none"
 
 
 def is_cross_site(request: Request) -> bool:

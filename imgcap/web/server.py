@@ -20,7 +20,8 @@ from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web import gauge, theme, zero_gpu
 from imgcap.web.connections import Connections, bound_connections
-from imgcap.web.guard import Guard, check_logins_on_the_event_loop, name_asker
+from imgcap.web.gradio_login import check_logins_on_the_event_loop, name_asker, refuse_everybody
+from imgcap.web.guard import Guard
 from imgcap.web.head import LanguageAtHead
 from imgcap.web.page import build_page
 from imgcap.web.queueing import FRESH_SECONDS, FairQueue
@@ -101,7 +102,7 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         total=settings.waiting_in_all,
     )
     app, url, _ = demo.launch(
-        auth=_nobody,
+        auth=refuse_everybody,
         app_kwargs={
             "routes": build_routes(services),
             "middleware": [Middleware(Guard, services=services), Middleware(LanguageAtHead)],
@@ -186,12 +187,3 @@ def serve(settings: Settings, captioner: Captioner) -> None:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(0)
-
-
-async def _nobody(username: str, password: str) -> bool:  # noqa: ARG001  the signature is Gradio's
-    """Refuse every sign-in by Gradio's own route, which the app's routes precede.
-
-    Gradio only asks for sessions if it has such a function. It must be a coroutine function: with any other callable
-    that returns a coroutine, Gradio lets everybody in.
-    """
-    return False
