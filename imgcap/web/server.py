@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 import gradio as gr
+from gradio.routes import App
 from starlette.middleware import Middleware
 
 from imgcap.accounts.storage import explain_risk, storage_risk
@@ -19,6 +20,7 @@ from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web import gauge, theme, zero_gpu
+from imgcap.web.blocks import Page
 from imgcap.web.connections import Connections, bound_connections
 from imgcap.web.gradio_login import check_logins_on_the_event_loop, name_asker, refuse_everybody
 from imgcap.web.guard import Guard
@@ -88,19 +90,33 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
     if risk := storage_risk(settings):
         logger.warning("%s", explain_risk(risk))
     zero_gpu.register()
-    services.uploads.start()
-    services.batch_workers.start()
-    if services.split is not None:
-        services.split.start()
+    services.start()
     os.environ["GRADIO_TEMP_DIR"] = str(services.uploads.folder)  # read as the components are made
     demo = build_page(services)
+    queue = services.queue = _replace_queue(demo, settings)
+    app, url = _launch_page(demo, services)
+    connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
+    use_lean_states(app, demo)
+    _replace_sessions(app, services)
+    services.lifecycle.ready = True
+    return Server(demo, services, queue, connections, url)
+
+
+def _replace_queue(demo: Page, settings: Settings) -> FairQueue:
+    """Give the page a fair queue, and return it."""
     demo.queue(api_open=False)
-    queue = demo._queue = services.queue = FairQueue(
+    queue = demo._queue = FairQueue(
         demo,
         per_user=settings.waiting_per_account,
         running_per_user=settings.running_per_account,
         total=settings.waiting_in_all,
     )
+    return queue
+
+
+def _launch_page(demo: Page, services: Services) -> tuple[App, str]:
+    """Serve the page with the app's own routes behind the guard, and return Gradio's app and the page's address."""
+    settings = services.settings
     app, url, _ = demo.launch(
         auth=refuse_everybody,
         app_kwargs={
@@ -130,12 +146,13 @@ def launch(settings: Settings, captioner: Captioner) -> Server:
         quiet=True,
         prevent_thread_lock=True,
     )
-    connections = bound_connections(demo.server.config, settings.connections_per_address, settings.trusted_proxies)
-    use_lean_states(app, demo)
+    return app, url
+
+
+def _replace_sessions(app: App, services: Services) -> None:
+    """Let Gradio's app know the users of the app's own sessions."""
     app.cookie_id, app.tokens, app.auth_dependency = services.cookies.id, services.sessions, name_asker
     check_logins_on_the_event_loop(app)
-    services.lifecycle.ready = True
-    return Server(demo, services, queue, connections, url)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -107,8 +107,15 @@ class Services:
             return "the queue is being restarted"
         return self.work.problem
 
+    def start(self) -> None:
+        """Start the work in the background, which goes on until `close`."""
+        self.uploads.start()
+        self.batch_workers.start()
+        if self.split is not None:
+            self.split.start()
+
     def close(self) -> None:
-        """Close the database and the data folder."""
+        """Stop the work in the background, and close the database and the data folder."""
         self.batch_workers.close()
         if self.split is not None:
             self.split.close()
