@@ -57,15 +57,11 @@ def calibrate_confidence(
     the training split, confidences from the validation split.
     """
     from imgcap.data.loading import load_rows
-    from imgcap.evaluation.calibration import calibrate_captioner, check_size, fit_document_frequencies, fit_ngrams
+    from imgcap.evaluation.calibration import calibrate_captioner
     from imgcap.hub.card import write_confidence
 
     if not (model / "config.json").is_file():
         raise InputError(f"There is no captioner in the folder {str(model)!r}: give one that train.py wrote.")
-    training, validation = load_rows(data, "train"), load_rows(data, "validation")
-    check_size(validation)
-    fit_document_frequencies(model, training)
-    fit_ngrams(model, training)
-    report = calibrate_captioner(model, training, validation)
+    report = calibrate_captioner(model, load_rows(data, "train"), load_rows(data, "validation"))
     write_confidence(model, report)
     typer.echo(json.dumps(report))

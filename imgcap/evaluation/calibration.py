@@ -1,10 +1,10 @@
 """Fit all that a captioner keeps beside its weights: document frequencies, n-grams, confidence and familiar images.
 
-One pass over the validation images: each is encoded once, and captions and alternatives of every length are written
-from that.
+Each image is encoded once, because that takes longest: captions and alternatives of every length are written from one
+encoding of the validation images. Training images are also encoded in their mirror images, for the n-grams.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,31 +63,6 @@ def fit_document_frequencies(folder: Path, training: CaptionedImages) -> None:
     save_frequencies(folder, encoded, words.index(UNK))
 
 
-def fit_ngrams(folder: Path, training: CaptionedImages) -> None:
-    """Fit the prediction of n-grams with the engine that would serve the captioner here, and write it into its folder.
-
-    Args:
-        folder: a finished captioner with its document frequencies.
-        training: images with captions; the first `ngrams.MOST_IMAGES` are used.
-    """
-    description = replace(describe(folder, str(folder), fitted=False), scorer=load_scorer(folder))
-    if description.scorer is None:
-        raise InputError(f"{folder} has no document frequencies, which the prediction of n-grams needs.")
-    engine, _ = open_engine(description, "auto", str(folder))
-    rows = training.head(MOST_IMAGES)
-    features = Features.concatenate(
-        [
-            # The encoder knows its training images too well; the mean with the mirror image is more like a new image.
-            _mean(_features(engine.encode(pixels)), _features(engine.encode(pixels[..., ::-1])))
-            for pixels in prepare_batches(Writer(engine, description), rows, "training images")
-        ]
-    )
-    encoded = [description.vocabulary.encode(captions) for captions in rows.captions]
-    predictor = fit_predictor(features, encoded, description.scorer, description.vocabulary.list_words().index(UNK))
-    if predictor is not None:
-        save_predictor(folder, predictor)
-
-
 def check_size(validation: CaptionedImages) -> None:
     """Raise an InputError if there are too few validation images to calibrate on."""
     if len(validation) < MIN_IMAGES:
@@ -128,9 +103,7 @@ def observe(writer: Writer, encodings: Iterable[Encoding]) -> Observations:
     return Observations(written, Features.concatenate(features))
 
 
-def fit_all(
-    folder: Path, observed: Observations, validation: CaptionedImages, learned: Iterable[Encoding]
-) -> dict[str, Any]:
+def fit_all(folder: Path, observed: Observations, validation: CaptionedImages, learned: Features) -> dict[str, Any]:
     """Fit what the captioner in a folder keeps beside its weights, from which its confidences and warnings come.
 
     Writes confidence.json and the bounds of familiar images.
@@ -139,7 +112,7 @@ def fit_all(
         folder: of a finished captioner.
         observed: its captions of the validation images, written with its document frequencies, which change captions.
         validation: the images, with references.
-        learned: the first FAMILIAR_IMAGES training images, encoded in batches.
+        learned: features of the first FAMILIAR_IMAGES training images.
 
     Returns:
         The result of `confidence.calibrate` for captions of normal length, and under "curves" its results for captions
@@ -149,11 +122,10 @@ def fit_all(
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
-    known = np.concatenate([_features(encoding).early for encoding in learned])
     # Half of the validation images improve the estimate; the threshold comes from the other half, which is unseen.
     early = observed.features.early
     seen, unseen = early[::2], early[1::2]
-    save_bounds(folder, fit_bounds(np.concatenate([known, seen]), unseen))
+    save_bounds(folder, fit_bounds(np.concatenate([learned.early, seen]), unseen))
     # A curve fitted on too few captions would be too uncertain to show anybody.
     enough = {name: kind for name, kind in observed.written.items() if len(kind.candidates) >= MIN_IMAGES}
     curves = {name: _judge(kind, validation, alone=name in LENGTHS) for name, kind in enough.items()}
@@ -163,11 +135,12 @@ def fit_all(
 
 
 def calibrate_captioner(folder: Path, training: CaptionedImages, validation: CaptionedImages) -> dict[str, Any]:
-    """Do what `fit_all` does, with the engine that would serve the captioner here.
+    """Fit everything that a captioner keeps beside its weights, with the engine that would serve it here.
 
     Args:
-        folder: of a finished captioner, with its document frequencies.
-        training: images for the bounds; the first FAMILIAR_IMAGES are used.
+        folder: of a finished captioner.
+        training: images with captions, for document frequencies; the first `ngrams.MOST_IMAGES` for the prediction of
+            n-grams, and of these the first FAMILIAR_IMAGES for the bounds.
         validation: images for bounds and confidence, with references.
 
     Returns:
@@ -177,19 +150,50 @@ def calibrate_captioner(folder: Path, training: CaptionedImages, validation: Cap
         InputError: there are fewer than MIN_IMAGES validation images.
     """
     check_size(validation)
+    fit_document_frequencies(folder, training)
     # A caption depends on frequencies and n-grams alone; confidence and bounds are fitted here.
-    scorer, ngrams = load_scorer(folder), load_predictor(folder)
-    description = replace(describe(folder, str(folder), fitted=False), scorer=scorer, ngrams=ngrams)
+    description = replace(describe(folder, str(folder), fitted=False), scorer=load_scorer(folder))
     engine, _ = open_engine(description, "auto", str(folder))
-    writer = Writer(engine, description)
-    observed = observe(writer, _encode(writer, validation, "validation images"))
-    learned = _encode(writer, training.head(FAMILIAR_IMAGES), "training images")
-    return fit_all(folder, observed, validation, learned)
+    learned = fit_ngrams(folder, Writer(engine, description), training.head(MOST_IMAGES))
+    writer = Writer(engine, replace(description, ngrams=load_predictor(folder)))
+    encodings = (engine.encode(pixels) for pixels in prepare_batches(writer, validation, "validation images"))
+    return fit_all(folder, observe(writer, encodings), validation, learned[:FAMILIAR_IMAGES])
 
 
-def _encode(writer: Writer, rows: CaptionedImages, what: str) -> Iterator[Encoding]:
-    """Encode images in order."""
-    return map(writer.engine.encode, prepare_batches(writer, rows, what))
+def fit_ngrams(folder: Path, writer: Writer, training: CaptionedImages) -> Features:
+    """Fit the prediction of n-grams, and write it into a captioner's folder.
+
+    Args:
+        folder: of the captioner.
+        writer: of the captioner, with its document frequencies.
+        training: images with captions.
+
+    Returns:
+        The features of the images.
+
+    Raises:
+        ValueError: the writer has no document frequencies.
+    """
+    description, engine = writer.description, writer.engine
+    if description.scorer is None:
+        raise ValueError("The prediction of n-grams needs document frequencies.")
+    straight, mirrored = [], []
+    for pixels in prepare_batches(writer, training, "training images"):
+        straight.append(_features(engine.encode(pixels)))
+        mirrored.append(_features(engine.encode(pixels[..., ::-1])))
+    features = Features.concatenate(straight)
+    # The encoder knows its training images too well; the mean with the mirror image is more like a new image.
+    means = _mean(features, Features.concatenate(mirrored))
+    encoded = [description.vocabulary.encode(captions) for captions in training.captions]
+    predictor = fit_predictor(means, encoded, description.scorer, description.vocabulary.list_words().index(UNK))
+    if predictor is not None:
+        save_predictor(folder, predictor)
+    return features
+
+
+def collect_features(encodings: Iterable[Encoding]) -> Features:
+    """Return the features of images that were encoded in batches, at least one."""
+    return Features.concatenate([_features(encoding) for encoding in encodings])
 
 
 def _features(encoding: Encoding) -> Features:

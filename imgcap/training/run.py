@@ -16,7 +16,7 @@ import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from imgcap.data.loading import CaptionedImages, load_rows
-from imgcap.evaluation.calibration import FAMILIAR_IMAGES, fit_all, fit_document_frequencies, observe
+from imgcap.evaluation.calibration import FAMILIAR_IMAGES, collect_features, fit_all, fit_document_frequencies, observe
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import collect, open_reference, save_scores, summarize, write_captions
 from imgcap.inference.checkpoint import save_captioner
@@ -103,5 +103,6 @@ def _examine(recipe: Recipe, output: Path, training: CaptionedImages, validation
         provenance_text(recipe.init_from, recipe.encoder_weights, recipe.encoder_from, recipe.mix, recipe.join)
     )
     if observed:
-        fit_all(output, observed, validation, encode(training.head(FAMILIAR_IMAGES)))
+        learned = collect_features(encode(training.head(FAMILIAR_IMAGES)))
+        fit_all(output, observed, validation, learned)
     return scores

@@ -9,7 +9,7 @@ from shapes import captioned_images, save_caption_dataset
 from imgcap.cli.main import main
 from imgcap.data.vocabulary import UNK
 from imgcap.errors import InputError
-from imgcap.evaluation.calibration import calibrate_captioner, fit_document_frequencies
+from imgcap.evaluation.calibration import calibrate_captioner
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import caption_split
 from imgcap.inference import consensus, expected_ngrams, unfamiliar
@@ -28,7 +28,6 @@ def fitted(exported_captioner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted") / "captioner"
     shutil.copytree(exported_captioner, folder)  # its ONNX files write captions faster than PyTorch
     training, validation = captioned_images(30), captioned_images(2 * MIN_IMAGES)
-    fit_document_frequencies(folder, training)
     report = calibrate_captioner(folder, training, validation)
     return folder, report, training, validation
 
@@ -80,7 +79,7 @@ def run(monkeypatch, capsys):
     return run
 
 
-def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp_path):
+def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp_path, monkeypatch):
     folder, data = tmp_path / "captioner", tmp_path / "data"
     shutil.copytree(tiny_captioner, folder)
     data.mkdir()
@@ -89,8 +88,13 @@ def test_the_command_prints_json_and_updates_the_folder(run, tiny_captioner, tmp
         (folder / name).write_bytes(b"old")
     with pytest.raises(InputError, match="is damaged or from another version; fit it again with `imgcap calibrate-"):
         describe(folder, "")
+    encode, encoded = TorchEngine.encode, []
+    monkeypatch.setattr(
+        TorchEngine, "encode", lambda *given, **more: encoded.append(len(given[1])) or encode(*given, **more)
+    )
     status, output, _ = run("--model", folder, "--data", data)
     assert status == 0
+    assert sum(encoded) == 2 * 40 + MIN_IMAGES  # training images and their mirror images, and validation images, once
     report = json.loads(output)
     assert report["n"] == MIN_IMAGES // 2
     assert json.loads((folder / "confidence.json").read_text()) == report
