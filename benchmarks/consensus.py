@@ -9,6 +9,8 @@ varied the captions and people's own are.
 """
 
 import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
 from imgcap.inference.consensus import choose
 from imgcap.inference.device import device
-from imgcap.inference.files import describe
-from imgcap.inference.search import beam_search
+from imgcap.inference.engine import Encoding
+from imgcap.inference.files import Description, describe
+from imgcap.inference.search import Hypothesis, beam_search
 from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import well_formed
 from imgcap.inference.writer import Writer
@@ -38,38 +41,64 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
     """Write the captions and print both tables."""
     model, processor = load_captioner(str(folder))
     model.to(device())
-    engine, description = TorchEngine(model, device()), describe(folder, str(folder))
+    description = describe(folder, str(folder))
     if description.scorer is None:
         raise SystemExit(f"{folder} has no document frequencies: run `imgcap calibrate-confidence` first.")
     rows = load_rows(source, "validation", pictures)
-    references = [[tokenize(caption) for caption in captions] for captions in rows.captions]
-    scorer = CiderD(references)
-    searches = {"as generate()": replace(description.search, wording=None), "rules of wording": description.search}
-    writers = {}
-    if description.ngrams is not None:
-        silent = replace(description.ngrams, steering=0.0)
-        writers = {
-            "and predicted n-grams": Writer(engine, replace(description, ngrams=silent)),
-            "and predicted words and pairs in the search": Writer(engine, description),
-        }
-    captions: dict[str, list[str]] = {}
-    for encoding in encode(model, processor, rows):
-        for name, options in searches.items():
-            for found in beam_search(engine, encoding.grid, len(encoding), options):
-                texts = description.vocabulary.sentences([one.tokens for one in found])
-                captions.setdefault(name, []).append(texts[0])
-                if options.wording is None:
-                    continue
-                tokens = [[i for i in one.tokens if i != options.end] for one in found]
-                weighed = description.scorer.weigh_together(tokens)
-                means, scores = [one.log_probability / len(one.tokens) for one in found], [one.score for one in found]
-                for choice, (sharpness, weight) in CHOICES.items():
-                    place = choose(description.scorer, weighed, means, scores, sharpness, weight)
-                    captions.setdefault(f"rules, {choice}", []).append(texts[place])
+    engine = TorchEngine(model, device())
+    captions = write_captions(engine, description, description.scorer, encode(model, processor, rows))
+    print_scores(captions, rows.captions)
+    print_variety(captions | {"people": [texts[0] for texts in rows.captions]})
+
+
+def write_captions(
+    engine: TorchEngine, description: Description, scorer: CiderD, encodings: Iterable[Encoding]
+) -> dict[str, list[str]]:
+    """Return the captions of all images by the name of the search that finds them."""
+    captions: dict[str, list[str]] = defaultdict(list)
+    vocabulary, plain = description.vocabulary, replace(description.search, wording=None)
+    writers = open_writers(engine, description)
+    for encoding in encodings:
+        for found in beam_search(engine, encoding.grid, len(encoding), plain):
+            captions["as generate()"] += vocabulary.sentences([found[0].tokens])
+        for found in beam_search(engine, encoding.grid, len(encoding), description.search):
+            texts = vocabulary.sentences([one.tokens for one in found])
+            captions["rules of wording"].append(texts[0])
+            for choice, place in choose_variously(scorer, found, description.search.end).items():
+                captions[f"rules, {choice}"].append(texts[place])
         for name, writer in writers.items():
             draft = writer.search(encoding, "normal")
-            captions.setdefault(name, []).extend(caption.caption for caption in writer.captions(draft))
+            captions[name] += [caption.caption for caption in writer.captions(draft)]
+    return captions
+
+
+def open_writers(engine: TorchEngine, description: Description) -> dict[str, Writer]:
+    """Return the writers that predict n-grams, by the name of their search; none if the captioner cannot predict."""
+    if description.ngrams is None:
+        return {}
+    silent = replace(description.ngrams, steering=0.0)
+    return {
+        "and predicted n-grams": Writer(engine, replace(description, ngrams=silent)),
+        "and predicted words and pairs in the search": Writer(engine, description),
+    }
+
+
+def choose_variously(scorer: CiderD, found: Sequence[Hypothesis], end: int) -> dict[str, int]:
+    """Return for each of `CHOICES` the place of the caption that it chooses among those that a search found."""
+    tokens = [[i for i in one.tokens if i != end] for one in found]
+    weighed = scorer.weigh_together(tokens)
+    means, scores = [one.log_probability / len(one.tokens) for one in found], [one.score for one in found]
+    return {
+        choice: choose(scorer, weighed, means, scores, sharpness, weight)
+        for choice, (sharpness, weight) in CHOICES.items()
+    }
+
+
+def print_scores(captions: Mapping[str, Sequence[str]], people: Sequence[Sequence[str]]) -> None:
+    """Print the CIDEr-D of each search against people's captions, and its difference from the first search's."""
     print("| search | CIDEr | against the first | even rows | odd rows | bad |\n|---|---|---|---|---|---|")
+    references = [[tokenize(caption) for caption in texts] for texts in people]
+    scorer = CiderD(references)
     base: NDArray[np.float64] | None = None
     for name, written in captions.items():
         values = np.array([scorer.score([tokenize(c)], r)[0] for c, r in zip(written, references, strict=True)])
@@ -81,9 +110,13 @@ def main(folder: Path, source: str, pictures: int | None) -> None:
             f"| {name} | {values.mean():.3f} | {difference.mean():+.3f} +- {interval:.3f} | "
             f"{difference[::2].mean():+.3f} | {difference[1::2].mean():+.3f} | {bad} |"
         )
+
+
+def print_variety(captions: Mapping[str, Sequence[str]]) -> None:
+    """Print how varied the captions are."""
     print("\n| one caption a picture | distinct | words | length | in the 5 commonest templates |")
     print("|---|---|---|---|---|")
-    for name, written in (captions | {"people": [texts[0] for texts in rows.captions]}).items():
+    for name, written in captions.items():
         one = variety(written)
         print(
             f"| {name} | {one['distinct']:.2f} | {one['words']:.0f} | {one['length']:.1f} | "
