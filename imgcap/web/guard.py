@@ -178,10 +178,10 @@ class Guard:
         if queue is None:
             return None
         if request.method in {"GET", "HEAD"} and (event := re.fullmatch(ENDPOINT + r"/([^/]+)", path)):
-            return None if queue.may_read(user, event[2]) else NO_SUCH_EVENT
+            return None if queue.tickets.may_read(user, event[2]) else NO_SUCH_EVENT
         beat = re.fullmatch(r"/gradio_api/heartbeat/([^/]+)", path)
         session = beat[1] if beat else request.query_params.get("session_hash")
-        return None if session is None or queue.may_use(user, session) else NO_SUCH_SESSION
+        return None if session is None or queue.tickets.may_use(user, session) else NO_SUCH_SESSION
 
     def _check_json(self, path: str, content: dict[str, Any], user: str) -> None:
         """Check the JSON body of a request to Gradio's API.
@@ -191,9 +191,9 @@ class Guard:
         """
         queue, event, session = self.services.queue, content.get("event_id"), content.get("session_hash")
         if queue is not None:
-            if path == "/gradio_api/cancel" and not (isinstance(event, str) and queue.may_read(user, event)):
+            if path == "/gradio_api/cancel" and not (isinstance(event, str) and queue.tickets.may_read(user, event)):
                 raise HTTPException(404, NO_SUCH_EVENT.sentence)
-            if isinstance(session, str) and not queue.may_use(user, session):
+            if isinstance(session, str) and not queue.tickets.may_use(user, session):
                 raise HTTPException(404, NO_SUCH_SESSION.sentence)
         named = re.fullmatch(NAMED_ENDPOINT + "/?", path)
         if named is not None:

@@ -9,11 +9,10 @@ overrides are Gradio's internals: `tests/web/test_queueing.py` fails if a new ve
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
 from typing import Any
 
 import fastapi
@@ -22,32 +21,19 @@ from gradio import queueing
 from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 
+from imgcap.web.tickets import Tickets
+
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 300.0
-"""How long a finished answer is kept for a client that has not read it."""
-FRESH_SECONDS = 5.0
-"""How long an unread answer may delay a shutdown, counted from when it was finished."""
-IDLE_SECONDS = 10.0
-"""How long the messages of a session are kept after its last event was delivered."""
 SWEEP_SECONDS = 1.0
 CLIENT_GONE: ContextVar["Future[None] | None"] = ContextVar("CLIENT_GONE", default=None)
 """Within an event's function: done once the client has left, so that nothing more needs to be computed for it."""
 
 
-@dataclass
-class _Ticket:
-    """One event, from its request until its answer is delivered or dropped."""
-
-    user: str
-    session: str
-    finished_at: float | None = None
-    gone: "Future[None]" = field(default_factory=Future)
-    """Done once the client has left while the event runs."""
-
-
 class FairQueue(queueing.Queue):
     """The queue of all events. It belongs to the event loop: other threads only read from it.
+
+    `tickets` knows whose events and sessions there are.
 
     Args:
         blocks: the page.
@@ -68,13 +54,10 @@ class FairQueue(queueing.Queue):
         # A plain dictionary: Gradio's LRU cache of 2,000 loses the oldest session, with its waiting events.
         self.pending_messages_per_session: dict[str, Any] = {}
         self.ANALYTICS_MAX_EVENTS = 1
+        self.tickets = Tickets(self.pending_event_ids_session, self.pending_messages_per_session)
         self.restarts = 0
         """How often a task of the queue ended and was started again."""
         self._per_user, self._running_per_user, self._total = per_user, running_per_user, total
-        self._tickets: dict[str, _Ticket] = {}
-        self._of_user: defaultdict[str, set[str]] = defaultdict(set)
-        self._owners: dict[str, str] = {}
-        self._idle_since: dict[str, float] = {}
         self._running: Counter[str] = Counter()
         self._served: dict[str, int] = {}
         self._turn = 0
@@ -91,38 +74,12 @@ class FairQueue(queueing.Queue):
         """Return whether an event waits or runs."""
         return bool(self.event_ids_to_events or self._asyncio_tasks)
 
-    def has_fresh_answers(self) -> bool:
-        """Return whether an answer was finished a moment ago and is not yet read."""
-        now = time.monotonic()
-        tickets = list(self._tickets.items())
-        return any(
-            not self._is_delivered(event_id, ticket)
-            and (ticket.finished_at is None or now - ticket.finished_at < FRESH_SECONDS)
-            for event_id, ticket in tickets
-        )
-
-    def may_read(self, user: str, event_id: str) -> bool:
-        """Return whether an event is the user's, and not yet delivered."""
-        ticket = self._tickets.get(event_id)
-        return ticket is not None and ticket.user == user
-
-    def may_use(self, user: str, session: str) -> bool:
-        """Return whether a session (of a browser tab or a client) belongs to the user, or to nobody yet."""
-        return self._owners.get(session, user) == user
-
-    def outstanding(self, user: str) -> int:
-        """Return how many events of a user wait, run, or are finished and not yet read."""
-        for event_id in [id_ for id_ in self._of_user.get(user, ()) if self._is_delivered(id_, self._tickets[id_])]:
-            self._forget(event_id)
-        return len(self._of_user.get(user, ()))
-
     async def drop_user(self, user: str) -> None:
         """Drop a user's events: waiting ones never begin, and running ones are not delivered."""
-        for event_id in list(self._of_user.get(user, ())):
+        for event_id in self.tickets.of_user(user):
             await self.clean_events(event_id=event_id)
-            self._drop(event_id)
-        for session in [session for session, owner in self._owners.items() if owner == user]:
-            self._drop_session(session)
+            self.tickets.drop(event_id)
+        self.tickets.drop_sessions(user)
 
     # Called by Gradio.
 
@@ -143,26 +100,22 @@ class FairQueue(queueing.Queue):
                 another user's; 404, there is no such function.
         """
         user = username or ""
-        if body.session_hash is not None and not self.may_use(user, body.session_hash):
+        if body.session_hash is not None and not self.tickets.may_use(user, body.session_hash):
             raise HTTPException(403, "That session belongs to somebody else; reload the page.")
         if body.fn_index is not None and body.fn_index not in self.blocks.fns:
             raise HTTPException(404, "This page has changed; reload it.")
-        if self.outstanding(user) >= self._per_user:
+        if self.tickets.count_outstanding(user) >= self._per_user:
             raise HTTPException(
                 429,
                 f"You have {self._per_user} requests waiting or unread, which is the most allowed; read their answers "
                 "and try again in a few seconds.",
                 {"Retry-After": "5"},
             )
-        if len(self._tickets) >= self._total:
+        if len(self.tickets) >= self._total:
             raise HTTPException(503, "The server is busy; try again in a minute.", {"Retry-After": "60"})
         success, event_id, state = await super().push(body, request, username)
         if success:
-            session = str(body.session_hash)
-            self._tickets[event_id] = _Ticket(user, session)
-            self._of_user[user].add(event_id)
-            self._owners[session] = user
-            self._idle_since.pop(session, None)
+            self.tickets.add(event_id, user, str(body.session_hash))
             self._wake.set()
         return success, event_id, state
 
@@ -170,7 +123,7 @@ class FairQueue(queueing.Queue):
         """Drop the events of a session, or one event, whose client has left, and tell those that run."""
         await super().clean_events(session_hash=session_hash, event_id=event_id)
         for event in [event for job in self.active_jobs for event in job or () if not event.alive]:
-            ticket = self._tickets.get(event._id)
+            ticket = self.tickets.get(event._id)
             if ticket is not None and not ticket.gone.done():
                 ticket.gone.set_result(None)
 
@@ -229,7 +182,7 @@ class FairQueue(queueing.Queue):
         event_queue.current_concurrency += 1
         event_queue.start_times_per_fn[fn].add(started)
         self._running[events[0].username or ""] += 1
-        context, ticket = copy_context(), self._tickets.get(events[0]._id)
+        context, ticket = copy_context(), self.tickets.get(events[0]._id)
         context.run(CLIENT_GONE.set, None if ticket is None else ticket.gone)
         task = asyncio.get_running_loop().create_task(self.process_events(events, batch, started, fn), context=context)
         # /cancel finds the task by this name.
@@ -245,11 +198,11 @@ class FairQueue(queueing.Queue):
         for event in events:
             self._running[event.username or ""] -= 1
             self.event_ids_to_events.pop(event._id, None)
-            ticket = self._tickets.get(event._id)
+            ticket = self.tickets.get(event._id)
             if ticket is not None:
                 ticket.finished_at = time.monotonic()
             if not event.alive:
-                self._drop(event._id)
+                self.tickets.drop(event._id)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("An event ended in %s.", type(error).__name__)
         self._wake.set()
@@ -260,49 +213,12 @@ class FairQueue(queueing.Queue):
             self._sweep(time.monotonic())
 
     def _sweep(self, now: float) -> None:
-        """Forget delivered answers, answers that nobody fetched in time, and sessions without events."""
-        for event_id, ticket in list(self._tickets.items()):
-            if self._is_delivered(event_id, ticket):
-                self._forget(event_id)
-            elif event_id not in self.event_ids_to_events:
-                if ticket.finished_at is None:
-                    ticket.finished_at = now
-                if now - ticket.finished_at > ANSWER_SECONDS:
-                    self._drop(event_id)
-        for session in list(self._owners):
-            if self.pending_event_ids_session.get(session):
-                self._idle_since.pop(session, None)
-            elif now - self._idle_since.setdefault(session, now) > IDLE_SECONDS:
-                self._drop_session(session)
+        """Forget what is no longer needed of events, sessions and users."""
+        self.tickets.sweep(now, self.event_ids_to_events)
         for user in [user for user, count in self._running.items() if count <= 0]:
             del self._running[user]
-        for user in [user for user in self._served if user not in self._of_user]:
+        for user in [user for user in self._served if not self.tickets.of_user(user)]:
             del self._served[user]
-
-    def _is_delivered(self, event_id: str, ticket: _Ticket) -> bool:
-        return event_id not in self.pending_event_ids_session.get(ticket.session, ())
-
-    def _drop(self, event_id: str) -> None:
-        """Forget an event whose answer nobody will read."""
-        ticket = self._tickets.get(event_id)
-        if ticket is not None:
-            self.pending_event_ids_session.get(ticket.session, set()).discard(event_id)
-            self._forget(event_id)
-
-    def _forget(self, event_id: str) -> None:
-        ticket = self._tickets.pop(event_id, None)
-        if ticket is None:
-            return
-        events = self._of_user[ticket.user]
-        events.discard(event_id)
-        if not events:
-            del self._of_user[ticket.user]
-
-    def _drop_session(self, session: str) -> None:
-        self.pending_messages_per_session.pop(session, None)
-        self.pending_event_ids_session.pop(session, None)
-        self._idle_since.pop(session, None)
-        self._owners.pop(session, None)
 
     def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run one of the queue's tasks, and start it again if it ends before the queue closes."""

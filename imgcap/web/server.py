@@ -26,10 +26,11 @@ from imgcap.web.gradio_login import check_logins_on_the_event_loop, name_asker, 
 from imgcap.web.guard import Guard
 from imgcap.web.head import LanguageAtHead
 from imgcap.web.page import build_page
-from imgcap.web.queueing import FRESH_SECONDS, FairQueue
+from imgcap.web.queueing import FairQueue
 from imgcap.web.routes import build_routes
 from imgcap.web.services import Services, open_services
 from imgcap.web.states import use_lean_states
+from imgcap.web.tickets import FRESH_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Server:
         return not queue.is_working()
 
     def _is_delivering(self) -> bool:
-        return self.queue.has_fresh_answers() or self.services.lifecycle.open_streams > 0
+        return self.queue.tickets.have_fresh_answers() or self.services.lifecycle.open_streams > 0
 
     def close(self) -> None:
         """Stop without waiting for anything."""

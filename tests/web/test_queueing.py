@@ -14,7 +14,8 @@ from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from imgcap.web.queueing import ANSWER_SECONDS, CLIENT_GONE, FRESH_SECONDS, IDLE_SECONDS, FairQueue
+from imgcap.web.queueing import CLIENT_GONE, FairQueue
+from imgcap.web.tickets import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS
 
 PER_USER = 10
 
@@ -111,7 +112,7 @@ async def test_one_user_may_have_so_many_outstanding_and_no_more(bench):
     assert int(refused.value.headers["Retry-After"]) > 0
     await bench.ask("bob", "another user")
     await bench.until(lambda: not bench.queue.is_working())
-    assert bench.queue.outstanding("ada") == PER_USER  # finished, but nobody has read them
+    assert bench.queue.tickets.count_outstanding("ada") == PER_USER  # finished, but nobody has read them
     bench.deliver(events[0], "tab")
     await bench.ask("ada", "one more")
 
@@ -141,7 +142,7 @@ async def test_no_number_of_sessions_makes_the_queue_lose_one_that_waits(bench):
         bench.queue.pending_messages_per_session[f"session{n}"] = asyncio.Queue()
     bench.go.set()
     await bench.until(lambda: "wait" in bench.ran and not bench.queue.is_working())
-    assert bench.queue.may_read("ada", waiting)
+    assert bench.queue.tickets.may_read("ada", waiting)
     assert "ada-wait" in bench.queue.pending_messages_per_session
 
 
@@ -167,8 +168,13 @@ async def test_nothing_is_kept_of_what_was_delivered(bench):
     bench.queue._sweep(time.monotonic())
     bench.queue._sweep(time.monotonic() + IDLE_SECONDS + 1)
     queue = bench.queue
-    kept = [queue.pending_messages_per_session, queue.pending_event_ids_session, queue._tickets, queue._of_user]
-    kept += [queue._owners, queue._idle_since, queue._running, queue._served, queue.event_ids_to_events]
+    kept = [
+        queue.pending_messages_per_session,
+        queue.pending_event_ids_session,
+        queue.tickets._tickets,
+        queue.tickets._of_user,
+    ]
+    kept += [queue.tickets._owners, queue.tickets._idle_since, queue._running, queue._served, queue.event_ids_to_events]
     assert [len(table) for table in kept] == [0] * len(kept)
     assert len(queue.event_analytics) <= 1
 
@@ -177,20 +183,20 @@ async def test_an_answer_that_nobody_reads_is_dropped_and_holds_nothing_up(bench
     event = await bench.ask("ada", "unread")
     await bench.until(lambda: not bench.queue.is_working())
     now = time.monotonic()
-    assert bench.queue.has_fresh_answers()
-    bench.queue._tickets[event].finished_at = now - FRESH_SECONDS - 1
-    assert not bench.queue.has_fresh_answers()
+    assert bench.queue.tickets.have_fresh_answers()
+    bench.queue.tickets.get(event).finished_at = now - FRESH_SECONDS - 1
+    assert not bench.queue.tickets.have_fresh_answers()
     bench.queue._sweep(now + ANSWER_SECONDS)
-    assert not bench.queue.may_read("ada", event)
-    assert bench.queue.outstanding("ada") == 0
+    assert not bench.queue.tickets.may_read("ada", event)
+    assert bench.queue.tickets.count_outstanding("ada") == 0
 
 
 async def test_events_and_sessions_belong_to_whoever_began_them(bench):
     event = await bench.ask("ada", "mine", session="tab")
-    assert bench.queue.may_read("ada", event)
-    assert not bench.queue.may_read("bob", event)
-    assert bench.queue.may_use("ada", "tab")
-    assert not bench.queue.may_use("bob", "tab")
+    assert bench.queue.tickets.may_read("ada", event)
+    assert not bench.queue.tickets.may_read("bob", event)
+    assert bench.queue.tickets.may_use("ada", "tab")
+    assert not bench.queue.tickets.may_use("bob", "tab")
     with pytest.raises(HTTPException) as refused:
         await bench.ask("bob", "into another's session", session="tab")
     assert refused.value.status_code == 403
@@ -217,7 +223,7 @@ async def test_what_a_deleted_user_had_asked_for_is_dropped(bench):
     await bench.ask("bob", "next")
     await bench.until(lambda: "next" in bench.ran and not bench.queue.is_working())
     assert "never" not in bench.ran
-    assert bench.queue.outstanding("ada") == 0
+    assert bench.queue.tickets.count_outstanding("ada") == 0
     assert "ada-wait" not in bench.queue.pending_messages_per_session
 
 
