@@ -37,6 +37,7 @@ def test_predicted_ngrams_change_the_caption_and_not_what_its_words_are_worth(ti
     engine = TorchEngine(load_captioner(str(tiny_captioner))[0].eval())
     side, words = description.preprocessing.side, description.vocabulary.list_words()
     pixels = np.random.default_rng(0).normal(size=(12, 3, side, side)).astype(np.float32)
+    pixels += 2 * (np.arange(12, dtype=np.float32) % 4)[:, None, None, None]  # images with the same words look alike
     encoding = engine.encode(pixels)
     known = [i for i in range(4, len(words)) if i not in description.search.suppress_tokens]
     captions = [[known[start : start + 4]] for start in 3 * [0, 4, 8, 12]] * 2
