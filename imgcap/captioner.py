@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.blur.sharpness import measure
+from imgcap.blur.sharpness import Sharpness, measure
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
 from imgcap.inference.batching import BatchQueue
@@ -72,12 +72,11 @@ class Captioner:
         """
         options = {"threshold": self.settings.blur_threshold, "nice": NICE if unhurried else 0}
         pixels, found = self.images.examine(data, options, max_pixels)
-        return pixels, Reading(source, found["valid"], found["reason"], found["variance"], found["threshold"])
+        return pixels, _judge(Sharpness(**found["sharpness"]), source)
 
     def check(self, image: NDArray[np.uint8], source: str | None = None) -> Reading:
         """Return a Reading without captions for image (H, W, 3), uint8 RGB."""
-        sharpness = measure(image, self.settings.blur_threshold)
-        return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)
+        return _judge(measure(image, self.settings.blur_threshold), source)
 
     def caption(
         self,
@@ -244,3 +243,8 @@ class Captioner:
             found = writer.add_alternatives(writer.select(draft, chosen), most) if chosen else []
             for place, others in zip(chosen, found, strict=True):
                 group[place].others = others[: group[place].alternatives]
+
+
+def _judge(sharpness: Sharpness, source: str | None) -> Reading:
+    """Return the Reading, without captions, of an image with this sharpness."""
+    return Reading(source, sharpness.valid, sharpness.reason, sharpness.variance, sharpness.threshold)

@@ -14,12 +14,12 @@ from imgcap.images import child, pixels
 
 
 def answer(answers: BinaryIO, data: bytes, request: dict[str, Any]) -> None:
-    """Write a line of JSON with the decoded image's size and its Sharpness, then its pixels.
+    """Write a line of JSON with the decoded image's size and its Sharpness as `sharpness`, then its pixels.
 
     A request without `threshold` gets no Sharpness.
     """
     decoded = pixels.to_rgb(data, request["max_pixels"])
-    found = asdict(measure(decoded, request["threshold"])) if "threshold" in request else {}
+    found = {"sharpness": asdict(measure(decoded, request["threshold"]))} if "threshold" in request else {}
     pixels.write(answers, decoded, **found)
 
 
