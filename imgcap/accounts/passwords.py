@@ -75,7 +75,7 @@ def _is_guessable(password: str, name: str, min_length: int) -> bool:
 
     The estimate is zxcvbn's (Wheeler, USENIX Security 2016). Unlike a list, it knows repetitions, sequences, keyboard
     runs, dates, digits for letters, and combinations of them with common words. A random password of `min_length`
-    characters always passes, because zxcvbn counts at least 10 guesses for each character.
+    characters passes unless it happens to contain a word, because zxcvbn counts 10 guesses for each other character.
     """
     known = [name, *re.split(r"[._-]", name), "imgcap"]
     joined = re.sub(r"[\s._/-]+", "", password)
