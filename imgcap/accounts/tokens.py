@@ -56,9 +56,9 @@ class Tokens:
             session.execute(delete(AccessToken).where(AccessToken.user_id == user_id, AccessToken.expires_at <= now))
             names = session.scalars(select(AccessToken.name).where(AccessToken.user_id == user_id)).all()
             if name in names:
-                raise InputError("You have a token of that name: choose another name, or revoke that token first.")
+                raise InputError("There is a token of that name already: choose another name, or revoke it first.")
             if len(names) >= MAX_TOKENS:
-                raise InputError(f"You have {MAX_TOKENS} tokens, which is the most allowed: revoke one first.")
+                raise InputError(f"An account has at most {MAX_TOKENS} tokens: revoke one first.")
             expires_at = None if days is None else now + timedelta(days=days)
             session.add(
                 AccessToken(

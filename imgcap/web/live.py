@@ -75,7 +75,7 @@ class LiveRoutes:
 
 def _shown(reading: Reading, texts: Texts) -> dict[str, object]:
     """Return the reading with the HTML of its badge and gauge, which is made from numbers alone."""
-    shown: dict[str, object] = reading.as_dict()
+    shown: dict[str, object] = reading.as_dict() | {"error": reading.error and texts.sentence(reading.error)}
     if reading.valid is not None and reading.blur_variance is not None:
         shown["html"] = badge_html(reading.valid, reading.reason, texts) + gauge_html(
             reading.blur_variance, reading.threshold, texts

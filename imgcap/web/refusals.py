@@ -40,15 +40,15 @@ class Refusal:
 
     def respond(self, request: Request) -> Response:
         """Return the response to a request."""
-        back = place_of(request)
+        back, texts = place_of(request), texts_of(request)
+        sentence = texts.sentence(self.sentence)
         if not wants_page(request):
-            detail: dict[str, str] = {"detail": self.sentence}
+            detail: dict[str, str] = {"detail": sentence}
             if self.status == 401:
                 detail["sign_in"] = sign_in_link(request, "/")
             return JSONResponse(detail, self.status, self.headers)
         root = root_of(request)
         link = sign_in_link(request, back) if self.status == 401 else root + back
-        texts = texts_of(request)
         html = render(
             "refusal.html",
             texts,
@@ -56,7 +56,7 @@ class Refusal:
             place=page_of(request),
             user=name_of_asker(request),
             title=texts(f"refusal.{self.status if self.status in TITLED else 400}"),
-            sentence=texts("refusal.sign_in") if self.status == 401 else self.sentence,
+            sentence=texts("refusal.sign_in") if self.status == 401 else sentence,
             link=link,
             label=texts("signin.title") if self.status == 401 else texts("refusal.back"),
         )

@@ -131,7 +131,8 @@ NO_DETAILS = Details()
 def render_reading(
     texts: Texts, reading: Reading | None = None, error: str = "", step: Step = "done", details: Details = NO_DETAILS
 ) -> Markup:
-    """Return the page's HTML about a photo, or its HTML before a photo is given."""
+    """Return the page's HTML about a photo, or its HTML before a photo is given; `error` is an error's sentence."""
+    error = texts.sentence(error)
     advice = texts(f"reading.advice.{reading.reason or 'valid'}") if reading else ""
     whole = reading if step != "writing" else None
     warning = _warning(texts, whole) if whole else ""

@@ -1,13 +1,17 @@
 """Load the texts for people from the files in `texts/`, and choose the language of a request.
 
-Each language is one file: `texts/fr.json` would add French. Keys are flat and begin with the part of the app.
+`texts/fr.json` would add French; its keys are flat and begin with the part of the app. `texts/mistakes/fr.json` holds
+the sentences of errors, which code that knows no request raises in English: the keys are those English sentences, with
+placeholders where they hold a value.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from string import Formatter
 from typing import Any, Protocol
 
 import gradio as gr
@@ -26,6 +30,8 @@ class Texts:
 
     language: str
     messages: Mapping[str, str]
+    mistakes: Mapping[str, str] = field(default_factory=dict)
+    """The sentences of errors, by the English ones."""
 
     def __call__(self, key: str, /, **values: Any) -> str:
         """Return a text with its placeholders filled in."""
@@ -35,16 +41,50 @@ class Texts:
         """Return a text as HTML, in which everything is escaped except values that are Markup."""
         return escape(self.messages[key]).format(**values)
 
+    def sentence(self, english: str) -> str:
+        """Return an error's English sentence in this language, or unchanged if the language's file lacks it.
+
+        Values in it, such as "12 seconds", are sought in the file as well.
+        """
+        if english in self.mistakes:
+            return self.mistakes[english]
+        for pattern, text in self._patterns:
+            if found := pattern.fullmatch(english):
+                return text.format(**{name: self.sentence(value) for name, value in found.groupdict().items()})
+        return english
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+        """The sentences with placeholders as patterns, the longest first since it is the most particular one."""
+        return [
+            (_pattern(english), text)
+            for english, text in sorted(self.mistakes.items(), key=lambda one: -len(one[0]))
+            if "{" in english
+        ]
+
     def count(self, key: str, number: int, /, **values: Any) -> str:
         """Return the text of `KEY.one` or `KEY.other` with the number in its placeholder `{number}`."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", number=number, **values)
 
 
+def _pattern(english: str) -> re.Pattern[str]:
+    """Return the pattern of a sentence, with a group for each placeholder."""
+    parts = Formatter().parse(english)
+    return re.compile("".join(re.escape(text) + (f"(?P<{name}>.+?)" if name else "") for text, name, _, _ in parts))
+
+
 def load(folder: Path = FOLDER) -> dict[str, Texts]:
     """Return the texts of each language with a file in the folder, English first."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    found, mistakes = _read(folder), _read(folder / "mistakes")
     english = found.pop(ENGLISH)
-    return {code: Texts(code, english | messages) for code, messages in ({ENGLISH: english} | found).items()}
+    return {
+        code: Texts(code, english | messages, mistakes.get(code, {}))
+        for code, messages in ({ENGLISH: english} | found).items()
+    }
+
+
+def _read(folder: Path) -> dict[str, dict[str, str]]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 LANGUAGES = load()

@@ -106,7 +106,7 @@ def test_what_is_no_token_is_refused_in_a_sentence(tokens):
 def test_an_account_has_so_many_tokens_and_no_more(tokens):
     for number in range(MAX_TOKENS):
         tokens.add(ANN, f"agent {number}")
-    with pytest.raises(InputError, match="the most allowed"):
+    with pytest.raises(InputError, match="at most 20 tokens"):
         tokens.add(ANN, "one more")
     assert tokens.add(BEN, "agent")
     with pytest.raises(InputError, match="no such account"):

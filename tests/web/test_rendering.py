@@ -40,6 +40,12 @@ def test_what_comes_from_outside_is_escaped():
     assert "<i>" not in page
 
 
+def test_an_error_is_shown_and_announced_in_the_readers_language():
+    page = render_reading(LANGUAGES["de"], error="The file is empty: choose a picture.")
+    assert page.count("Die Datei ist leer") == 2
+    assert "The file" not in page
+
+
 def test_an_empty_page_offers_examples_and_a_busy_one_does_not():
     assert "data-imgcap-example" in render_reading(ENGLISH)
     assert "data-imgcap-example" not in render_reading(ENGLISH, step="opening")

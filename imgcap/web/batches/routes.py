@@ -22,6 +22,7 @@ from imgcap.web.batches.store import NO_BATCH
 from imgcap.web.opening import Caller
 from imgcap.web.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
+from imgcap.web.texts import texts_of
 
 UNPACKING = 2
 """Number of received files that are added to batches at once, since archives take a while."""
@@ -59,10 +60,12 @@ class BatchRoutes:
 
     async def state(self, request: Request) -> Response:
         """Send the batch, or its changes since the page's last request."""
-        user, query = user_of(request), request.query_params
+        user, query, texts = user_of(request), request.query_params, texts_of(request)
         report = await run_in_threadpool(
             self.batches.report, user.id, query.get("id", ""), read_number(query.get("since"), -1)
         )
+        for item in report["items"]:
+            item["error"] = item["error"] and texts.sentence(item["error"])
         return JSONResponse(report)
 
     async def receive(self, request: Request) -> Response:

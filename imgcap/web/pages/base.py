@@ -23,13 +23,14 @@ class Pages:
 
     def _page(self, request: Request, template: str, error: InputError | None = None, **shown: Any) -> HTMLResponse:
         """Render a page; with an error, the response has the error's HTTP status and headers."""
+        texts = texts_of(request)
         shown = {
             "root": root_of(request), "place": page_of(request), "user": name_of_asker(request),
-            "error": str(error or ""), "done": "",
+            "error": texts.sentence(str(error or "")), "done": "",
             "openid": self.services.openid.offered, "embedded": self.services.settings.embedded,
             "risk": self.services.storage_risk,
         } | shown  # fmt: skip
-        html = render(template, texts_of(request), **shown)
+        html = render(template, texts, **shown)
         if error is None:
             return HTMLResponse(html)
         refusal = as_refusal(error)
