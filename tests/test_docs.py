@@ -1,5 +1,6 @@
 """The commands and snippets of the README and of docs/ are run, so that they stay true."""
 
+import json
 import os
 import re
 import shlex
@@ -49,6 +50,21 @@ def data_dir(command, tmp_path):
         accounts.close()
     database.close()
     return settings.data_dir
+
+
+def test_the_page_on_the_models_has_the_numbers_of_their_files():
+    folder, page = ROOT / "models" / "attention", " ".join(TEXTS[ROOT / "docs" / "model.md"].split())
+    confidence = json.loads((folder / "confidence.json").read_text())
+    error, chance = (f"{confidence[name]:.3f}"[1:] for name in ("ece", "ece_by_chance"))
+    assert f"calibration error is {error} over 10 bins, where a perfect curve would have {chance} by chance" in page
+    mistakes = json.loads((folder / "mistakes.json").read_text())
+    kinds = [mistakes[name] for name in ("sex", "count", "colour of the same thing")]
+    for kind in kinds:
+        low, high = kind["captions"]["interval"]
+        assert f"{kind['captions']['share']:.1%} ({low:.1%} to {high:.1%})" in page
+    for judged in ("captions_left_out", "people_left_out"):
+        sex, count, colour = (f"{kind[judged]['share']:.1%}" for kind in kinds)
+        assert f"{sex}, {count} and {colour} of " in page
 
 
 def test_every_command_is_run_here_or_by_ci():
