@@ -1,6 +1,7 @@
 """Every setting of the app, read from `IMGCAP_*` environment variables in this one place."""
 
 import os
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -203,8 +204,13 @@ def get_settings() -> Settings:
     """Return the process's settings, read once.
 
     Raises:
-        InputError: a variable has a value that its setting cannot take.
+        InputError: a variable has a value that its setting cannot take, or the name of a setting misspelt.
     """
+    known = [f"IMGCAP_{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(name for name in os.environ if name.upper().startswith("IMGCAP_")):
+        # A misspelt setting would silently keep its default. Names that resemble none are other programs'.
+        if name.upper() not in known and (meant := get_close_matches(name.upper(), known, n=1, cutoff=0.9)):
+            raise InputError(f"{name} is no setting: write {meant[0]}, or unset it.")
     try:
         return Settings()
     except ValidationError as error:

@@ -24,6 +24,18 @@ def test_a_wrong_value_in_the_environment_is_one_sentence(monkeypatch):
     get_settings.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("IMGCAP_BLUR_TRESHOLD", "IMGCAP_BLUR_THRESHOLD"), ("imgcap_datadir", "IMGCAP_DATA_DIR")]
+)
+def test_a_misspelt_setting_is_not_ignored(name, meant, monkeypatch):
+    monkeypatch.setenv("IMGCAP_TEST_DATA", "another program's")
+    monkeypatch.setenv(name, "1")
+    get_settings.cache_clear()
+    with pytest.raises(InputError, match=rf"^{name} is no setting: write {meant}, or unset it\.$"):
+        get_settings()
+    get_settings.cache_clear()
+
+
 def test_settings_are_read_once_and_do_not_change():
     assert get_settings() is get_settings()
     with pytest.raises(ValidationError, match="frozen"):

@@ -180,6 +180,17 @@ def _scores(folder: Path, images: ImageLoader) -> tuple[Scores, int]:
     return scores, len(skipped)
 
 
+def check_plot(path: Path) -> None:
+    """Raise InputError if no drawing can be written to `path`, before minutes are spent on its content."""
+    from matplotlib.figure import Figure
+
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in kinds:
+        raise InputError(f"A drawing is not written as {path.name!r}: end its name in one of .{', .'.join(kinds)}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {str(path.parent)!r} for the drawing: make it first.")
+
+
 def plot_roc(result: Calibration, path: Path) -> None:
     """Draw the ROC curve and the chosen threshold into an image file."""
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ user_app = typer.Typer(
     name="user", help="Add, list and remove accounts, and reset their passwords.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(help="The account's name.")]
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's name.")]
 
 
 @user_app.command()
@@ -66,7 +66,7 @@ def list_users() -> None:
 
 
 @user_app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+def backup(file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")]) -> None:
     """Copy the SQLite database, also while the app runs, to a new file that only you may read."""
     from imgcap.accounts.backup import back_up
     from imgcap.settings import get_settings

@@ -23,11 +23,13 @@ def calibrate_blur(
     as_json: AsJson = False,
 ) -> None:
     """Find the blur threshold from images: ROC curve, AUC, and the threshold for a wanted share of false refusals."""
-    from imgcap.blur.calibration import calibrate_folders, calibrate_synthetic, plot_roc
+    from imgcap.blur.calibration import calibrate_folders, calibrate_synthetic, check_plot, plot_roc
     from imgcap.blur.calibration import report as format_calibration
     from imgcap.images.loading import ImageLoader
     from imgcap.settings import get_settings
 
+    if plot is not None:
+        check_plot(plot)
     images = ImageLoader(get_settings().image_limits)
     if synthesise is not None and sharp is None and blurred is None:
         result = calibrate_synthetic(synthesise, false_reject, images)

@@ -10,7 +10,9 @@ from imgcap.errors import InputError
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Folder of the captioner; the files go into its subfolder onnx.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of the captioner; the files go into its subfolder onnx.")
+    ],
     calibrate: Annotated[
         str, typer.Option(help="Folder or Hub id of the data set whose training images set the int8 ranges.")
     ] = "",

@@ -98,12 +98,18 @@ def _load_split(source: str, split: str) -> datasets.Dataset:
         ) from error
     except ValueError as error:
         if "Unknown split" in str(error):
-            raise InputError(f"The data set {source!r} has no split {split!r}: {str(error).split('. ')[-1]}") from error
+            there = ", ".join(re.findall(r"'(\w+)'", str(error).split(". ")[-1]))
+            raise InputError(f"The data set {source!r} has no split {split!r}: choose one of {there}.") from error
         raise InputError(
             f"The data set {source!r} cannot be read as images and captions: {str(error).splitlines()[0]}"
         ) from error
     except datasets.exceptions.DatasetGenerationError as error:
         cause = error.__cause__ or error
+        if isinstance(cause, datasets.arrow_writer.SchemaInferenceError):
+            raise InputError(
+                f"There are no images with captions in {source!r}: give a folder of parquet files or the id of a data "
+                "set on the Hub."
+            ) from error
         raise InputError(f"The data set {source!r} cannot be read: {str(cause).splitlines()[0]}") from error
 
 

@@ -86,7 +86,7 @@ class ImageLoader:
             mode = Path(path).stat().st_mode  # checked first, since opening a pipe would wait for ever
             data = self._read(Path(path)) if stat.S_ISREG(mode) else None
         except FileNotFoundError:
-            raise InputError("There is no file of that name: check it.") from None
+            raise InputError("There is no file of that name: check how it is written.") from None
         except (OSError, ValueError):
             raise InputError("The file cannot be read: check its name and permissions.") from None
         if data is None:
@@ -116,4 +116,6 @@ class ImageLoader:
         try:
             return self.decode(self.fetch(source))
         except InputError:
-            raise InputError("There is no file of that name, and no picture at it as a link: check it.") from None
+            raise InputError(
+                "There is no file of that name, and no picture at it as a link: check how it is written."
+            ) from None

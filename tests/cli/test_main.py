@@ -1,12 +1,17 @@
+import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from processes import run_python
 
+from imgcap import __version__
+from imgcap.cli.main import main
+from imgcap.errors import InputError
 from imgcap.settings import ROOT
 
 SAMPLES = ROOT / "tests" / "samples"
@@ -47,6 +52,42 @@ def test_an_invalid_picture_is_no_error(imgcap):
     assert "too shaken to describe" in done.stdout
 
 
+def test_errors_are_apart_from_captions_and_a_name_stays_on_its_line(imgcap, tmp_path):
+    strange = tmp_path / "two\nlines\x1b[31m and Füße 猫.jpg"
+    shutil.copy(SAMPLES / "coffee.jpg", strange)
+    done = imgcap("caption", strange, tmp_path / "no\nsuch.jpg")
+    assert done.returncode == 1
+    (captioned,) = done.stdout.splitlines()
+    assert captioned.startswith(f"{tmp_path}/two\\nlines\\x1b[31m and Füße 猫.jpg: ")
+    (refused,) = done.stderr.splitlines()
+    assert refused == f"{tmp_path}/no\\nsuch.jpg: There is no file of that name: check how it is written."
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device."),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b.onnx"), 1, "Permission denied (a/b.onnx)."),
+        (InputError("The name is taken."), 2, "The name is taken."),
+    ],
+)
+def test_what_stops_a_command_is_one_sentence(error, status, said, monkeypatch, capsys):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("imgcap.cli.main.app", fail)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    assert (stopped.value.code, printed.out) == (status, "")
+    assert printed.err.endswith(f"{said}\n")
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_the_version_is_printed(imgcap):
+    assert imgcap("--version").stdout == f"imgcap {__version__}\n"
+
+
 def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_folder, tmp_path, monkeypatch):
     done = imgcap("evaluate", "--data", caption_folder, "--split", "validation", "--json")
     assert done.returncode == 0, done.stderr
@@ -66,6 +107,8 @@ def test_evaluate_prints_json_and_words_and_writes_a_report(imgcap, caption_fold
     [
         (("caption", "a.jpg", "--length", "huge"), "length must be short, normal or long"),
         (("evaluate", "--report", "no/where/report.html"), "There is no folder 'no/where' for the report"),
+        (("calibrate-blur", "--synthesise", "tests", "--plot", "no/where/roc.png"), "There is no folder 'no/where'"),
+        (("calibrate-blur", "--synthesise", "tests", "--plot", "roc.txt"), "end its name in one of .avif"),
         (("evaluate", "--data", "no/where"), "There is no folder 'no/where', and the Hub cannot be reached"),
     ],
 )

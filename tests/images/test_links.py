@@ -469,7 +469,7 @@ def test_a_source_without_a_scheme_is_a_path_if_there_is_such_a_file(tmp_path, m
     loader = ImageLoader(LIMITS)
     assert loader.load("example.invalid/a.png").shape == (33, 44, 3)
     for missing in ("photo.jpg", "example.invalid/b.png", "../b/photo.jpg", "./a.b/c.png", "folder/photo.jpg"):
-        with pytest.raises(InputError, match="There is no file of that name: check it"):
+        with pytest.raises(InputError, match="There is no file of that name: check how it is written"):
             loader.load(missing)
     with pytest.raises(InputError, match="no file of that name, and no picture at it as a link"):
         loader.load("other.invalid/a.png")
