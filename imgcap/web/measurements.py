@@ -27,7 +27,7 @@ class Measurements:
     """The measurements of a captioner; empty or None if its files lack them.
 
     scores: the result of `imgcap evaluate` (0-1, CIDEr as is), with `n` and `split`.
-    mistakes: mistakes by kind, "sex", "colour" and "count".
+    mistakes: mistakes by kind, "sex", "colour" (of the same thing) and "count".
     attends: whether the decoder attends to parts of the photo.
     words: number of words in the vocabulary.
     predicts_ngrams: whether n-grams that it predicts from the image help to choose its captions.
@@ -50,9 +50,9 @@ def read_measurements(source: str) -> Measurements:
         return Measurements({}, {})
     config, counted = _read(folder / "config.json"), _read(folder / "mistakes.json")
     mistakes: dict[str, Mistake] = {
-        kind: Mistake(counted[kind]["captions_left_out"]["share"], counted[kind]["people_left_out"]["share"])
-        for kind in ("sex", "colour", "count")
-        if kind in counted
+        kind: Mistake(counted[name]["captions_left_out"]["share"], counted[name]["people_left_out"]["share"])
+        for kind, name in (("sex", "sex"), ("colour", "colour of the same thing"), ("count", "count"))
+        if name in counted
     }
     decoder = config.get("decoder")
     return Measurements(

@@ -14,6 +14,8 @@ def test_the_shipped_models_have_been_measured(name, attends):
     assert measured.attends is attends
     assert measured.words == json.loads((folder / "config.json").read_text())["vocab_size"]
     assert list(measured.mistakes) == ["sex", "colour", "count"]
+    counted = json.loads((folder / "mistakes.json").read_text())["colour of the same thing"]  # not of another thing
+    assert measured.mistakes["colour"].people == counted["people_left_out"]["share"]
     assert measured.predicts_ngrams is (folder / "expected_ngrams.safetensors").is_file()
     assert measured.knows_unfamiliar is (folder / "familiar.safetensors").is_file()
     assert all(0 < mistake.people < mistake.model < 1 for mistake in measured.mistakes.values())
