@@ -32,22 +32,26 @@ GENERATED_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 GENERATED_BITS = 100
 
 
+class PasswordError(InputError):
+    """A password that is not accepted, so that a form can show which of its fields is wrong."""
+
+
 def normalise_password(password: str) -> str:
     """Return the password in NFKC, as SP 800-63B-4 advises, so that it is the same from every keyboard.
 
     Raises:
-        InputError: the password is longer than `MAX_BYTES`, or cannot be encoded as UTF-8.
+        PasswordError: the password is longer than `MAX_BYTES`, or cannot be encoded as UTF-8.
     """
     too_long = f"The password is longer than {MAX_BYTES} bytes; choose a shorter one."
     if len(password) > MAX_BYTES:
-        raise InputError(too_long)
+        raise PasswordError(too_long)
     try:
         normalised = unicodedata.normalize("NFKC", password)
         size = len(normalised.encode())
     except UnicodeEncodeError as error:
-        raise InputError("The password has a character that is not Unicode text; choose another.") from error
+        raise PasswordError("The password has a character that is not Unicode text; choose another.") from error
     if size > MAX_BYTES:
-        raise InputError(too_long)
+        raise PasswordError(too_long)
     return normalised
 
 
@@ -60,13 +64,15 @@ def check_password(password: str, name: str, min_length: int) -> str:
         min_length: minimum number of Unicode characters.
 
     Raises:
-        InputError: the password breaks a rule; the message says which.
+        PasswordError: the password breaks a rule; the message says which.
     """
     normalised = normalise_password(password)
     if len(normalised) < min_length:
-        raise InputError(f"The password is too short; use at least {min_length} characters, such as a few words.")
+        raise PasswordError(f"The password is too short; use at least {min_length} characters, such as a few words.")
     if _is_guessable(normalised, name, min_length):
-        raise InputError("The password is a common or easily guessed one; choose another, such as a few random words.")
+        raise PasswordError(
+            "The password is a common or easily guessed one; choose another, such as a few random words."
+        )
     return normalised
 
 

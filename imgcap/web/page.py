@@ -40,10 +40,12 @@ def build_page(services: Services) -> Page:
         if services.storage_risk:
             risk = page.labels(f"storage.{services.storage_risk}")
             gr.HTML(f'<p class="imgcap-warning" role="note">{risk}</p>', padding=False, elem_id="imgcap-risk")
-        with gr.Tabs(elem_id="imgcap-tabs"):
+        with gr.Tabs(elem_id="imgcap-tabs") as tabs:
             for name, build in TABS.items():
-                with gr.Tab(page.labels(f"{name}.tab"), id=name, elem_id=f"imgcap-tab-{name}"):
+                with gr.Tab(page.labels(f"{name}.tab"), id=name, elem_id=f"imgcap-tab-{name}") as tab:
                     build(page, services)
+                tab.select(None, None, None, js=f"() => window.imgcap.keepTab({name!r})", **PRIVATE)
+        page.load(None, None, tabs, js="() => window.imgcap.openTab()", **PRIVATE)
         page.load(_greet(services.accounts), None, bar, **PRIVATE)
         _add_endpoints(Endpoints(services.work))
     return page

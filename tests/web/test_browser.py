@@ -79,6 +79,46 @@ def test_a_link_puts_its_picture_where_an_upload_would_be(server, open_page, pic
     expect(page.locator(".reading")).to_contain_text("from a link")
 
 
+def test_what_is_said_about_a_link_or_a_file_ends_with_the_next_photo(server, open_page):
+    page = open_page(refused=frozenset({404}))  # a preview of a file that is no photo
+    sign_in(page, server)
+    give(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    expect(page.locator(".imgcap-error")).to_contain_text("not a picture", timeout=PATIENCE)
+    photo = page.get_by_alt_text("The photo you gave")
+    expect(photo).to_be_hidden()  # no broken picture
+    page.get_by_label("Or a link to a photo").fill("http://127.0.0.1:9/nothing.jpg")
+    page.get_by_role("button", name="Fetch").click()
+    expect(page.locator("#imgcap-link-said")).to_contain_text("That did not work.", timeout=PATIENCE)
+    give(page, SHARP)
+    reading(page)
+    expect(page.locator(".imgcap-error")).to_have_count(0)
+    expect(photo).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
+def test_the_open_tab_outlasts_a_reload_and_leaving_the_page(server, open_page, device):
+    page = open_page(**device)
+    sign_in(page, server)
+    page.get_by_role("tab", name="Live camera").click()
+    tool = page.locator("#imgcap-tab-live")
+    expect(tool).to_be_visible(timeout=PATIENCE)
+    assert page.url == f"{server.url}/#live"
+    page.reload()
+    expect(tool).to_be_visible(timeout=PATIENCE)
+    page.goto(f"{server.url}/history")
+    page.go_back()
+    expect(tool).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("tab", name="Photo").click()
+    expect(page.locator("#imgcap-photo")).to_be_visible()
+    assert page.url == f"{server.url}/"
+    page.goto("about:blank")
+    page.goto(f"{server.url}/#api")  # on a phone this tab is in a menu
+    expect(page.locator("#imgcap-tab-api")).to_be_visible(timeout=PATIENCE)
+    page.goto("about:blank")
+    page.goto(f"{server.url}/#nothing")
+    expect(page.locator("#imgcap-photo")).to_be_visible(timeout=PATIENCE)
+
+
 def test_another_length_asks_again(server, open_page):
     page = open_page()
     sign_in(page, server)

@@ -56,19 +56,22 @@ class TestSigningIn:
         assert wrong.text.replace("ada", "eve") == unknown.text
 
     @pytest.mark.parametrize(
-        ("name", "password", "sentence"),
+        ("name", "password", "sentence", "field"),
         [
-            ("ada", "short", "too short"),
-            ("a", PASSWORD, "3 to 32"),
-            ("", "", "3 to 32"),
-            ("ada", "ada" * 10, "password"),
+            ("ada", "short", "too short", "password"),
+            ("a", PASSWORD, "3 to 32", "username"),
+            ("", "", "3 to 32", "username"),
+            ("ada", "ada" * 10, "password", "password"),
         ],
     )
-    def test_a_registration_that_breaks_a_rule_is_refused_in_a_sentence(self, open_app, name, password, sentence):
+    def test_a_registration_that_breaks_a_rule_is_refused_in_a_sentence(
+        self, open_app, name, password, sentence, field
+    ):
         client, _ = open_app()
         answer = register(client, name, password)
         assert answer.status_code == 400
         assert sentence in errors(answer)[0]
+        assert re.findall(r'id="(\w+)"[^>]* aria-invalid="true" autofocus', answer.text) == [field]
         assert "set-cookie" not in answer.headers
 
     def test_a_taken_name_is_refused(self, open_app):

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from imgcap.errors import InputError
 from imgcap.images.alt_text import AltTextWriter
 from imgcap.images.archives import MAGIC
+from imgcap.reading import format_confidence
 from imgcap.web.batches.batch import Batch, Item
 from imgcap.web.batches.downloads import Form, to_csv, to_jsonl, zip_of_copies
 from imgcap.web.batches.receiving import add_file
@@ -66,6 +67,11 @@ class BatchRoutes:
         )
         for item in report["items"]:
             item["error"] = item["error"] and texts.sentence(item["error"])
+            if item["edited"] is None and item["caption"]:  # words of the user's own are as sure as the user is
+                item["sure"] = item["confidence"] and texts(
+                    "reading.sure_short", percent=format_confidence(item["confidence"])
+                )
+                item["warned"] = item["warning"] and texts("reading.unfamiliar")
         return JSONResponse(report)
 
     async def receive(self, request: Request) -> Response:

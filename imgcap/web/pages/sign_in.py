@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from imgcap.accounts.passwords import PasswordError
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
 from imgcap.web.guard import NOTHING_HERE
@@ -143,6 +144,7 @@ class SignInPages(Pages):
             request,
             "register.html",
             error,
+            wrong_password=isinstance(error, PasswordError),
             name=form["username"] if error else "",
             next=safe_place(form["next"]),
             open_registration=self.services.settings.open_registration,

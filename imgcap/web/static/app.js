@@ -54,5 +54,13 @@
     requestAnimationFrame(() => requestAnimationFrame(() => document.documentElement.classList.remove("imgcap-at-once")));
   });
 
-  Object.assign(window.imgcap, { text, announce, warn });
+  // The open tab is in the address (/#batch), so that a reload, the browser's Back and a bookmark lead to it.
+  const wanted = location.hash.slice(1);
+  const keepTab = (name) => {
+    history.replaceState(history.state, "", name === "caption" ? location.pathname + location.search : `#${name}`);
+  };
+  const openTab = () => document.getElementById(`imgcap-tab-${wanted}`) || document.getElementById(`imgcap-tab-${wanted}-button`)
+    ? { selected: wanted, __type__: "update" } : { __type__: "update" };
+
+  Object.assign(window.imgcap, { text, announce, warn, keepTab, openTab });
 })();

@@ -168,6 +168,13 @@
     field.addEventListener("change", () => save(item, field.value));
     field.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) field.blur(); });
     parts.push(field);
+    const doubts = [item.sure, item.warned].filter(Boolean);
+    if (doubts.length) {
+      const line = document.createElement("p");
+      line.className = "imgcap-doubts";
+      line.textContent = doubts.join(" · ");
+      parts.push(line);
+    }
     if (item.edited !== null && item.caption) {
       const restore = document.createElement("button");
       restore.type = "button";

@@ -111,5 +111,7 @@
     if (picture.tagName !== "IMG" || !inPhoto(event)) return;
     const path = decodeURIComponent(picture.src.split("/gradio_api/file=")[1] ?? "");
     if (path) picture.src = `./preview?path=${encodeURIComponent(path)}`;
+    else picture.classList.add("imgcap-unreadable");  // the server cannot read it either: no broken picture is shown
   }, true);
+  document.addEventListener("load", (event) => { event.target.classList?.remove("imgcap-unreadable"); }, true);
 })();

@@ -62,6 +62,7 @@ def build_caption_tab(page: Page, services: Services) -> None:
     page.load(handlers.begin, None, [photo, reading, speech, length, model, notes], **PRIVATE)
     describe = {"fn": handlers.describe, "inputs": [photo, length, model], "outputs": [reading, show_map, sharp_map]}
     photo.change(**describe, **PRIVATE, trigger_mode="always_last")
+    photo.change(None, None, said, js="() => ''", **PRIVATE)  # what was said about a link is over with another photo
     for choice in (length, model):
         choice.input(**describe, **PRIVATE, trigger_mode="always_last")
     for event in (fetch.click, link.submit):

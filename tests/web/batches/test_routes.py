@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 from members import Member, pack
 from PIL import Image
@@ -25,6 +26,8 @@ def test_files_and_archives_are_described_and_a_bad_one_stops_nothing(ada):
     assert sharp["caption"] == again["caption"]
     assert (blurred["valid"], blurred["reason"], blurred["caption"]) == (False, "shaken", None)
     assert "not a picture" in notes["error"]
+    assert re.fullmatch(r"\d\d?% sure", sharp["sure"])
+    assert "sure" not in blurred
     spanish = ada.ask("GET", "/batch/state", headers={"accept-language": "es"}).json()["items"][2]
     assert spanish["error"].startswith("No es una imagen")
     assert max(Image.open(io.BytesIO(ada.ask("GET", "/batch/0.jpg").content)).size) == 512
