@@ -95,6 +95,63 @@ def test_what_is_said_about_a_link_or_a_file_ends_with_the_next_photo(server, op
     expect(photo).to_be_visible()
 
 
+def test_a_text_that_is_no_photo_is_told_until_a_photo_comes(server, open_page):
+    page = open_page()
+    sign_in(page, server)
+    paste = "data => document.body.dispatchEvent(new ClipboardEvent('paste', { bubbles: true, clipboardData: data }))"
+    data = page.evaluate_handle(
+        "() => { const data = new DataTransfer(); data.setData('text/plain', 'no link'); return data; }"
+    )
+    page.evaluate(paste, data)
+    notice = page.locator("#imgcap-refusal")
+    expect(notice).to_contain_text("That is not a photo")
+    give(page, SHARP)
+    reading(page)
+    expect(notice).to_have_count(0)
+
+
+def test_an_action_that_the_server_does_not_answer_says_so_in_the_apps_own_words(server, open_page):
+    page = open_page()
+    sign_in(page, server)
+    give(page, SHARP)
+    whole = reading(page)
+    page.route("**/history/edit", lambda route: route.abort())
+    page.get_by_role("button", name="Edit the caption").click()
+    field = whole.locator("#imgcap-own")
+    field.fill("My own words")
+    field.press("Enter")
+    error = whole.locator("#imgcap-own-error")
+    expect(error).to_have_text("The caption could not be saved; try again.")
+    page.route("**/history/edit", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    field.press("Enter")
+    expect(error).to_have_text("The caption could not be saved; try again.")
+    page.unroute("**/history/edit")
+    field.press("Enter")
+    expect(whole.locator("#imgcap-caption")).to_have_text("My own words")
+    page.route("**/history/edit", lambda route: route.abort())
+    notice = page.locator("#imgcap-refusal")
+    page.get_by_role("button", name="Restore the model").click()  # its form is closed
+    expect(notice).to_contain_text("The caption could not be saved; try again.")
+    page.unroute("**/history/edit")
+    page.get_by_role("button", name="Restore the model").click()
+    expect(notice).to_have_count(0)
+
+    page.route("**/dataset/picture*", lambda route: route.abort())
+    page.get_by_role("tab", name="Data set").click()
+    page.get_by_role("button", name="A random photo").click()
+    expect(page.locator("#imgcap-dataset .imgcap-error")).to_have_text("That did not work; try again in a moment.")
+
+    page.get_by_role("tab", name="Batch").click()
+    page.locator("#imgcap-batch input[type=file]").set_input_files(SHARP)
+    caption = page.get_by_label(re.compile("^Caption of "))
+    expect(caption).to_be_visible(timeout=PATIENCE)
+    page.route("**/batch/edit", lambda route: route.abort())
+    caption.fill("My own words")
+    caption.press("Control+Enter")
+    expect(notice).to_contain_text("The caption could not be saved; try again.")
+    expect(caption).to_have_value("My own words")
+
+
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
 def test_the_open_tab_outlasts_a_reload_and_leaving_the_page(server, open_page, device):
     page = open_page(**device)

@@ -12,38 +12,44 @@
     live.textContent = sentence;
   };
 
-  const warn = (sentence, signIn) => {
-    let notice = document.getElementById("imgcap-refusal");
-    if (!notice) {
-      notice = document.createElement("div");
-      notice.id = "imgcap-refusal";
-      notice.setAttribute("role", "alert");
-      document.body.prepend(notice);
+  const notice = () => document.getElementById("imgcap-refusal");
+  // `about` is the address that the sentence is about: it ends when that address answers well again.
+  const warn = (sentence, signIn = "", about = "") => {
+    let shown = notice();
+    if (!shown) {
+      shown = document.createElement("div");
+      shown.id = "imgcap-refusal";
+      shown.setAttribute("role", "alert");
+      document.body.prepend(shown);
     }
-    notice.replaceChildren(sentence);
+    shown.dataset.path = new URL(about, location.href).pathname;
+    shown.replaceChildren(sentence);
     if (signIn) {
       const link = document.createElement("a");
       link.href = signIn;
       link.textContent = text("sign_in");
-      notice.append(" ", link);
+      shown.append(" ", link);
     }
     const close = document.createElement("button");
     close.type = "button";
     close.textContent = text("close");
-    close.addEventListener("click", () => notice.remove());
-    notice.append(" ", close);
+    close.addEventListener("click", () => shown.remove());
+    shown.append(" ", close);
   };
 
   // Gradio would show the server's refusal as raw JSON. Show its sentence instead, with a link to sign in again.
   const ask = window.fetch;
   window.fetch = async (...request) => {
     const answer = await ask(...request);
-    const isOurs = new URL(answer.url || location.href, location.href).origin === location.origin;
+    const { origin, pathname } = new URL(answer.url || location.href, location.href);
+    const isOurs = origin === location.origin;
+    // What was said about a refusal ends when the same is allowed again.
+    if (isOurs && answer.ok && notice()?.dataset.path === pathname) notice().remove();
     if (!isOurs || /\/(gradio_api\/mcp|monitoring)\//.test(answer.url) || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
     const { detail, sign_in } = await answer.clone().json().catch(() => ({}));
     if (typeof detail !== "string") return answer;
     const sentence = answer.status === 401 ? text("signed_out") : detail;
-    warn(sentence, sign_in);
+    warn(sentence, sign_in, pathname);
     return new Response(answer.status === 401 ? sentence : JSON.stringify({ detail }), answer);
   };
 

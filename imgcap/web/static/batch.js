@@ -82,7 +82,11 @@
     if (busy) timer = setTimeout(ask, isShown() ? POLL : 10 * POLL);
   };
   const command = async (name, fields = {}) => {
-    const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(fields) });
+    const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(fields) }).catch(() => null);
+    if (!answer) {
+      window.imgcap.warn(text(name === "edit" ? "not_saved" : "dataset_failed"), "", `batch/${name}`);
+      return false;
+    }
     if (answer.status === 400) addError((await answer.json()).detail);
     await asking;  // a request that began earlier may not know the new state
     await ask();
@@ -187,7 +191,8 @@
     return parts;
   };
   const save = async (item, caption) => {
-    if (await command("edit", { number: item.number, caption })) announce(text("batch_saved"), true);
+    if (!await command("edit", { number: item.number, caption })) return;  // what was typed stays in the field
+    announce(text("batch_saved"), true);
     draw(items.get(item.number));
     arrange();
   };

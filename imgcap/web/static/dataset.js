@@ -5,6 +5,9 @@
   const AGAIN = 3000;
   let asked = 0, timer = 0;
 
+  const showError = (part, sentence) => {
+    part.replaceChildren(Object.assign(document.createElement("p"), { className: "imgcap-error", textContent: sentence }));
+  };
   const load = async (place, address, quietly = false) => {
     const own = asked += 1, part = at(place);
     clearTimeout(timer);
@@ -16,8 +19,7 @@
       if (answer.ok) part.innerHTML = await answer.text();
       else {
         const { detail } = await answer.json().catch(() => ({}));
-        const error = Object.assign(document.createElement("p"), { className: "imgcap-error", textContent: detail ?? text("dataset_failed") });
-        part.replaceChildren(error);
+        showError(part, detail ?? text("dataset_failed"));
       }
       if (!quietly) {
         announce(part.querySelector("h3, .imgcap-error")?.textContent ?? "");
@@ -27,7 +29,9 @@
       const unfinished = progress && Number(progress.captioned) < Number(progress.total);
       if (unfinished) timer = setTimeout(() => { if (part.offsetParent && !document.hidden && !part.contains(document.activeElement?.closest("button"))) load(place, address, true); }, AGAIN);
     } catch {
-      if (own === asked) announce(text("dataset_failed"));
+      if (own !== asked) return;
+      announce(text("dataset_failed"));
+      if (!quietly) showError(part, text("dataset_failed"));
     } finally {
       part.setAttribute("aria-busy", "false");
     }

@@ -1,6 +1,7 @@
 // Ways to choose a photo that Gradio's component lacks: examples, paste and drop anywhere, and files of any type.
 (() => {
   const { text, warn } = window.imgcap;
+  const UPLOAD = "gradio_api/upload";
   const photo = () => document.getElementById("imgcap-photo");
   const isShown = () => photo()?.offsetParent !== null && photo() !== null;
   const inPhoto = (event) => event.target.closest?.("#imgcap-photo");
@@ -68,7 +69,7 @@
     if (!isShown() || (isEditable(event.target) && !event.clipboardData?.files.length)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!take(event.clipboardData)) warn(text("no_picture"));
+    if (!take(event.clipboardData)) warn(text("no_picture"), "", UPLOAD);
   }, true);
 
   const drags = (event) => isShown() && [...(event.dataTransfer?.types ?? [])].some((type) => /Files|uri-list/.test(type));
@@ -84,7 +85,7 @@
     if (!drags(event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!take(event.dataTransfer)) warn(text("no_picture"));
+    if (!take(event.dataTransfer)) warn(text("no_picture"), "", UPLOAD);
   }, true);
 
   document.addEventListener("click", async (event) => {
@@ -95,7 +96,7 @@
       if (!answer.ok) throw new Error(answer.statusText);
       await give(new File([await answer.blob()], `${name}.jpg`, { type: "image/jpeg" }));
     } catch {
-      warn(text("example_failed"));
+      warn(text("example_failed"), "", UPLOAD);
     }
   });
 

@@ -103,17 +103,22 @@
   };
   const save = async (fields, done) => {
     const entry = find("[data-imgcap=edit]").closest(".imgcap-reading").dataset.entry;
+    // A failure is told in the server's sentence or in ours, never in the browser's own words about fetch or JSON.
+    const fail = (sentence) => {
+      if (find(".imgcap-edit").hidden) window.imgcap.warn(sentence, "", "history/edit");
+      else find("#imgcap-own-error").textContent = sentence;
+    };
     try {
       const answer = await fetch("./history/edit", { method: "POST", headers: { accept: "application/json" }, body: new URLSearchParams({ entry, ...fields }) });
       const said = await answer.json();
-      if (!answer.ok) throw new Error(said.detail);
+      if (!answer.ok) { fail(said.detail ?? text("not_saved")); return; }
       find(".imgcap-caption").textContent = said.caption;
       find(".imgcap-written").hidden = said.caption === said.written;
       find(".imgcap-look")?.toggleAttribute("hidden", said.caption !== said.written);
       edit(false);
       announce(text(done));
-    } catch (error) {
-      find("#imgcap-own-error").textContent = error.message || text("not_saved");
+    } catch {
+      fail(text("not_saved"));
     }
   };
   document.addEventListener("submit", (event) => {
