@@ -45,7 +45,7 @@ def build_page(services: Services) -> Page:
                 with gr.Tab(page.labels(f"{name}.tab"), id=name, elem_id=f"imgcap-tab-{name}") as tab:
                     build(page, services)
                 tab.select(None, None, None, js=f"() => window.imgcap.keepTab({name!r})", **PRIVATE)
-        page.load(None, None, tabs, js="() => window.imgcap.openTab()", **PRIVATE)
+        page.load(None, None, tabs, js=f"() => window.imgcap.openTab({[*TABS]})", **PRIVATE)
         page.load(_greet(services.accounts), None, bar, **PRIVATE)
         _add_endpoints(Endpoints(services.work))
     return page

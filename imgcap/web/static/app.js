@@ -65,8 +65,7 @@
   const keepTab = (name) => {
     history.replaceState(history.state, "", name === "caption" ? location.pathname + location.search : `#${name}`);
   };
-  const openTab = () => document.getElementById(`imgcap-tab-${wanted}`) || document.getElementById(`imgcap-tab-${wanted}-button`)
-    ? { selected: wanted, __type__: "update" } : { __type__: "update" };
+  const openTab = (names) => ({ ...(names.includes(wanted) ? { selected: wanted } : {}), __type__: "update" });
 
   Object.assign(window.imgcap, { text, announce, warn, keepTab, openTab });
 })();
