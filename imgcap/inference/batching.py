@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from imgcap.errors import InputError
-from imgcap.inference.threads import WRITING_NICE, give_way
+from imgcap.inference.threads import give_way
 
 MAX_BATCH = 16
 CAPACITY = 256
@@ -135,7 +135,7 @@ class BatchQueue(Generic[Work]):
         return batch
 
     def _serve(self) -> None:
-        give_way(WRITING_NICE)
+        give_way()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or any(map(self._may_begin, self._waiting)))

@@ -11,9 +11,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 NICE = 10
-"""What threads that work for captions add to their niceness: pages and checks, which take milliseconds, go first."""
-WRITING_NICE = 14
-"""What those that write captions add: they have the most work, and the short work for other captions goes first."""
+"""What threads that work on captions add to their niceness: pages and checks, which take milliseconds, go first."""
 
 INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 """Flags in /proc/cpuinfo of processors with an instruction for int8 dot products, x86 and ARM."""
@@ -35,11 +33,11 @@ def usable_cores(root: Path = Path("/")) -> int:
     return max(1, int(min([affinity, *quotas, *limits])))
 
 
-def give_way(nice: int = NICE) -> None:
+def give_way() -> None:
     """Lower the priority of the calling thread below that of pages and checks, for as long as the thread lives."""
     if sys.platform == "linux":  # only there a thread has a niceness of its own
         own = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + nice)
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + NICE)
 
 
 def multiply_on_one_core() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imgcap.errors import InputError
 from imgcap.inference.batching import BatchQueue, BusyError
-from imgcap.inference.threads import WRITING_NICE
+from imgcap.inference.threads import NICE
 
 
 class Worker:
@@ -186,7 +186,7 @@ def test_pages_go_before_captions():
     queue = BatchQueue(lambda _: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
     queue.submit("one").result(10)
     queue.close()
-    assert found == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + WRITING_NICE)]
+    assert found == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)]
 
 
 def test_a_batch_is_as_large_as_it_may_be_at_the_time():
