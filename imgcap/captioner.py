@@ -200,12 +200,12 @@ class Captioner:
                 self._writer = Writer(engine, description, self.settings.name_sex)
                 # Larger batches would be hardly faster, and all their users would return at the same moment.
                 self._queue.workers, self._queue.max_batch = engine.lanes, engine.together
-                return_freed_memory()
             return self._writer
 
     def warm(self) -> None:
         """Load the model and write one caption, so that the first image does not wait for any set-up."""
         self.load().warm()
+        return_freed_memory()
 
     def close(self) -> None:
         """Finish the images that are being captioned and give up those that wait."""

@@ -8,7 +8,7 @@ import sys
 def return_freed_memory() -> None:
     """Collect garbage, and give the system whole pages of freed memory; does only the former without glibc.
 
-    Opening a model frees 25 MB that nothing would use again.
+    Opening a model frees memory that a server, which stays, would not use again.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

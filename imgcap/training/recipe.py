@@ -67,7 +67,7 @@ class Recipe:
     start_share: float = 0.0  # 0-1, share of the initial weights in a mean that is tried at the end; 0 tries none
     seed: int = 0
     resume: bool = False  # continue from the last checkpoint in output
-    workers: int | None = None  # processes that decode and augment images, if the encoder is trained; cores - 1 if None
+    workers: int | None = None  # that decode and augment images, if the encoder is trained; None: the cores but one
 
     # data
     feature_views: int = 2  # cached views per image, of which the first is unchanged; only for a frozen encoder

@@ -161,11 +161,6 @@ class CaptionTrainer(Trainer):
         return cast("ImgcapForImageCaptioning", self.model).encoder.finish(cached, self.encoder_stages)
 
 
-def loaders(recipe: Recipe) -> int:
-    """Return how many processes decode and augment images; 0 stands for the one that trains."""
-    return max(1, usable_cores() - 1) if recipe.workers is None else recipe.workers
-
-
 def training_arguments(recipe: Recipe) -> TrainingArguments:
     """Return the Trainer's arguments; under `accelerate launch` the processes share the recipe's batch.
 
@@ -184,7 +179,6 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         bf16=recipe.bf16 and multiplies_bfloat16(device()),
         use_cpu=device().type == "cpu",
         seed=recipe.seed,
-        dataloader_num_workers=0 if recipe.cached else loaders(recipe),
         remove_unused_columns=False,
         logging_steps=20,
         eval_strategy="epoch",
@@ -202,6 +196,9 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     if recipe.batch_size % processes:
         raise InputError(f"batch_size is {recipe.batch_size} and cannot be shared equally by {processes} processes.")
     arguments.per_device_train_batch_size = recipe.batch_size // processes
+    # Each process that trains has its own workers, and needs a core for itself.
+    chosen = max(1, usable_cores() // processes - 1) if recipe.workers is None else recipe.workers
+    arguments.dataloader_num_workers = 0 if recipe.cached else chosen
     return arguments
 
 

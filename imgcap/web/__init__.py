@@ -13,6 +13,5 @@ import gradio  # noqa: E402, F401  before any other module of this package
 if _hidden:
     del sys.modules["pyarrow"]
 
-# At each call Gradio asks matplotlib, if it is installed, for its backend. To find one, it would import pyplot: 13 MB,
-# and half a second of the first call.
+# At each call Gradio asks matplotlib, if it is installed, for its backend. To find one, it would import pyplot: 13 MB.
 os.environ.setdefault("MPLBACKEND", "agg")

@@ -50,3 +50,16 @@ def test_what_several_processes_cannot_train_is_refused(options, message, tmp_pa
     monkeypatch.setattr(trainer.TrainingArguments, "world_size", property(lambda self: 2))
     with pytest.raises(InputError, match=message):
         trainer.training_arguments(small(tmp_path, tmp_path, **options))
+
+
+@pytest.mark.parametrize(("processes", "cores", "workers"), [(1, 16, 15), (2, 16, 7), (1, 1, 1), (4, 2, 1)])
+def test_processes_that_train_share_the_cores_for_decoding(processes, cores, workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.TrainingArguments, "world_size", property(lambda self: processes))
+    monkeypatch.setattr(trainer, "usable_cores", lambda: cores)
+
+    def workers_of(**options):
+        return trainer.training_arguments(small(tmp_path, tmp_path, **options)).dataloader_num_workers
+
+    assert workers_of(encoder_learning_rate=1e-4, workers=None) == workers
+    assert workers_of(encoder_learning_rate=1e-4, workers=3) == 3
+    assert workers_of(workers=None) == 0  # cached features need none
