@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import PATIENCE, faults_of, keep_screenshot, narrow, sign_in
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from running import BLURRED, SHARP
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -105,6 +105,43 @@ def test_it_is_accessible_and_fits(server, open_page, scheme, width):
     keep_screenshot(page, f"batch-{width}")
     assert faults_of(page) == []
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_state_asked_for_before_the_last_file_had_arrived_is_not_the_last(server, open_page):
+    page = open_page()
+    sign_in(page, server)
+    early = []
+    page.route("**/batch/state*", lambda route: early.append((route, route.fetch())), times=1)
+    tool = open_batch(page)
+    with page.expect_response("**/batch/files*") as sent:
+        send(page, SHARP)
+    assert sent.value.ok
+    [(route, answer)] = early
+    assert answer.json()["items"] == []
+    route.fulfill(response=answer)
+    expect(tool.locator("tbody tr")).to_have_count(1, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("status", [None, 502])
+def test_a_server_that_is_away_when_the_last_file_has_arrived_is_asked_again(server, open_page, status):
+    page = open_page()
+    sign_in(page, server)
+    tool = open_batch(page)
+    refused = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route)
+        route.fulfill(status=status) if status else route.abort()
+
+    page.route("**/batch/state*", refuse)
+    with page.expect_response("**/batch/files*") as sent:
+        send(page, SHARP)
+    assert sent.value.ok
+    before = len(refused)
+    while len(refused) == before:  # pytest-timeout ends this
+        page.wait_for_timeout(50)
+    page.unroute("**/batch/state*")
+    expect(tool.locator("tbody tr")).to_have_count(1, timeout=PATIENCE)
 
 
 def sign_in_in_german(page: Page, server) -> None:

@@ -56,7 +56,7 @@
     await send(file, length);
     sending.delete(file);
     sent += 1;
-    ask();
+    askAfresh();
     await sendNext(length);
     if (!waiting.length && !sending.size) { sent = 0; showProgress(); }
   };
@@ -72,14 +72,20 @@
 
   // Following.
   const ask = () => asking ??= follow().finally(() => { asking = null; });
+  const askAfresh = async () => {
+    await asking;  // a request that began earlier may not know the new state
+    await ask();
+  };
   const follow = async () => {
     clearTimeout(timer);
+    let away = false;  // the server, for a moment
     try {
       const answer = await fetch(`batch/state?${new URLSearchParams({ id: batch?.id ?? "", since: batch?.version ?? "" })}`);
       if (answer.ok) take(await answer.json());
-    } catch { /* the server is away for a moment: asked again below */ }
-    const busy = batch?.state === "running" || sending.size;
-    if (busy) timer = setTimeout(ask, isShown() ? POLL : 10 * POLL);
+      else away = answer.status === 429 || answer.status >= 500;
+    } catch { away = true; }
+    const goesOn = batch?.state === "running" || sending.size || away;
+    if (goesOn) timer = setTimeout(ask, isShown() && !away ? POLL : 10 * POLL);
   };
   const command = async (name, fields = {}) => {
     const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(fields) }).catch(() => null);
@@ -88,8 +94,7 @@
       return false;
     }
     if (answer.status === 400) addError((await answer.json()).detail);
-    await asking;  // a request that began earlier may not know the new state
-    await ask();
+    await askAfresh();
     return answer.ok;
   };
   const take = (report) => {
