@@ -198,19 +198,21 @@ def add_growth(table: Table, captioner: Captioner, photo: Path) -> None:
 
 
 def measure_callers(
-    captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 3, rounds: int = 7
+    captioner: Captioner, photo: Path, clock: Callable[[], float], callers: int = 32, each: int = 6, rounds: int = 7
 ) -> None:
-    """Print the images per second for callers at the captioner, and for the bare encoder in batches of 16."""
+    """Print the images per second for callers at the captioner, and for the bare encoder in batches of 16.
+
+    In turns: as the captioner is configured, and without predicted n-grams, which double the number of beams.
+    """
     writer = captioner.load()
     image = captioner.images.decode(photo.read_bytes())
     reading = captioner.check(image)
     batch = np.repeat(writer.prepare(image)[None], 16, 0)
-    rates = []
-    for _ in range(rounds + 1):  # the first sets things up
-        started = clock()
-        for _ in range(3):
-            writer.engine.encode(batch)
-        encoder = 48 / (clock() - started)
+    own = writer.description
+    without = replace(own, ngrams=None)
+    beams = {"as configured": own, f"with {own.search.num_beams} beams and no predicted n-grams": without}
+
+    def caption_all() -> float:
         with ThreadPoolExecutor(callers) as pool:
             started = clock()
             jobs = [
@@ -219,11 +221,23 @@ def measure_callers(
             ]
             for job in jobs:
                 job.result()
-            rates.append((encoder, callers * each / (clock() - started)))
-    encoder, ours = np.median(rates[1:], 0)
-    ratio = np.median([of_callers / bare for bare, of_callers in rates[1:]])
-    print(f"\n{callers} callers at the captioner: {ours:.1f} images/s, {ratio:.2f} x the bare encoder's")
-    print(f"{encoder:.1f} images/s in batches of 16 ({writer.engine.description}).")
+            return callers * each / (clock() - started)
+
+    rates = []
+    for _ in range(rounds + 1):  # the first sets things up
+        started = clock()
+        for _ in range(3):
+            writer.engine.encode(batch)
+        row = [48 / (clock() - started)]
+        for writer.description in beams.values():
+            row.append(caption_all())
+        rates.append(row)
+    writer.description = own
+    kept = np.array(rates[1:])
+    print(f"\nThe bare encoder ({writer.engine.description}) does {np.median(kept[:, 0]):.1f} images/s in batches of 16.")
+    for name, ours in zip(beams, kept[:, 1:].T, strict=True):
+        ratio = np.median(ours / kept[:, 0])
+        print(f"{callers} callers at the captioner, {name}: {np.median(ours):.1f} images/s, {ratio:.2f} x as many.")
 
 
 def measure_start(model: str, photo: Path, rounds: int = 3) -> None:
