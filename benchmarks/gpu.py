@@ -24,24 +24,18 @@ def compare(model: str, source: str, pictures: int) -> None:
     import torch
 
     from imgcap.data.loading import load_rows
-    from imgcap.evaluation.engines import write_all
-    from imgcap.evaluation.metrics import cider_of_each
+    from imgcap.evaluation.engines import score_engines
     from imgcap.inference.checkpoint import load_captioner
     from imgcap.inference.files import describe
     from imgcap.inference.torch_engine import TorchEngine
-    from imgcap.inference.writer import Writer
 
     rows = load_rows(source, "validation", pictures)
-    description = describe(Path(model), model)
     places = [("cpu", torch.float32), ("cuda", torch.float32), ("cuda", torch.bfloat16)]
+    engines = (TorchEngine(load_captioner(model)[0], *place) for place in places)
+    scores = score_engines(((engine.description, engine) for engine in engines), describe(Path(model), model), rows)
     print(f"\n| {len(rows)} validation images | CIDEr-D | same captions |\n|---|---|---|")
-    expected: list[str] = []
-    for place, precision in places:
-        engine = TorchEngine(load_captioner(model)[0], place, precision)
-        written = write_all(Writer(engine, description), rows)
-        expected = expected or written
-        same = np.mean([one == other for one, other in zip(written, expected, strict=True)])
-        print(f"| {engine.description} | {cider_of_each(written, rows.captions).mean():.3f} | {same:.0%} |", flush=True)
+    for name, cider, same in scores:
+        print(f"| {name} | {cider:.3f} | {same:.0%} |", flush=True)
 
 
 def add_forward(table: Table, images: int) -> str:

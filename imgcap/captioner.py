@@ -14,7 +14,7 @@ from imgcap.blur.sharpness import Sharpness, measure
 from imgcap.errors import InputError
 from imgcap.images.loading import ImageLoader
 from imgcap.inference.batching import BatchQueue
-from imgcap.inference.memory import return_freed_memory
+from imgcap.inference.memory import settle_memory
 from imgcap.inference.threads import NICE
 from imgcap.reading import Caption, Length, Reading, check_length
 from imgcap.settings import Settings
@@ -205,7 +205,7 @@ class Captioner:
     def warm(self) -> None:
         """Load the model and write one caption, so that the first image does not wait for any set-up."""
         self.load().warm()
-        return_freed_memory()
+        settle_memory()
 
     def close(self) -> None:
         """Finish the images that are being captioned and give up those that wait."""

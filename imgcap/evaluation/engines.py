@@ -1,6 +1,6 @@
 """Compare the captions of an exported model with those of the PyTorch model that it was made from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from imgcap.data.loading import CaptionedImages
 from imgcap.evaluation.metrics import cider_of_each
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.engine import Engine
-from imgcap.inference.files import describe
+from imgcap.inference.files import Description, describe
 from imgcap.inference.manifest import FOLDER
 from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 from imgcap.inference.threads import multiplies_int8, usable_cores
@@ -41,6 +41,27 @@ def write_all(writer: Writer, rows: CaptionedImages) -> list[str]:
     return captions
 
 
+def score_engines(
+    engines: Iterable[tuple[str, Engine[Any]]], description: Description, rows: CaptionedImages
+) -> Iterator[tuple[str, float, float]]:
+    """Caption rows of a split with several engines of one captioner, all with the same beam search.
+
+    Args:
+        engines: their names, and themselves.
+        description: of the captioner.
+        rows: the images and their references.
+
+    Yields:
+        Of each engine its name, its CIDEr-D, and the share of captions that are exactly those of the first engine.
+    """
+    expected: list[str] = []
+    for name, engine in engines:
+        captions = write_all(Writer(engine, description), rows)
+        expected = expected or captions
+        same = np.mean([one == other for one, other in zip(captions, expected, strict=True)])
+        yield name, float(cider_of_each(captions, rows.captions).mean()), float(same)
+
+
 def compare_engines(folder: Path, rows: CaptionedImages) -> dict[str, Any]:
     """Caption rows of a validation split with PyTorch in float32 and with the exported files in `folder`.
 
@@ -48,17 +69,15 @@ def compare_engines(folder: Path, rows: CaptionedImages) -> dict[str, Any]:
         "n", the number of rows; "torch", "float32" and "int8", the CIDEr-D of each available engine, all with the same
         beam search; "same", the share of captions on which the int8 engine and PyTorch agree exactly.
     """
-    description = describe(folder, str(folder))
     engines: dict[str, Engine[Any]] = {"torch": TorchEngine(load_captioner(str(folder))[0])}
     for name, quantized in (("float32", False), ("int8", True)):
         if all((folder / FOLDER / file_name(graph, quantized=quantized)).is_file() for graph in GRAPHS):
             engines[name] = OnnxEngine(
                 folder / FOLDER, quantized=quantized, threads=usable_cores(), exact_sums=not multiplies_int8()
             )
-    captions = {name: write_all(Writer(engine, description), rows) for name, engine in engines.items()}
     result: dict[str, Any] = {"n": len(rows)}
-    result |= {name: float(cider_of_each(written, rows.captions).mean()) for name, written in captions.items()}
-    if "int8" in captions:
-        pairs = zip(captions["int8"], captions["torch"], strict=True)
-        result["same"] = sum(one == other for one, other in pairs) / len(rows)
+    for name, cider, same in score_engines(engines.items(), describe(folder, str(folder)), rows):
+        result[name] = cider
+        if name == "int8":
+            result["same"] = same
     return result

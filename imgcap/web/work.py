@@ -24,7 +24,7 @@ from imgcap.web.opening import Caller, Opener, Picture, name_source
 
 logger = logging.getLogger(__name__)
 
-STORING = 4
+STORING = 2
 """Readings of captions that are put into the history at once. A batch finishes several at the same moment; if all were
 stored at once, pages and checks would wait for as many threads that want Python's interpreter."""
 LEFT_TO_PEOPLE = 5

@@ -1,10 +1,11 @@
+import gc
 import resource
 import sys
 from pathlib import Path
 
 import pytest
 
-from imgcap.inference.memory import return_freed_memory
+from imgcap.inference.memory import settle_memory
 
 
 def resident() -> int:
@@ -19,6 +20,20 @@ def test_freed_memory_goes_back_to_the_system():
     last = pieces.pop()
     pieces.clear()
     before = resident()
-    return_freed_memory()
+    settle_memory()
+    gc.unfreeze()
     assert before - resident() > 30e6
     assert len(last) == 100_000
+
+
+def test_what_is_there_is_not_looked_at_in_later_collections():
+    kept = [[number] for number in range(1000)]
+    settle_memory()
+    try:
+        looked_at = {id(one) for one in gc.get_objects()}
+        assert not any(id(one) in looked_at for one in kept)
+        new = [[], []]
+        looked_at = {id(one) for one in gc.get_objects()}
+        assert all(id(one) in looked_at for one in new)
+    finally:
+        gc.unfreeze()
