@@ -234,7 +234,8 @@ def measure_callers(
         rates.append(row)
     writer.description = own
     kept = np.array(rates[1:])
-    print(f"\nThe bare encoder ({writer.engine.description}) does {np.median(kept[:, 0]):.1f} images/s in batches of 16.")
+    encoder = f"The bare encoder ({writer.engine.description})"
+    print(f"\n{encoder} does {np.median(kept[:, 0]):.1f} images/s in batches of 16.")
     for name, ours in zip(beams, kept[:, 1:].T, strict=True):
         ratio = np.median(ours / kept[:, 0])
         print(f"{callers} callers at the captioner, {name}: {np.median(ours):.1f} images/s, {ratio:.2f} x as many.")

@@ -53,14 +53,18 @@ def gauge_html(variance: float, threshold: float, texts: Texts = _ENGLISH) -> st
     label = escape(_spoken(variance, threshold, texts), quote=True)
     return (
         f'<svg class="imgcap-gauge" viewBox="0 0 480 92" role="img" aria-label="{label}">'
-        f"{_scale(_x(threshold))}{_threshold_mark(threshold, texts)}"
+        f"{_scale(_x(threshold), texts)}{_threshold_mark(threshold, texts)}"
         f"{_reading_mark(variance, variance >= threshold, texts)}</svg>"
     )
 
 
 def _spoken(variance: float, threshold: float, texts: Texts) -> str:
-    values = {"variance": format_variance(variance), "threshold": format_variance(threshold)}
+    values = {"variance": _number(variance, texts), "threshold": _number(threshold, texts)}
     return texts("reading.above", **values) if variance >= threshold else texts("reading.below", **values)
+
+
+def _number(variance: float, texts: Texts) -> str:
+    return texts.number(format_variance(variance))
 
 
 def _x(value: float) -> float:
@@ -68,9 +72,10 @@ def _x(value: float) -> float:
     return _LEFT + _WIDTH * log10(inside / _LOW) / log10(_HIGH / _LOW)
 
 
-def _scale(split: float) -> str:
+def _scale(split: float, texts: Texts) -> str:
     ticks = "".join(
-        f'<line x1="{_x(t):.1f}" y1="42" x2="{_x(t):.1f}" y2="50" stroke="currentColor"/>' + _text(_x(t), 68, f"{t:g}")
+        f'<line x1="{_x(t):.1f}" y1="42" x2="{_x(t):.1f}" y2="50" stroke="currentColor"/>'
+        + _text(_x(t), 68, texts.number(f"{t:g}"))
         for t in (0.1, 1, 10, 100, 1000, 10_000)
     )
     return (
@@ -83,12 +88,12 @@ def _scale(split: float) -> str:
 def _threshold_mark(threshold: float, texts: Texts) -> str:
     x = _x(threshold)
     line = f'<line x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="52" stroke="currentColor" stroke-width="2"/>'
-    return line + _text(x, 14, texts("reading.threshold", threshold=format_variance(threshold)))
+    return line + _text(x, 14, texts("reading.threshold", threshold=_number(threshold, texts)))
 
 
 def _reading_mark(variance: float, valid: bool, texts: Texts) -> str:
     x = _x(variance)
-    label = _text(x, 86, texts("reading.variance", variance=format_variance(variance)))
+    label = _text(x, 86, texts("reading.variance", variance=_number(variance, texts)))
     if valid:
         return f'<circle cx="{x:.1f}" cy="38" r="9" fill="{_BLUE}" stroke="currentColor" stroke-width="2"/>{label}'
     diamond = f"{x:.1f},28 {x + 10:.1f},38 {x:.1f},48 {x - 10:.1f},38"

@@ -82,7 +82,7 @@ def _shown(reading: Reading, texts: Texts) -> dict[str, object]:
         )
     if reading.confidence is not None:
         doubt = doubt_of(reading.confidence)
-        shown["sure"] = texts(f"reading.sure.{doubt}", percent=format_confidence(reading.confidence))
+        shown["sure"] = texts(f"reading.sure.{doubt}", percent=texts.number(format_confidence(reading.confidence)))
     if reading.warning:
         shown["warned"] = texts("reading.unfamiliar.captioned" if reading.caption else "reading.unfamiliar.refused")
     return shown

@@ -153,10 +153,10 @@ def _facts(texts: Texts, reading: Reading, details: Details) -> list[str]:
         words = texts.count("reading.words", len(reading.caption.split()))
         facts.append(texts("reading.length", length=texts(f"caption.length.{details.length}"), words=words))
     if details.checked is not None and details.described is not None:
-        checked, described = (f"{seconds:.2f}" for seconds in (details.checked, details.described))
+        checked, described = (texts.number(f"{seconds:.2f}") for seconds in (details.checked, details.described))
         facts.append(texts("reading.times", checked=checked, described=described))
     elif details.checked is not None:
-        facts.append(texts("reading.time_checked", checked=f"{details.checked:.2f}"))
+        facts.append(texts("reading.time_checked", checked=texts.number(f"{details.checked:.2f}")))
     return facts
 
 

@@ -62,6 +62,11 @@ class Texts:
             if "{" in english
         ]
 
+    def number(self, plain: str) -> str:
+        """Return a number or percentage as it is written in this language: "12.5" is "12,5" in German."""
+        number, percent, _ = plain.replace(".", self("number.decimal_sign")).partition("%")
+        return self("number.percent", number=number) if percent else number
+
     def count(self, key: str, number: int, /, **values: Any) -> str:
         """Return the text of `KEY.one` or `KEY.other` with the number in its placeholder `{number}`."""
         return self(f"{key}.{'one' if number == 1 else 'other'}", number=number, **values)

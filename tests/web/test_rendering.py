@@ -1,9 +1,11 @@
 """The words of a reading, without a server."""
 
+import re
+
 import numpy as np
 import pytest
 
-from imgcap.reading import Reading
+from imgcap.reading import Caption, Reading
 from imgcap.web.rendering import DOUBTFUL, LIKELY, Details, describe_look, doubt_of, render_map, render_reading
 from imgcap.web.texts import LANGUAGES
 
@@ -44,6 +46,19 @@ def test_an_error_is_shown_and_announced_in_the_readers_language():
     page = render_reading(LANGUAGES["de"], error="The file is empty: choose a picture.")
     assert page.count("Die Datei ist leer") == 2
     assert "The file" not in page
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_every_number_that_is_shown_is_in_the_readers_language(language):
+    others = (Caption("a cat sleeps", 0.25),)
+    reading = Reading("a", True, None, 30.25, 6.8125, caption="A dog runs.", confidence=0.4, alternatives=others)
+    page = render_reading(LANGUAGES[language], reading, details=Details(checked=0.041, described=0.62))
+    page += render_map(np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60, 3), np.uint8), 6.8125, LANGUAGES[language])
+    shown = " ".join([re.sub(r"<[^>]*>", " ", page), *re.findall(r'aria-label="([^"]+)"', page)])
+    numbers = re.findall(r"\d+[.,]\d+", shown)
+    assert {"30.2", "6.81", "0.04", "0.62", "0.1"} == {number.replace(",", ".") for number in numbers}
+    assert {"," in number for number in numbers} == {language != "en"}
+    assert ("40%" in shown, "40\u00a0%" in shown) == (language == "en", language != "en")
 
 
 def test_an_empty_page_offers_examples_and_a_busy_one_does_not():

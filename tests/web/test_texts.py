@@ -109,6 +109,17 @@ def test_an_unknown_cookie_is_ignored():
     assert texts_of(request).language == "de"
 
 
+@pytest.mark.parametrize(
+    ("language", "variance", "percentage"),
+    [("en", "0.0512", "76%"), ("de", "0,0512", "76\u00a0%"), ("es", "0,0512", "76\u00a0%")],
+)
+def test_numbers_are_written_as_the_language_writes_them(language, variance, percentage):
+    texts = LANGUAGES[language]
+    assert texts.number("0.0512") == variance
+    assert texts.number("76%") == percentage
+    assert texts.number("1234") == "1234"
+
+
 def test_labels_translate_what_components_show():
     labels = Labels()
     labels("caption.photo")

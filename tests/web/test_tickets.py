@@ -123,7 +123,8 @@ def test_however_it_goes_nothing_is_left_in_the_end(steps):
             for own in queue.tickets.of_user(user)[:1]:
                 queue.tickets.drop(own)
         elif step == "count":
-            outstanding = [own for own in queue.tickets.of_user(user) if any(own in ids for ids in queue.pending.values())]
+            unread = {own for ids in queue.pending.values() for own in ids}
+            outstanding = unread & {*queue.tickets.of_user(user)}
             assert queue.tickets.count_outstanding(user) == len(outstanding)
         elif step == "leave":
             queue.tickets.drop_sessions(user)

@@ -69,7 +69,7 @@ class BatchRoutes:
             item["error"] = item["error"] and texts.sentence(item["error"])
             if item["edited"] is None and item["caption"]:  # words of the user's own are as sure as the user is
                 item["sure"] = item["confidence"] and texts(
-                    "reading.sure_short", percent=format_confidence(item["confidence"])
+                    "reading.sure_short", percent=texts.number(format_confidence(item["confidence"]))
                 )
                 item["warned"] = item["warning"] and texts("reading.unfamiliar")
         return JSONResponse(report)

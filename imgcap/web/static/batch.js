@@ -152,7 +152,7 @@
     name.scope = "row";
     name.textContent = item.name;
     row.append(name);
-    cell(row, "variance", done ? String(round(item.blur_variance)) : "–");
+    cell(row, "variance", done ? round(item.blur_variance).toLocaleString(window.imgcap.language, { useGrouping: false, maximumSignificantDigits: 17 }) : "–");
     cell(row, "verdict", done ? badge(item.valid ? "valid" : item.reason ?? "blurred") : text(`batch_${item.state}`));
     cell(row, "caption", ...captionOf(item));
     old?.replaceWith(row);

@@ -24,7 +24,7 @@ def build_how_tab(page: Page, services: Services) -> None:
     def begin(request: gr.Request) -> str:
         texts, model = texts_of(request), measured()
         sharp, blurred = (
-            format_variance(float(laplacian(edge(sigma)).var())) for sigma in (SHARP_SIGMA, BLURRED_SIGMA)
+            texts.number(format_variance(float(laplacian(edge(sigma)).var()))) for sigma in (SHARP_SIGMA, BLURRED_SIGMA)
         )
         return render(
             "how.html",
@@ -33,7 +33,7 @@ def build_how_tab(page: Page, services: Services) -> None:
             warns=model.knows_unfamiliar and settings.unfamiliar != "off",
             name=services.work.models.default.name,
             scores={name: model.scores[name] for name in SCORES if model.scores.get(name) is not None},
-            threshold=format_variance(settings.blur_threshold),
+            threshold=texts.number(format_variance(settings.blur_threshold)),
             sharp=sharp,
             blurred=blurred,
             sharp_drawing=draw_edge(SHARP_SIGMA, texts("how.edge_sharp", variance=sharp)),
