@@ -9,7 +9,7 @@ from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.reading import LENGTHS
 from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import Endpoints, describe_parameter, parameter_texts
-from imgcap.web.rendering import render_bar
+from imgcap.web.presentation.rendering import render_bar
 from imgcap.web.services import Services
 from imgcap.web.tabs.api import build_api_tab
 from imgcap.web.tabs.batch import build_batch_tab

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.rendering import render
+from imgcap.web.presentation.rendering import render
 from imgcap.web.requests import name_of_asker, root_of
 from imgcap.web.texts import texts_of
 from imgcap.web.uploads import StorageFull

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from running import ROOT, SHARP
 
 from imgcap.reading import Reading
-from imgcap.web.rendering import render_reading
+from imgcap.web.presentation.rendering import render_reading
 from imgcap.web.texts import LANGUAGES
 
 ENGLISH = LANGUAGES["en"]

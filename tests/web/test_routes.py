@@ -14,7 +14,7 @@ from running import PASSWORD
 from imgcap.accounts.history import make_thumbnail
 from imgcap.accounts.throttling import Throttle
 from imgcap.reading import Reading
-from imgcap.web.gauge import CSS
+from imgcap.web.presentation.gauge import CSS
 from imgcap.web.routes import PREVIEW_SIDE
 
 OTHER = "another long password"

@@ -13,7 +13,7 @@ from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import caller_of
 from imgcap.web.models import Model
 from imgcap.web.opening import Caller
-from imgcap.web.rendering import Details, Step, describe_look, render, render_map, render_reading
+from imgcap.web.presentation.rendering import Details, Step, describe_look, render, render_map, render_reading
 from imgcap.web.services import Services
 from imgcap.web.texts import Texts, texts_of
 from imgcap.web.work import Work, explain

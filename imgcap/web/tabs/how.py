@@ -6,9 +6,9 @@ import gradio as gr
 
 from imgcap.blur.sharpness import format_variance
 from imgcap.web.blocks import PRIVATE, Page
-from imgcap.web.edges import BLURRED_SIGMA, SHARP_SIGMA, draw_edge, edge, laplacian
-from imgcap.web.measurements import read_measurements
-from imgcap.web.rendering import render
+from imgcap.web.presentation.edges import BLURRED_SIGMA, SHARP_SIGMA, draw_edge, edge, laplacian
+from imgcap.web.presentation.measurements import read_measurements
+from imgcap.web.presentation.rendering import render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

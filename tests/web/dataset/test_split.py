@@ -14,7 +14,7 @@ from imgcap.settings import Settings
 from imgcap.web.dataset.split import TestSplit as Split
 from imgcap.web.dataset.split import tokens_of
 from imgcap.web.models import Model
-from imgcap.web.rendering import render
+from imgcap.web.presentation.rendering import render
 from imgcap.web.texts import LANGUAGES
 
 

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from imgcap.web.edges import BLURRED_SIGMA, BRIGHT, DARK, PIXELS, SHARP_SIGMA, draw_edge, edge, laplacian
+from imgcap.web.presentation.edges import BLURRED_SIGMA, BRIGHT, DARK, PIXELS, SHARP_SIGMA, draw_edge, edge, laplacian
 
 
 def test_blur_leaves_the_ends_of_an_edge_and_takes_its_laplacians_variance():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from imgcap.settings import ROOT
-from imgcap.web.measurements import read_measurements
+from imgcap.web.presentation.measurements import read_measurements
 
 
 @pytest.mark.parametrize(("name", "attends"), [("attention", True), ("merge", False)])

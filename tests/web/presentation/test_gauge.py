@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.blur.sharpness import format_variance
-from imgcap.web.gauge import CSS, badge_html, gauge_html
+from imgcap.web.presentation.gauge import CSS, badge_html, gauge_html
 
 positive = st.floats(0, 1e12, allow_nan=False)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 CSS = [STATIC / name for name in ("nav.css", "app.css", "sheet.css", "tabs.css")]
 FAVICON = STATIC / "icon.png"
 HEAD = (STATIC / "head.html").read_text(encoding="utf-8")

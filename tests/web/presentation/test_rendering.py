@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from imgcap.reading import Caption, Reading
-from imgcap.web.rendering import DOUBTFUL, LIKELY, Details, describe_look, doubt_of, render_map, render_reading
+from imgcap.web.presentation.rendering import (
+    DOUBTFUL,
+    LIKELY,
+    Details,
+    describe_look,
+    doubt_of,
+    render_map,
+    render_reading,
+)
 from imgcap.web.texts import LANGUAGES
 
 ENGLISH = LANGUAGES["en"]

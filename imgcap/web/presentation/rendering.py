@@ -16,12 +16,12 @@ from PIL import Image
 from imgcap.accounts.history import MAX_CAPTION
 from imgcap.blur.sharpness import format_variance
 from imgcap.reading import Length, Reading, format_confidence
-from imgcap.web.gauge import badge_html, gauge_html
+from imgcap.web.presentation.gauge import badge_html, gauge_html
 from imgcap.web.texts import LANGUAGES, Texts
 
 MOMENT = "%Y-%m-%d %H:%M UTC"
 """Format of times, for readers of every language."""
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 DOUBTFUL, LIKELY = 0.5, 0.75
 """Confidences below which the page says that a caption may well be wrong, or may be wrong."""
 OFF_CENTRE = 0.43

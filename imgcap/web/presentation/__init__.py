@@ -1,0 +1,1 @@
+"""Turn readings and measurements into HTML, figures and colours."""
