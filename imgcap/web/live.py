@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from imgcap.reading import Reading, format_confidence
-from imgcap.web.opening import Caller
+from imgcap.web.intake.opening import Caller
 from imgcap.web.presentation.gauge import badge_html, gauge_html
 from imgcap.web.presentation.rendering import doubt_of
 from imgcap.web.refusals import Refusal

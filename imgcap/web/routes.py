@@ -12,8 +12,8 @@ from imgcap.accounts.history import make_thumbnail
 from imgcap.errors import InputError
 from imgcap.web.batches.routes import batch_routes
 from imgcap.web.dataset.routes import dataset_routes
+from imgcap.web.intake.opening import Caller
 from imgcap.web.live import live_routes
-from imgcap.web.opening import Caller
 from imgcap.web.pages.account import account_routes
 from imgcap.web.pages.base import Pages
 from imgcap.web.pages.history import history_routes

@@ -19,8 +19,8 @@ from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.errors import InputError
 from imgcap.inference.threads import give_way
 from imgcap.reading import Length, Reading, check_length
+from imgcap.web.intake.opening import Caller, Opener, Picture, name_source
 from imgcap.web.models import Models
-from imgcap.web.opening import Caller, Opener, Picture, name_source
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from hostile import encode
 from PIL import Image
 from running import BLURRED, NO_LIMITS, PASSWORD, SHARP
 
-from imgcap.web.opening import FRAME_PIXELS
+from imgcap.web.intake.opening import FRAME_PIXELS
 from imgcap.web.work import Work
 
 

@@ -11,8 +11,8 @@ from running import SHARP
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
+from imgcap.web.intake.opening import Caller
 from imgcap.web.models import RETRY_SECONDS
-from imgcap.web.opening import Caller
 from imgcap.web.work import explain
 
 ADA = Caller(1, "192.0.2.1")

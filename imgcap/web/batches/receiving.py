@@ -7,7 +7,7 @@ from imgcap.images.archives import Member, clean_name, is_archive, read_archive
 from imgcap.reading import check_length
 from imgcap.web.batches.batch import Batch
 from imgcap.web.batches.store import BatchStore
-from imgcap.web.opening import Caller
+from imgcap.web.intake.opening import Caller
 
 
 def add_file(store: BatchStore, path: Path, name: str, caller: Caller, length: str = "normal") -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from imgcap.errors import InputError
 from imgcap.images.archives import Member
 from imgcap.web.batches.batch import Batch, Item, Json, load
-from imgcap.web.uploads import Uploads
+from imgcap.web.intake.uploads import Uploads
 
 NO_BATCH = "You have no batch; it may have been deleted."
 

@@ -11,8 +11,8 @@ from imgcap.inference.batching import BusyError
 from imgcap.inference.threads import give_way
 from imgcap.web.batches.batch import Batch, Item
 from imgcap.web.batches.store import BatchStore
-from imgcap.web.opening import Caller
-from imgcap.web.uploads import SWEEP_SECONDS
+from imgcap.web.intake.opening import Caller
+from imgcap.web.intake.uploads import SWEEP_SECONDS
 from imgcap.web.work import Work, explain
 
 WORKERS = 4

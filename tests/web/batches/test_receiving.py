@@ -8,7 +8,7 @@ from running import SHARP
 from imgcap.errors import InputError
 from imgcap.web.batches import receiving
 from imgcap.web.batches.store import NO_BATCH
-from imgcap.web.opening import Caller
+from imgcap.web.intake.opening import Caller
 
 
 def test_room_and_number_are_limited(open_batches):

@@ -10,7 +10,7 @@ from PIL import Image
 from running import NO_LIMITS, SHARP, OneFileSite
 
 from imgcap.errors import InputError
-from imgcap.web.opening import FRAME_PIXELS, MAX_URL, Caller, Opener, name_source
+from imgcap.web.intake.opening import FRAME_PIXELS, MAX_URL, Caller, Opener, name_source
 from imgcap.web.services import Services
 
 ADA, BOB = Caller(1, "192.0.2.1"), Caller(2, "192.0.2.2")

@@ -8,7 +8,7 @@ import pytest
 
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.uploads import (
+from imgcap.web.intake.uploads import (
     INCOMPLETE_SECONDS,
     StorageFull,
     UploadLimits,
@@ -157,7 +157,7 @@ def test_a_sweep_deletes_what_is_old_and_what_never_got_an_owner(uploads, monkey
     uploads.sweep()
     assert [path.exists() for path in (kept, link, fresh, stale)] == [True, True, True, False]
     later = time.time() + LIMITS.max_age + 1
-    monkeypatch.setattr("imgcap.web.uploads.time.time", lambda: later)
+    monkeypatch.setattr("imgcap.web.intake.uploads.time.time", lambda: later)
     uploads.sweep()
     assert list(uploads.folder.iterdir()) == []
     assert not uploads.is_owned(str(kept), ADA)

@@ -13,8 +13,8 @@ from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.images.sandbox import CHILDREN
 from imgcap.reading import Reading
-from imgcap.web.turns import Turns
-from imgcap.web.uploads import Source, Uploads
+from imgcap.web.intake.turns import Turns
+from imgcap.web.intake.uploads import Source, Uploads
 
 MAX_URL = 2_048
 FRAME_PIXELS = 2_000_000

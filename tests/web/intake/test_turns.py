@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imgcap.web.turns import Turns
+from imgcap.web.intake.turns import Turns
 
 
 def test_one_user_never_has_all_places():
