@@ -8,8 +8,8 @@ import gradio as gr
 from gradio.components import Component
 
 from imgcap.captioner import NUM_ALTERNATIVES
+from imgcap.web.gradio_parts.queueing import CLIENT_GONE
 from imgcap.web.intake.opening import Caller
-from imgcap.web.queueing import CLIENT_GONE
 from imgcap.web.work import Work
 
 

@@ -7,8 +7,8 @@ import gradio as gr
 from imgcap.accounts.accounts import Accounts
 from imgcap.captioner import NUM_ALTERNATIVES
 from imgcap.reading import LENGTHS
-from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import Endpoints, describe_parameter, parameter_texts
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.presentation.rendering import render_bar
 from imgcap.web.services import Services
 from imgcap.web.tabs.api import build_api_tab

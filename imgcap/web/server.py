@@ -19,19 +19,19 @@ from imgcap.accounts.storage import explain_risk, storage_risk
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.web import zero_gpu
-from imgcap.web.blocks import Page
 from imgcap.web.connections import Connections, bound_connections
-from imgcap.web.gradio_login import check_logins_on_the_event_loop, name_asker, refuse_everybody
+from imgcap.web.gradio_parts import zero_gpu
+from imgcap.web.gradio_parts.blocks import Page
+from imgcap.web.gradio_parts.head import LanguageAtHead
+from imgcap.web.gradio_parts.login import check_logins_on_the_event_loop, name_asker, refuse_everybody
+from imgcap.web.gradio_parts.queueing import FairQueue
+from imgcap.web.gradio_parts.states import use_lean_states
+from imgcap.web.gradio_parts.tickets import FRESH_SECONDS
 from imgcap.web.guard import Guard
-from imgcap.web.head import LanguageAtHead
 from imgcap.web.page import build_page
 from imgcap.web.presentation import gauge, theme
-from imgcap.web.queueing import FairQueue
 from imgcap.web.routes import build_routes
 from imgcap.web.services import Services, open_services
-from imgcap.web.states import use_lean_states
-from imgcap.web.tickets import FRESH_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from imgcap.web.batches.store import BatchLimits, BatchStore
 from imgcap.web.batches.workers import BatchWorkers
 from imgcap.web.cookies import Cookies, read_server_id
 from imgcap.web.dataset.split import TestSplit
+from imgcap.web.gradio_parts.queueing import FairQueue
 from imgcap.web.intake.opening import Opener
 from imgcap.web.intake.uploads import UploadLimits, Uploads, lock_data_folder, prepare_folder
 from imgcap.web.models import Models
 from imgcap.web.openid import OpenID
-from imgcap.web.queueing import FairQueue
 from imgcap.web.work import Work
 
 

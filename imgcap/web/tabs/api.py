@@ -6,7 +6,7 @@ import gradio as gr
 from markupsafe import Markup, escape
 
 from imgcap.reading import Caption, Reading
-from imgcap.web.blocks import PRIVATE, Page
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.presentation.rendering import HERE, render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of

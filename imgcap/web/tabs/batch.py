@@ -7,7 +7,7 @@ import gradio as gr
 from imgcap.accounts.history import MAX_CAPTION
 from imgcap.images.alt_text import AltTextWriter
 from imgcap.reading import LENGTHS, REASONS
-from imgcap.web.blocks import PRIVATE, Page
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.presentation.rendering import render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of

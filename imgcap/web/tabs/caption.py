@@ -9,8 +9,8 @@ import gradio as gr
 
 from imgcap.errors import InputError
 from imgcap.reading import LENGTHS, Reading, check_length
-from imgcap.web.blocks import PRIVATE, Page
 from imgcap.web.endpoints import caller_of
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.intake.opening import Caller
 from imgcap.web.models import Model
 from imgcap.web.presentation.rendering import Details, Step, describe_look, render, render_map, render_reading

@@ -5,7 +5,7 @@ from functools import lru_cache
 import gradio as gr
 
 from imgcap.blur.sharpness import format_variance
-from imgcap.web.blocks import PRIVATE, Page
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.presentation.edges import BLURRED_SIGMA, SHARP_SIGMA, draw_edge, edge, laplacian
 from imgcap.web.presentation.measurements import read_measurements
 from imgcap.web.presentation.rendering import render

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from imgcap.web.blocks import PRIVATE, Page
+from imgcap.web.gradio_parts.blocks import PRIVATE, Page
 from imgcap.web.presentation.rendering import render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of

@@ -14,8 +14,8 @@ from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from imgcap.web.queueing import CLIENT_GONE, FairQueue
-from imgcap.web.tickets import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS
+from imgcap.web.gradio_parts.queueing import CLIENT_GONE, FairQueue
+from imgcap.web.gradio_parts.tickets import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS
 
 PER_USER = 10
 

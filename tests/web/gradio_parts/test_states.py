@@ -5,8 +5,8 @@ import httpx
 from gradio.state_holder import SessionState
 from running import SHARP
 
+from imgcap.web.gradio_parts.states import LeanStates
 from imgcap.web.server import Server
-from imgcap.web.states import LeanStates
 
 
 def states_of(page: gr.Blocks) -> LeanStates:

@@ -21,7 +21,7 @@ from gradio import queueing
 from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 
-from imgcap.web.tickets import Tickets
+from imgcap.web.gradio_parts.tickets import Tickets
 
 logger = logging.getLogger(__name__)
 

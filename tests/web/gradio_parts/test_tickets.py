@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcap.web.tickets import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS, Tickets
+from imgcap.web.gradio_parts.tickets import ANSWER_SECONDS, FRESH_SECONDS, IDLE_SECONDS, Tickets
 
 
 class Queue:

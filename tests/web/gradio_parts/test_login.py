@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from imgcap.accounts.tables import User
-from imgcap.web.gradio_login import check_logins_on_the_event_loop
+from imgcap.web.gradio_parts.login import check_logins_on_the_event_loop
 from imgcap.web.requests import ASKER
 
 

@@ -1,0 +1,1 @@
+"""Parts of Gradio that this app replaces or adapts."""
