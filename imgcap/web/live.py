@@ -14,11 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from imgcap.reading import Reading, format_confidence
+from imgcap.web.gate.refusals import Refusal
+from imgcap.web.gate.requests import address_of, user_of
 from imgcap.web.intake.opening import Caller
 from imgcap.web.presentation.gauge import badge_html, gauge_html
 from imgcap.web.presentation.rendering import doubt_of
-from imgcap.web.refusals import Refusal
-from imgcap.web.requests import address_of, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import Texts, texts_of
 from imgcap.web.work import Work

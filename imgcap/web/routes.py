@@ -12,6 +12,8 @@ from imgcap.accounts.history import make_thumbnail
 from imgcap.errors import InputError
 from imgcap.web.batches.routes import batch_routes
 from imgcap.web.dataset.routes import dataset_routes
+from imgcap.web.gate.refusals import as_refusal, safe_place
+from imgcap.web.gate.requests import address_of, is_secure, read_form, root_of, user_of
 from imgcap.web.intake.opening import Caller
 from imgcap.web.live import live_routes
 from imgcap.web.pages.account import account_routes
@@ -21,8 +23,6 @@ from imgcap.web.pages.sign_in import sign_in_routes
 from imgcap.web.presentation import gauge
 from imgcap.web.presentation.manifest import build_manifest
 from imgcap.web.presentation.rendering import HERE
-from imgcap.web.refusals import as_refusal, safe_place
-from imgcap.web.requests import address_of, is_secure, read_form, root_of, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, texts_of
 

@@ -19,7 +19,8 @@ from imgcap.accounts.storage import explain_risk, storage_risk
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
-from imgcap.web.connections import Connections, bound_connections
+from imgcap.web.gate.connections import Connections, bound_connections
+from imgcap.web.gate.guard import Guard
 from imgcap.web.gradio_parts import zero_gpu
 from imgcap.web.gradio_parts.blocks import Page
 from imgcap.web.gradio_parts.head import LanguageAtHead
@@ -27,7 +28,6 @@ from imgcap.web.gradio_parts.login import check_logins_on_the_event_loop, name_a
 from imgcap.web.gradio_parts.queueing import FairQueue
 from imgcap.web.gradio_parts.states import use_lean_states
 from imgcap.web.gradio_parts.tickets import FRESH_SECONDS
-from imgcap.web.guard import Guard
 from imgcap.web.page import build_page
 from imgcap.web.presentation import gauge, theme
 from imgcap.web.routes import build_routes

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from imgcap.captioner import Captioner
 from imgcap.settings import Settings
-from imgcap.web.guard import Guard
+from imgcap.web.gate.guard import Guard
 from imgcap.web.routes import build_routes
 from imgcap.web.server import Server, launch
 from imgcap.web.services import Services, open_services

@@ -20,8 +20,8 @@ from imgcap.web.batches.batch import Batch, Item
 from imgcap.web.batches.downloads import Form, to_csv, to_jsonl, zip_of_copies
 from imgcap.web.batches.receiving import add_file
 from imgcap.web.batches.store import NO_BATCH
+from imgcap.web.gate.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.intake.opening import Caller
-from imgcap.web.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

@@ -12,8 +12,8 @@ from imgcap.accounts.throttling import Kind
 from imgcap.errors import InputError
 from imgcap.web.dataset.parquet import NO_PICTURE
 from imgcap.web.dataset.split import Scored, TestSplit
+from imgcap.web.gate.requests import address_of, read_number, user_of
 from imgcap.web.presentation.rendering import render
-from imgcap.web.requests import address_of, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

@@ -7,7 +7,7 @@ Therefore the script that sets the language of the request must be in the page w
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imgcap.web.answers import hold_back
+from imgcap.web.gate.answers import hold_back
 from imgcap.web.texts import language_script, texts_of
 
 

@@ -6,8 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from imgcap.accounts.tables import User
-from imgcap.web.refusals import SIGN_IN_FIRST
-from imgcap.web.requests import ASKER
+from imgcap.web.gate.refusals import SIGN_IN_FIRST
+from imgcap.web.gate.requests import ASKER
 
 
 def name_asker(request: Request) -> str | None:

@@ -9,8 +9,8 @@ from starlette.routing import BaseRoute, Route
 
 from imgcap.accounts.tables import utc_now
 from imgcap.errors import InputError
+from imgcap.web.gate.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.pages.base import Pages
-from imgcap.web.requests import address_of, download, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from imgcap.errors import InputError
+from imgcap.web.gate.refusals import as_refusal, page_of, safe_place
+from imgcap.web.gate.requests import is_secure, name_of_asker, root_of
 from imgcap.web.presentation.rendering import render
-from imgcap.web.refusals import as_refusal, page_of, safe_place
-from imgcap.web.requests import is_secure, name_of_asker, root_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

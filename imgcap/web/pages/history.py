@@ -8,9 +8,9 @@ from starlette.routing import BaseRoute, Route
 from imgcap.accounts.history import MAX_CAPTION
 from imgcap.accounts.tables import HistoryEntry
 from imgcap.errors import InputError
+from imgcap.web.gate.refusals import as_refusal
+from imgcap.web.gate.requests import download, read_form, read_number, user_of
 from imgcap.web.pages.base import Pages
-from imgcap.web.refusals import as_refusal
-from imgcap.web.requests import download, read_form, read_number, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

@@ -10,11 +10,11 @@ from starlette.routing import BaseRoute, Route
 from imgcap.accounts.passwords import PasswordError
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
-from imgcap.web.guard import NOTHING_HERE
+from imgcap.web.gate.guard import NOTHING_HERE
+from imgcap.web.gate.refusals import Refusal, as_refusal, safe_place
+from imgcap.web.gate.requests import Form, address_of, is_secure, read_form, root_of, user_of
 from imgcap.web.openid import CALLBACK
 from imgcap.web.pages.base import Pages
-from imgcap.web.refusals import Refusal, as_refusal, safe_place
-from imgcap.web.requests import Form, address_of, is_secure, read_form, root_of, user_of
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 

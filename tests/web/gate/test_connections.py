@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from imgcap.web import bodies, connections
-from imgcap.web.connections import Connections, OncePerSecond
+from imgcap.web.gate import bodies, connections
+from imgcap.web.gate.connections import Connections, OncePerSecond
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
 from imgcap.errors import InputError
+from imgcap.web.gate.requests import name_of_asker, root_of
 from imgcap.web.intake.uploads import StorageFull
 from imgcap.web.presentation.rendering import render
-from imgcap.web.requests import name_of_asker, root_of
 from imgcap.web.texts import texts_of
 
 TITLED = {400, 401, 403, 404, 405, 408, 413, 429, 500, 503}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgcap.web.access import find_access
+from imgcap.web.gate.access import find_access
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

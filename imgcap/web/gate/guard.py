@@ -20,7 +20,7 @@ from imgcap.accounts.tables import User
 from imgcap.accounts.throttling import Kind, Throttled
 from imgcap.accounts.tokens import PREFIX
 from imgcap.errors import InputError
-from imgcap.web.access import (
+from imgcap.web.gate.access import (
     BEGINS_WORK,
     ENDPOINT,
     LAUNCH,
@@ -35,11 +35,11 @@ from imgcap.web.access import (
     TOKEN_OPENS,
     find_access,
 )
-from imgcap.web.answers import hold_back
-from imgcap.web.bodies import BodyLimit, parse_object, replay
-from imgcap.web.headers import with_security_headers
-from imgcap.web.refusals import SIGN_IN_FIRST, Refusal, as_refusal, place_of, sign_in_link
-from imgcap.web.requests import ASKER, address_of
+from imgcap.web.gate.answers import hold_back
+from imgcap.web.gate.bodies import BodyLimit, parse_object, replay
+from imgcap.web.gate.headers import with_security_headers
+from imgcap.web.gate.refusals import SIGN_IN_FIRST, Refusal, as_refusal, place_of, sign_in_link
+from imgcap.web.gate.requests import ASKER, address_of
 from imgcap.web.services import Services
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import Request
 
-from imgcap.web.guard import is_cross_site
+from imgcap.web.gate.guard import is_cross_site
 
 
 def request(method: str = "GET", path: str = "/", **headers: str) -> Request:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from running import PASSWORD
 
-from imgcap.web.refusals import safe_place
+from imgcap.web.gate.refusals import safe_place
 
 PERSON = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
 SCRIPT = {"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}

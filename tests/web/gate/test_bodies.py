@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from imgcap.web import bodies
-from imgcap.web.bodies import BodyLimit, parse_object, replay
+from imgcap.web.gate import bodies
+from imgcap.web.gate.bodies import BodyLimit, parse_object, replay
 
 JSON = st.recursive(
     st.none()
