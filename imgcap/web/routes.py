@@ -22,7 +22,7 @@ from imgcap.web.pages.history import history_routes
 from imgcap.web.pages.sign_in import sign_in_routes
 from imgcap.web.presentation import gauge
 from imgcap.web.presentation.manifest import build_manifest
-from imgcap.web.presentation.rendering import HERE
+from imgcap.web.presentation.theme import STATIC
 from imgcap.web.services import Services
 from imgcap.web.texts import LANGUAGES, texts_of
 
@@ -36,7 +36,7 @@ def build_routes(services: Services) -> list[BaseRoute]:
     general = GeneralRoutes(services)
     return [
         Route("/pages/gauge.css", general.gauge_style),
-        Mount("/pages", StaticFiles(directory=HERE / "static")),
+        Mount("/pages", StaticFiles(directory=STATIC)),
         Route("/language", general.choose_language, methods=["POST"]),
         Route("/manifest.json", general.manifest),
         Route("/gradio_api/healthz", general.health),

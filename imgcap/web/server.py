@@ -20,11 +20,11 @@ from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.settings import Settings
 from imgcap.web.gate.connections import Connections, bound_connections
+from imgcap.web.gate.gradio_login import check_logins_on_the_event_loop, name_asker, refuse_everybody
 from imgcap.web.gate.guard import Guard
+from imgcap.web.gate.head import LanguageAtHead
 from imgcap.web.gradio_parts import zero_gpu
 from imgcap.web.gradio_parts.blocks import Page
-from imgcap.web.gradio_parts.head import LanguageAtHead
-from imgcap.web.gradio_parts.login import check_logins_on_the_event_loop, name_asker, refuse_everybody
 from imgcap.web.gradio_parts.queueing import FairQueue
 from imgcap.web.gradio_parts.states import use_lean_states
 from imgcap.web.gradio_parts.tickets import FRESH_SECONDS

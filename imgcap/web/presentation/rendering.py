@@ -21,7 +21,7 @@ from imgcap.web.texts import LANGUAGES, Texts
 
 MOMENT = "%Y-%m-%d %H:%M UTC"
 """Format of times, for readers of every language."""
-HERE = Path(__file__).parents[1]
+TEMPLATES = Path(__file__).parents[1] / "templates"
 DOUBTFUL, LIKELY = 0.5, 0.75
 """Confidences below which the page says that a caption may well be wrong, or may be wrong."""
 OFF_CENTRE = 0.43
@@ -38,7 +38,7 @@ def doubt_of(confidence: float) -> Doubt:
     return "middle" if confidence < LIKELY else "high"
 
 
-templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
 templates.globals |= {
     "badge": badge_html,
     "gauge": gauge_html,

@@ -1,5 +1,5 @@
 // What every tab of Gradio's page needs: a live region for screen readers, and refusals shown as sentences.
-// The script at the head of the page (imgcap/web/gradio_parts/head.py) has set window.imgcap = { language, texts }.
+// The script at the head of the page (imgcap/web/gate/head.py) has set window.imgcap = { language, texts }.
 (() => {
   const text = (key) => window.imgcap.texts[`script.${key}`];
   const live = document.createElement("div");

@@ -7,12 +7,12 @@ from markupsafe import Markup, escape
 
 from imgcap.reading import Caption, Reading
 from imgcap.web.gradio_parts.blocks import PRIVATE, Page
-from imgcap.web.presentation.rendering import HERE, render
+from imgcap.web.presentation.rendering import TEMPLATES, render
 from imgcap.web.services import Services
 from imgcap.web.texts import texts_of
 
 SNIPPETS = {
-    language: (HERE / "templates" / "snippets" / f"{language}.txt").read_text(encoding="utf-8").rstrip()
+    language: (TEMPLATES / "snippets" / f"{language}.txt").read_text(encoding="utf-8").rstrip()
     for language in ("python", "javascript", "curl")
 }
 """Programs that run unchanged once the server's address and a token are filled in."""

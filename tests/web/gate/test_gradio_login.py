@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from imgcap.accounts.tables import User
+from imgcap.web.gate.gradio_login import check_logins_on_the_event_loop
 from imgcap.web.gate.requests import ASKER
-from imgcap.web.gradio_parts.login import check_logins_on_the_event_loop
 
 
 async def test_gradios_own_check_of_the_login_needs_no_thread():
