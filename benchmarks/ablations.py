@@ -203,7 +203,7 @@ def write(row: Row, folder: Path, recipe: Any) -> list[str]:
     from imgcap.data.collator import CaptionCollator
     from imgcap.data.grids import cached_views
     from imgcap.inference.checkpoint import load_captioner
-    from imgcap.inference.device import device
+    from imgcap.inference.engines.device import device
     from imgcap.training.averaging import average, last_checkpoints
 
     left = folder / "captions.json"

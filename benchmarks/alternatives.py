@@ -22,8 +22,8 @@ from imgcap.evaluation.ptb import tokenize
 from imgcap.inference.alternatives import overlap
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe, find_folder
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS, Length
 from imgcap.settings import get_settings

@@ -26,8 +26,8 @@ def compare(model: str, source: str, pictures: int) -> None:
     from imgcap.data.loading import load_rows
     from imgcap.evaluation.engines import score_engines
     from imgcap.inference.checkpoint import load_captioner
+    from imgcap.inference.engines.torch_engine import TorchEngine
     from imgcap.inference.files import describe
-    from imgcap.inference.torch_engine import TorchEngine
 
     rows = load_rows(source, "validation", pictures)
     places = [("cpu", torch.float32), ("cuda", torch.float32), ("cuda", torch.bfloat16)]

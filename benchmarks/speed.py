@@ -132,7 +132,7 @@ def add_peers(table: Table) -> None:
         "BLIP-base (384 px)": (BlipForConditionalGeneration(BlipConfig()), 384),
         "ViT-GPT2 (224 px)": (VisionEncoderDecoderModel(config=pair), 224),
     }
-    from imgcap.inference.device import multiplies_bfloat16
+    from imgcap.inference.engines.device import multiplies_bfloat16
 
     kind = torch.bfloat16 if multiplies_bfloat16(torch.device("cpu")) else torch.float32
     for name, (peer, side) in peers.items():

@@ -20,7 +20,7 @@ import torch
 
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
-from imgcap.inference.device import device
+from imgcap.inference.engines.device import device
 from imgcap.inference.files import describe
 from imgcap.training.build import build
 from imgcap.training.recipe import Recipe

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.not_photographs import KINDS
 from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
-from imgcap.inference.choice import open_engine
+from imgcap.inference.engines.choice import open_engine
 from imgcap.inference.files import describe
 from imgcap.inference.unfamiliar import load_bounds
 from imgcap.inference.writer import Writer

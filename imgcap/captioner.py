@@ -187,7 +187,7 @@ class Captioner:
         """
         with self._loading:
             if self._writer is None:
-                from imgcap.inference.choice import find_served_folder, open_engine
+                from imgcap.inference.engines.choice import find_served_folder, open_engine
                 from imgcap.inference.files import describe
                 from imgcap.inference.threads import multiply_on_one_core
                 from imgcap.inference.writer import Writer

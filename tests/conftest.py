@@ -130,7 +130,7 @@ def exported_captioner(tiny_captioner: Path, tmp_path_factory: pytest.TempPathFa
     """The folder of the same captioner with its ONNX files, float32 and int8."""
     import numpy as np
 
-    from imgcap.inference.export import export
+    from imgcap.inference.engines.export import export
 
     folder = tmp_path_factory.mktemp("exported") / "captioner"
     shutil.copytree(tiny_captioner, folder)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.scoring import score
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
 
 SIDE = 64

@@ -26,8 +26,8 @@ from imgcap.inference.alternatives import choose
 from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.confidence import PROBABILITY, alternatives_curve
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import as_sentence, describe
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.unfamiliar import fit_bounds, save_bounds
 from imgcap.reading import LENGTHS, Caption, format_confidence
 from imgcap.settings import ROOT, Settings

@@ -32,10 +32,10 @@ def export(
     from imgcap.data.loading import load_rows
     from imgcap.evaluation.engines import compare_engines, rgb
     from imgcap.hub.card import write_card
-    from imgcap.inference.export import CALIBRATION_PICTURES
-    from imgcap.inference.export import export as run
-    from imgcap.inference.manifest import add_check, keep_only
-    from imgcap.inference.onnx_engine import GRAPHS, file_name
+    from imgcap.inference.engines.export import CALIBRATION_PICTURES
+    from imgcap.inference.engines.export import export as run
+    from imgcap.inference.engines.manifest import add_check, keep_only
+    from imgcap.inference.engines.onnx_engine import GRAPHS, file_name
 
     if int8_only and not calibrate:
         raise InputError("int8 files need training images: give --calibrate too.")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from imgcap.data.augmentation import AugmentationConfig, augmentation
 from imgcap.data.collator import CaptionCollator
 from imgcap.data.loading import CaptionedImages
-from imgcap.inference.device import multiplies_bfloat16
+from imgcap.inference.engines.device import multiplies_bfloat16
 from imgcap.model import ImgcapForImageCaptioning
 from imgcap.model.modeling_imgcap import Encoder
 

@@ -11,12 +11,12 @@ from tqdm import tqdm
 from imgcap.data.loading import CaptionedImages
 from imgcap.evaluation.metrics import cider_of_each
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.engine import Engine
+from imgcap.inference.engines.engine import Engine
+from imgcap.inference.engines.manifest import FOLDER
+from imgcap.inference.engines.onnx_engine import GRAPHS, OnnxEngine, file_name
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import Description, describe
-from imgcap.inference.manifest import FOLDER
-from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 from imgcap.inference.threads import multiplies_int8, usable_cores
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 
 BATCH = 16

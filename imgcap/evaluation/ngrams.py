@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 
 from imgcap.inference.cider import CiderD, Gram
-from imgcap.inference.engine import Features
+from imgcap.inference.engines.engine import Features
 from imgcap.inference.expected_ngrams import NGramPredictor, Projection, RoundedRows, gaussian, join
 
 COMPONENTS = 384  # projected features

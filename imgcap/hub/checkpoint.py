@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 from imgcap.errors import InputError
 from imgcap.hub.card import DATA, MODEL
 from imgcap.hub.push import Content
+from imgcap.inference.engines.manifest import FOLDER, MANIFEST, check_manifest
 from imgcap.inference.files import FILES, describe
-from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
@@ -72,7 +72,7 @@ def caption_examples(folder: Path) -> dict[str, str]:
     import numpy as np
     from PIL import Image
 
-    from imgcap.inference.choice import open_engine
+    from imgcap.inference.engines.choice import open_engine
     from imgcap.inference.writer import Writer
 
     description = describe(folder, str(folder))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.engine import Engine
+from imgcap.inference.engines.engine import Engine
 from imgcap.inference.search import Hypothesis
 
 BLOCK = 64  # words

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.engine import Engine
+from imgcap.inference.engines.engine import Engine
 from imgcap.inference.files import Vocabulary, pad
 from imgcap.inference.wording import DANGLING, with_articles
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.engine import Engine
+from imgcap.inference.engines.engine import Engine
 from imgcap.inference.wording import WordingRules
 
 NEVER = np.float32(-1e9)

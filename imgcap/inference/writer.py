@@ -11,7 +11,7 @@ from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate
 from imgcap.inference.confidence import EXPECTED_CIDER, alternatives_curve
 from imgcap.inference.consensus import choose
 from imgcap.inference.drawing import DrawingOptions, draw
-from imgcap.inference.engine import Encoding, Engine
+from imgcap.inference.engines.engine import Encoding, Engine
 from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.files import Description
 from imgcap.inference.neutral import SURE, Naming, SexWords, names_sex, without_sex

@@ -21,11 +21,11 @@ from imgcap.data.loading import CaptionedImages
 from imgcap.errors import InputError
 from imgcap.evaluation.metrics import score
 from imgcap.evaluation.run import encode, write_captions
-from imgcap.inference.device import device, multiplies_bfloat16
+from imgcap.inference.engines.device import device, multiplies_bfloat16
 from imgcap.inference.files import Description
-from imgcap.inference.engine import Encoding
+from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.threads import usable_cores
-from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.wording import breaks_off
 from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor

@@ -16,8 +16,8 @@ from imgcap.inference import consensus, expected_ngrams, unfamiliar
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import Curve, alternatives_curve
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 

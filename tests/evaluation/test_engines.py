@@ -2,7 +2,7 @@ import pytest
 
 from imgcap.data.loading import load_rows
 from imgcap.evaluation.engines import compare_engines
-from imgcap.inference.manifest import FOLDER
+from imgcap.inference.engines.manifest import FOLDER
 from imgcap.settings import ROOT
 
 

@@ -4,7 +4,7 @@ import pytest
 from imgcap.evaluation import ngrams
 from imgcap.evaluation.ngrams import MIN_IMAGES, fit_predictor
 from imgcap.inference.cider import CiderD
-from imgcap.inference.engine import Features
+from imgcap.inference.engines.engine import Features
 
 UNKNOWN = 3
 SCENES = {"dog": [4, 5, 6, 7], "child": [4, 8, 9], "boat": [10, 11, 6, 12], "street": [4, 13, 14, 15, 16]}

@@ -13,8 +13,8 @@ from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import caption_split, encode, evaluate, summarize, write_captions
 from imgcap.evaluation.variety import compare_variety
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.writer import Writer
 
 NAMES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from imgcap.hub.card import with_confidence, write_card
-from imgcap.inference.manifest import add_check
+from imgcap.inference.engines.manifest import add_check
 from imgcap.settings import ROOT
 from imgcap.training.recipe import in_effect, load_recipe, save_recipe
 

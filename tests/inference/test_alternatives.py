@@ -16,9 +16,9 @@ from imgcap.inference.alternatives import (
     overlap,
 )
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.engine import Encoding
+from imgcap.inference.engines.engine import Encoding
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
 from imgcap.inference.wording import repeats_itself, well_formed
 from imgcap.inference.writer import Writer
 from imgcap.model.decoding import generation_options

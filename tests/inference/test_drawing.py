@@ -4,7 +4,7 @@ import torch
 from engines import as_grid, make_model
 
 from imgcap.inference.drawing import DrawingOptions, draw
-from imgcap.inference.torch_engine import TorchEngine
+from imgcap.inference.engines.torch_engine import TorchEngine
 
 START, END = 1, 2
 

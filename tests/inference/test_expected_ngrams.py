@@ -3,7 +3,7 @@ import pytest
 
 from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
-from imgcap.inference.engine import Features
+from imgcap.inference.engines.engine import Features
 from imgcap.inference.expected_ngrams import (
     FILE,
     NGramPredictor,

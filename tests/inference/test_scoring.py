@@ -4,8 +4,8 @@ import torch
 from engines import mean_log_probabilities
 
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.torch_engine import TorchEngine
 
 
 def test_it_is_the_mean_over_words_and_end_of_the_models_own_log_probabilities(tiny_captioner):

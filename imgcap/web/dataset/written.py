@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imgcap import inference
 from imgcap.errors import InputError
-from imgcap.inference.choice import find_served_folder
+from imgcap.inference.engines.choice import find_served_folder
 from imgcap.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class WrittenCaptions:
         known = hashlib.sha256()
         known.update(json.dumps([settings.model, settings.engine, settings.unfamiliar, settings.name_sex]).encode())
         known.update(json.dumps(_files_of(settings)).encode())
-        for path in sorted(Path(next(iter(inference.__path__))).glob("*.py")):
+        for path in sorted(Path(next(iter(inference.__path__))).rglob("*.py")):
             known.update(path.read_bytes())
         known.update(json.dumps(references).encode())
         self._path = folder / f"test-split-{known.hexdigest()[:16]}.json"

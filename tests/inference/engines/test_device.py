@@ -13,8 +13,8 @@ from imgcap.data.augmentation import AugmentationConfig
 from imgcap.data.collator import CaptionCollator
 from imgcap.evaluation import run
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.device import device, multiplies_bfloat16
-from imgcap.inference.engine import Encoding
+from imgcap.inference.engines.device import device, multiplies_bfloat16
+from imgcap.inference.engines.engine import Encoding
 
 META = torch.device("meta")
 

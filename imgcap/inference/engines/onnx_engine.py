@@ -1,7 +1,7 @@
 """Run a captioner in ONNX Runtime, which serves on CPUs. Imports neither PyTorch nor transformers.
 
-`imgcap.inference.export` writes the three graphs: pixels -> grid and pooled feature maps; grid -> the decoder's memory
-of the image; one word -> log-probabilities. The files are named as on the Hub.
+`imgcap.inference.engines.export` writes the three graphs: pixels -> grid and pooled feature maps; grid -> the decoder's
+memory of the image; one word -> log-probabilities. The files are named as on the Hub.
 """
 
 import threading
@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from imgcap.inference.engine import Encoding, Features
+from imgcap.inference.engines.engine import Encoding, Features
 
 ENCODER, DECODER_START, DECODER_STEP = "encoder_model", "decoder_model", "decoder_with_past_model"
 GRAPHS = (ENCODER, DECODER_START, DECODER_STEP)

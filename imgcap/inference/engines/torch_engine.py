@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imgcap.inference.engine import Encoding, Features
-from imgcap.inference.graphs import EncoderGraph, decoder_graphs
+from imgcap.inference.engines.engine import Encoding, Features
+from imgcap.inference.engines.graphs import EncoderGraph, decoder_graphs
 from imgcap.model import ImgcapForImageCaptioning
 
 
 @dataclass(frozen=True)
 class TorchState:
-    """The decoder's state between two words, as in `imgcap.inference.onnx_engine.OnnxState`, but on the device."""
+    """The decoder's state between two words, as `OnnxState` of the other engine, but on the device."""
 
     hidden: Tensor
     memory: tuple[Tensor, ...]

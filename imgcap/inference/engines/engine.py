@@ -71,7 +71,7 @@ class Encoding:
 class Engine(Protocol[State]):
     """Encodes images and computes the probabilities of the next word.
 
-    description: the library, precision and device, as `imgcap.inference.choice` reports them.
+    description: the library, precision and device, as `imgcap.inference.engines.choice` reports them.
     lanes: number of threads that may usefully call at once.
     together: largest useful number of images in a call; larger batches are hardly faster per image.
     """

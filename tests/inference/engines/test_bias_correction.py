@@ -6,7 +6,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from torch import nn
 
-from imgcap.inference.bias_correction import correct_biases
+from imgcap.inference.engines.bias_correction import correct_biases
 
 PICTURES = 8
 

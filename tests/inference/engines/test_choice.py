@@ -6,11 +6,11 @@ import onnx.numpy_helper
 import pytest
 
 from imgcap.errors import InputError
-from imgcap.inference import choice
+from imgcap.inference.engines import choice
+from imgcap.inference.engines.manifest import FOLDER
+from imgcap.inference.engines.onnx_engine import GRAPHS, OnnxEngine, file_name
+from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.manifest import FOLDER
-from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
-from imgcap.inference.torch_engine import TorchEngine
 
 
 @pytest.fixture(autouse=True)

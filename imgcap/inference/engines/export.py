@@ -19,10 +19,17 @@ from numpy.typing import NDArray
 
 from imgcap.errors import InputError
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.engines.graphs import EncoderGraph, decoder_graphs
+from imgcap.inference.engines.manifest import FOLDER, fingerprint, write_manifest
+from imgcap.inference.engines.onnx_engine import (
+    DECODER_START,
+    DECODER_STEP,
+    ENCODER,
+    ENCODER_OUTPUTS,
+    GRAPHS,
+    file_name,
+)
 from imgcap.inference.files import CONFIG, Description, describe
-from imgcap.inference.graphs import EncoderGraph, decoder_graphs
-from imgcap.inference.manifest import FOLDER, fingerprint, write_manifest
-from imgcap.inference.onnx_engine import DECODER_START, DECODER_STEP, ENCODER, ENCODER_OUTPUTS, GRAPHS, file_name
 from imgcap.inference.preprocessing import preprocess
 from imgcap.model import ImgcapForImageCaptioning
 
@@ -119,7 +126,7 @@ def _quantize_encoder(draft: Path, description: Description, pictures: Sequence[
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from imgcap.inference.bias_correction import correct_biases
+    from imgcap.inference.engines.bias_correction import correct_biases
 
     def inputs() -> Iterator[dict[str, NDArray[np.float32]]]:
         return ({"pixel_values": preprocess([picture], description.preprocessing)} for picture in pictures)

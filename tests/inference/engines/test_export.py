@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.inference.choice import choose_precision
-from imgcap.inference.export import export
+from imgcap.inference.engines.choice import choose_precision
+from imgcap.inference.engines.export import export
+from imgcap.inference.engines.manifest import FOLDER, MANIFEST, check_manifest, keep_only
+from imgcap.inference.engines.onnx_engine import GRAPHS, OnnxEngine, file_name
 from imgcap.inference.files import describe
-from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest, keep_only
-from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
 
 NAMES = [file_name(graph, quantized=quantized) for quantized in (False, True) for graph in GRAPHS]
 

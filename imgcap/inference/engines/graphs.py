@@ -22,7 +22,7 @@ class EncoderGraph(nn.Module):
     """Computes the grid (B, P, C) from normalised pixels (B, 3, S, S), both float32.
 
     Mean and maximum of the feature map that the last block reads, (B, E) each, come with it, for
-    `imgcap.inference.engine.Features`.
+    `imgcap.inference.engines.engine.Features`.
     """
 
     def __init__(self, encoder: Encoder) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imgcap.errors import InputError
-from imgcap.inference.engine import Engine
+from imgcap.inference.engines.engine import Engine
+from imgcap.inference.engines.manifest import FOLDER, MANIFEST, check_manifest
 from imgcap.inference.files import Description, find_folder
-from imgcap.inference.manifest import FOLDER, MANIFEST, check_manifest
 from imgcap.inference.threads import multiplies_int8, usable_cores
 
 EngineName = Literal["auto", "onnx", "torch"]
@@ -86,7 +86,7 @@ def choose_precision(folder: Path) -> tuple[bool, str]:
     """
     if not is_installed("onnxruntime"):
         raise InputError(f"onnxruntime is not installed ({INSTALL_ONNX})")
-    from imgcap.inference.onnx_engine import GRAPHS, file_name
+    from imgcap.inference.engines.onnx_engine import GRAPHS, file_name
 
     try:
         check_manifest(folder, [file_name(graph, quantized=True) for graph in GRAPHS])
@@ -104,7 +104,7 @@ def has_gpu() -> bool:
     """Return whether PyTorch has a GPU to run on. PyTorch is only imported if the system shows one."""
     if not any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) or not is_installed("torch"):
         return False
-    from imgcap.inference.device import device
+    from imgcap.inference.engines.device import device
 
     return bool(device().type != "cpu")
 
@@ -115,8 +115,8 @@ def is_installed(package: str) -> bool:
 
 
 def _open_onnx(folder: Path, *, quantized: bool) -> Engine[Any]:
-    from imgcap.inference.onnx_engine import GRAPHS, OnnxEngine, file_name
-    from imgcap.inference.onnx_weights import has_broken_weight
+    from imgcap.inference.engines.onnx_engine import GRAPHS, OnnxEngine, file_name
+    from imgcap.inference.engines.onnx_weights import has_broken_weight
 
     files = [folder / FOLDER / file_name(graph, quantized=quantized) for graph in GRAPHS]
     try:
@@ -138,8 +138,8 @@ def _open_torch(description: Description) -> Engine[Any]:
     from transformers.utils.logging import disable_progress_bar
 
     from imgcap.inference.checkpoint import load_captioner
-    from imgcap.inference.device import device, multiplies_bfloat16
-    from imgcap.inference.torch_engine import TorchEngine
+    from imgcap.inference.engines.device import device, multiplies_bfloat16
+    from imgcap.inference.engines.torch_engine import TorchEngine
 
     disable_progress_bar()  # the file loads before a bar could help
     torch.set_num_threads(usable_cores())
