@@ -43,8 +43,8 @@ from imgcap.blur.sharpness import measure
 from imgcap.captioner import Captioner
 from imgcap.images.loading import ImageLoader
 from imgcap.images.pixels import to_rgb
-from imgcap.inference.drawing import draw
-from imgcap.inference.search import beam_search
+from imgcap.inference.decoding.drawing import draw
+from imgcap.inference.decoding.search import beam_search
 from imgcap.inference.threads import multiplies_int8, usable_cores
 from imgcap.inference.writer import drawing_options
 from imgcap.settings import ROOT, Settings, get_settings

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from imgcap.inference.decoding.scoring import score
 from imgcap.inference.engines.torch_engine import TorchEngine
-from imgcap.inference.scoring import score
 from imgcap.model import ImgcapConfig, ImgcapForImageCaptioning
 
 SIDE = 64

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imgcap.data.vocabulary import clean_caption
-from imgcap.inference.wording import FUNCTION_WORDS
+from imgcap.inference.decoding.wording import FUNCTION_WORDS
 
 COMMONEST = 5  # templates that are counted as clichés
 

@@ -9,7 +9,7 @@ without temperature, and the most probable ones are taken that share few content
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from imgcap.inference.wording import content_words, well_formed
+from imgcap.inference.decoding.wording import content_words, well_formed
 
 TEMPERATURES = (0.5, 0.7, 1.0, 1.5)
 SAMPLES = 24  # captions drawn per image, equally many at each temperature

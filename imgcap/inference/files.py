@@ -14,10 +14,10 @@ from imgcap.errors import InputError
 from imgcap.inference.cider import CiderD
 from imgcap.inference.confidence import LOG_PROBABILITY, Curve
 from imgcap.inference.consensus import load_scorer
+from imgcap.inference.decoding.search import SearchOptions
+from imgcap.inference.decoding.wording import WordingRules
 from imgcap.inference.expected_ngrams import NGramPredictor, load_predictor
-from imgcap.inference.search import SearchOptions
 from imgcap.inference.unfamiliar import Bounds, load_bounds
-from imgcap.inference.wording import WordingRules
 
 WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
     "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",

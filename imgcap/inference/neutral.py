@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.inference.decoding.wording import DANGLING, with_articles
 from imgcap.inference.engines.engine import Engine
 from imgcap.inference.files import Vocabulary, pad
-from imgcap.inference.wording import DANGLING, with_articles
 
 Naming = Literal["always", "sure", "never"]
 SURE = 0.9

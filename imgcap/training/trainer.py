@@ -26,7 +26,7 @@ from imgcap.inference.files import Description
 from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.threads import usable_cores
 from imgcap.inference.engines.torch_engine import TorchEngine
-from imgcap.inference.wording import breaks_off
+from imgcap.inference.decoding.wording import breaks_off
 from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 from imgcap.training.recipe import Recipe

@@ -16,10 +16,10 @@ from imgcap.inference.alternatives import (
     overlap,
 )
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.decoding.wording import repeats_itself, well_formed
 from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.wording import repeats_itself, well_formed
 from imgcap.inference.writer import Writer
 from imgcap.model.decoding import generation_options
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.resnet import BasicBlock
 
+from imgcap.inference.decoding.search import SearchOptions, beam_search
 from imgcap.inference.engines.export import write_graphs
 from imgcap.inference.engines.onnx_engine import OnnxEngine
 from imgcap.inference.engines.torch_engine import TorchEngine
-from imgcap.inference.search import SearchOptions, beam_search
 
 KINDS = [{"decoder": "attention"}, {"decoder": "merge"}, {"decoder": "attention", "encoder": "vgg16"},
          {"decoder": "attention", "decoders": 3}, {"decoder": "merge", "decoders": 2}]  # fmt: skip

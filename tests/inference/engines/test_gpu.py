@@ -8,11 +8,11 @@ import torch
 from engines import as_grid, make_model, make_pixels
 from recipes import small
 
-from imgcap.inference.drawing import DrawingOptions, draw
+from imgcap.inference.decoding.drawing import DrawingOptions, draw
+from imgcap.inference.decoding.search import SearchOptions, beam_search
 from imgcap.inference.engines.choice import has_gpu, open_engine
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.search import SearchOptions, beam_search
 from imgcap.training.run import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from engines import as_grid, make_model
 
-from imgcap.inference.drawing import DrawingOptions, draw
+from imgcap.inference.decoding.drawing import DrawingOptions, draw
 from imgcap.inference.engines.torch_engine import TorchEngine
 
 START, END = 1, 2

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.inference.decoding.wording import WordingRules
 from imgcap.inference.engines.engine import Engine
-from imgcap.inference.wording import WordingRules
 
 NEVER = np.float32(-1e9)
 """The score of an impossible hypothesis, as in transformers."""

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.modeling_outputs import BaseModelOutput
 
+from imgcap.inference.decoding.search import Bonus, SearchOptions, _largest, ban, beam_search
 from imgcap.inference.engines.torch_engine import TorchEngine
-from imgcap.inference.search import Bonus, SearchOptions, _largest, ban, beam_search
 from imgcap.model.decoding import generation_options
 from imgcap.reading import LENGTHS
 

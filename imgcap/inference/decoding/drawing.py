@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgcap.inference.decoding.search import Hypothesis
 from imgcap.inference.engines.engine import Engine
-from imgcap.inference.search import Hypothesis
 
 BLOCK = 64  # words
 

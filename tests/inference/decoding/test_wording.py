@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcap.inference.search import SearchOptions, beam_search
-from imgcap.inference.wording import (
+from imgcap.inference.decoding.search import SearchOptions, beam_search
+from imgcap.inference.decoding.wording import (
     DANGLING,
     REPEATABLE,
     WordingRules,

@@ -1,0 +1,1 @@
+"""Turn probabilities of words into captions: search for them, draw them, score them."""
