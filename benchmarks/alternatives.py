@@ -19,11 +19,11 @@ from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
 from imgcap.evaluation.confidence import GOOD
 from imgcap.evaluation.ptb import tokenize
-from imgcap.inference.alternatives import overlap
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.cider import CiderD
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe, find_folder
+from imgcap.inference.judging.alternatives import overlap
+from imgcap.inference.judging.cider import CiderD
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS, Length
 from imgcap.settings import get_settings

@@ -292,7 +292,7 @@ def print_captions(photos: list[Path], parquet: Path) -> None:
 
     from imgcap.captioner import Captioner
     from imgcap.evaluation.ptb import tokenize
-    from imgcap.inference.cider import CiderD
+    from imgcap.inference.judging.cider import CiderD
 
     columns = [f"caption_{number}" for number in range(5)]
     rows = pq.read_table(parquet, columns=["image.path", *columns]).to_pylist()

@@ -23,14 +23,14 @@ from imgcap.evaluation.ptb import tokenize
 from imgcap.evaluation.run import encode
 from imgcap.evaluation.variety import variety
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.cider import CiderD
-from imgcap.inference.consensus import choose
 from imgcap.inference.decoding.search import Hypothesis, beam_search
 from imgcap.inference.decoding.wording import well_formed
 from imgcap.inference.engines.device import device
 from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import Description, describe
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.consensus import choose
 from imgcap.inference.writer import Writer
 from imgcap.settings import get_settings
 

@@ -18,7 +18,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from imgcap.evaluation import metrics
 from imgcap.evaluation.ptb import tokenize
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 
 
 def make_captions(pictures: int) -> tuple[list[str], list[list[str]]]:

@@ -13,7 +13,7 @@ from imgcap.evaluation.metrics import cider_of_each
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.inference.engines.choice import open_engine
 from imgcap.inference.files import describe, find_folder
-from imgcap.inference.neutral import SexWords, names_sex, without_sex
+from imgcap.inference.judging.neutral import SexWords, names_sex, without_sex
 from imgcap.inference.writer import Writer
 from imgcap.settings import Settings
 

@@ -19,7 +19,7 @@ from imgcap.data import FLICKR8K
 from imgcap.data.loading import load_rows
 from imgcap.inference.engines.choice import open_engine
 from imgcap.inference.files import describe
-from imgcap.inference.unfamiliar import load_bounds
+from imgcap.inference.judging.unfamiliar import load_bounds
 from imgcap.inference.writer import Writer
 from imgcap.settings import get_settings
 

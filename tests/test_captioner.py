@@ -22,13 +22,13 @@ from imgcap.errors import InputError
 from imgcap.images.limits import ImageLimits
 from imgcap.images.loading import ImageLoader
 from imgcap.inference import writer
-from imgcap.inference.alternatives import choose
 from imgcap.inference.batching import BatchQueue
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.confidence import PROBABILITY, alternatives_curve
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import as_sentence, describe
-from imgcap.inference.unfamiliar import fit_bounds, save_bounds
+from imgcap.inference.judging.alternatives import choose
+from imgcap.inference.judging.confidence import PROBABILITY, alternatives_curve
+from imgcap.inference.judging.unfamiliar import fit_bounds, save_bounds
 from imgcap.reading import LENGTHS, Caption, format_confidence
 from imgcap.settings import ROOT, Settings
 

@@ -19,15 +19,15 @@ from imgcap.evaluation.confidence import GOOD, MIN_IMAGES, calibrate, save_calib
 from imgcap.evaluation.engines import prepare_batches
 from imgcap.evaluation.ngrams import MOST_IMAGES, fit_predictor
 from imgcap.evaluation.ptb import tokenize
-from imgcap.inference.alternatives import Candidate
-from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import EXPECTED_CIDER, PROBABILITY, alternatives_curve
-from imgcap.inference.consensus import load_scorer, save_frequencies
 from imgcap.inference.engines.choice import open_engine
 from imgcap.inference.engines.engine import Encoding, Features
-from imgcap.inference.expected_ngrams import load_predictor, save_predictor
 from imgcap.inference.files import describe
-from imgcap.inference.unfamiliar import fit_bounds, save_bounds
+from imgcap.inference.judging.alternatives import Candidate
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.confidence import EXPECTED_CIDER, PROBABILITY, alternatives_curve
+from imgcap.inference.judging.consensus import load_scorer, save_frequencies
+from imgcap.inference.judging.expected_ngrams import load_predictor, save_predictor
+from imgcap.inference.judging.unfamiliar import fit_bounds, save_bounds
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from imgcap.errors import InputError
-from imgcap.inference.confidence import PROBABILITY, Curve
+from imgcap.inference.judging.confidence import PROBABILITY, Curve
 
 GOOD = 0.5  # least CIDEr-D of a good caption
 BINS = 10
@@ -114,9 +114,9 @@ def calibrate(
         of: as for `fit`.
 
     Returns:
-        The fields of `imgcap.inference.confidence.Curve`; "fitted_on" and "n", the captions in either half; and of the
-        half that is judged "share" (of good captions), "auc" (the chance that a good caption has a higher confidence
-        than another; None if all or none are good), and what `reliability` returns.
+        The fields of `Curve`; "fitted_on" and "n", the captions in either half; and of the half that is judged "share"
+        (of good captions), "auc" (the chance that a good caption has a higher confidence than another; None if all or
+        none are good), and what `reliability` returns.
 
     Raises:
         InputError: there are fewer than MIN_IMAGES captions.

@@ -20,7 +20,7 @@ from pycocoevalcap.rouge import rouge
 from scipy.stats import bootstrap
 
 from imgcap.evaluation import meteor
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 from imgcap.errors import InputError
 from imgcap.evaluation.ptb import tokenize
 

@@ -1,4 +1,4 @@
-"""Fit the prediction of n-grams that a captioner keeps beside its weights (`imgcap.inference.expected_ngrams`)."""
+"""Fit the prediction of n-grams, `imgcap.inference.judging.expected_ngrams`, that is kept beside a captioner's weights."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from scipy.linalg import inv
 from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 
-from imgcap.inference.cider import CiderD, Gram
 from imgcap.inference.engines.engine import Features
-from imgcap.inference.expected_ngrams import NGramPredictor, Projection, RoundedRows, gaussian, join
+from imgcap.inference.judging.cider import CiderD, Gram
+from imgcap.inference.judging.expected_ngrams import NGramPredictor, Projection, RoundedRows, gaussian, join
 
 COMPONENTS = 384  # projected features
 WHITENING = 0.4  # power of the standard deviations by which the components are divided; 1 would make all equal

@@ -17,13 +17,13 @@ from imgcap.evaluation.metrics import score
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.report import check_place, write_report
 from imgcap.evaluation.variety import compare_variety
-from imgcap.inference.alternatives import Candidate
 from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.engines.device import device
 from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.engines.graphs import EncoderGraph
 from imgcap.inference.engines.torch_engine import TorchEngine, encoding_of
 from imgcap.inference.files import describe, find_folder
+from imgcap.inference.judging.alternatives import Candidate
 from imgcap.inference.writer import Writer
 from imgcap.model import ImgcapForImageCaptioning, ImgcapProcessor
 

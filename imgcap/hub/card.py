@@ -11,10 +11,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from imgcap.data import FLICKR8K
-from imgcap.inference.confidence import EXPECTED_CIDER, LOG_PROBABILITY, PROBABILITY, Curve
 from imgcap.inference.engines.manifest import read_check
-from imgcap.inference.expected_ngrams import FILE as NGRAMS
-from imgcap.inference.expected_ngrams import MORE_BEAMS
+from imgcap.inference.judging.confidence import EXPECTED_CIDER, LOG_PROBABILITY, PROBABILITY, Curve
+from imgcap.inference.judging.expected_ngrams import FILE as NGRAMS
+from imgcap.inference.judging.expected_ngrams import MORE_BEAMS
 
 MODEL, DATA = "<this model>", "<its data>"
 """Placeholders for the ids in a card and its script, until they are pushed."""

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import LOG_PROBABILITY, Curve
-from imgcap.inference.consensus import load_scorer
 from imgcap.inference.decoding.search import SearchOptions
 from imgcap.inference.decoding.wording import WordingRules
-from imgcap.inference.expected_ngrams import NGramPredictor, load_predictor
-from imgcap.inference.unfamiliar import Bounds, load_bounds
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.confidence import LOG_PROBABILITY, Curve
+from imgcap.inference.judging.consensus import load_scorer
+from imgcap.inference.judging.expected_ngrams import NGramPredictor, load_predictor
+from imgcap.inference.judging.unfamiliar import Bounds, load_bounds
 
 WEIGHTS, CONFIG, GENERATION, PROCESSOR, TOKENIZER = FILES = (
     "model.safetensors", "config.json", "generation_config.json", "processor_config.json", "tokenizer.json",
@@ -71,10 +71,10 @@ class Description:
     preprocessing: how images are prepared for it.
     vocabulary: its words.
     search: options of the default search, including the rules of wording.
-    scorer: CIDEr-D scorer for `imgcap.inference.consensus`; None if the captioner has no document frequencies.
-    ngrams: predicts n-grams of captions from an image (`imgcap.inference.expected_ngrams`); None until fitted.
-    confidence: the curves of `imgcap.inference.confidence`, by name; empty until calibrated.
-    familiar: recognises images unlike its training images (`imgcap.inference.unfamiliar`); None until calibrated.
+    scorer: CIDEr-D scorer for `judging.consensus`; None if the captioner has no document frequencies.
+    ngrams: predicts n-grams of captions from an image (`judging.expected_ngrams`); None until fitted.
+    confidence: the curves of `judging.confidence`, by name; empty until calibrated.
+    familiar: recognises images unlike its training images (`judging.unfamiliar`); None until calibrated.
     """
 
     folder: Path

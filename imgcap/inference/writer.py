@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
-from imgcap.inference.confidence import EXPECTED_CIDER, alternatives_curve
-from imgcap.inference.consensus import choose
 from imgcap.inference.decoding.drawing import DrawingOptions, draw
 from imgcap.inference.decoding.scoring import attend, score
 from imgcap.inference.decoding.search import Bonus, Hypothesis, SearchOptions, beam_search
 from imgcap.inference.decoding.wording import with_articles
 from imgcap.inference.engines.engine import Encoding, Engine
-from imgcap.inference.expected_ngrams import MORE_BEAMS
 from imgcap.inference.files import Description
-from imgcap.inference.neutral import SURE, Naming, SexWords, names_sex, without_sex
+from imgcap.inference.judging.alternatives import SAMPLES, SEED, TEMPERATURES, Candidate, choose_different
+from imgcap.inference.judging.confidence import EXPECTED_CIDER, alternatives_curve
+from imgcap.inference.judging.consensus import choose
+from imgcap.inference.judging.expected_ngrams import MORE_BEAMS
+from imgcap.inference.judging.neutral import SURE, Naming, SexWords, names_sex, without_sex
 from imgcap.inference.preprocessing import preprocess
 from imgcap.reading import Caption, Length
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from imgcap.data.vocabulary import END, clean_caption
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 from imgcap.model import ImgcapForImageCaptioning
 from imgcap.training.sampling import Samples, sample
 

@@ -12,12 +12,12 @@ from imgcap.errors import InputError
 from imgcap.evaluation.calibration import calibrate_captioner
 from imgcap.evaluation.confidence import MIN_IMAGES
 from imgcap.evaluation.run import caption_split
-from imgcap.inference import consensus, expected_ngrams, unfamiliar
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.cider import CiderD
-from imgcap.inference.confidence import Curve, alternatives_curve
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
+from imgcap.inference.judging import consensus, expected_ngrams, unfamiliar
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.confidence import Curve, alternatives_curve
 from imgcap.inference.writer import Writer
 from imgcap.reading import LENGTHS
 

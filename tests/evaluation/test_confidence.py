@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from imgcap.errors import InputError
 from imgcap.evaluation.confidence import MIN_IMAGES, calibrate, fit, reliability, save_calibration
 from imgcap.hub.card import write_confidence
-from imgcap.inference.confidence import PROBABILITY, Curve
 from imgcap.inference.files import describe
+from imgcap.inference.judging.confidence import PROBABILITY, Curve
 
 LOG_PROBABILITIES = st.floats(-50, 0)
 

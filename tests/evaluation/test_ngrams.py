@@ -3,8 +3,8 @@ import pytest
 
 from imgcap.evaluation import ngrams
 from imgcap.evaluation.ngrams import MIN_IMAGES, fit_predictor
-from imgcap.inference.cider import CiderD
 from imgcap.inference.engines.engine import Features
+from imgcap.inference.judging.cider import CiderD
 
 UNKNOWN = 3
 SCENES = {"dog": [4, 5, 6, 7], "child": [4, 8, 9], "boat": [10, 11, 6, 12], "street": [4, 13, 14, 15, 16]}

@@ -5,11 +5,11 @@ import pytest
 
 from imgcap.evaluation.ngrams import fit_predictor
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.cider import CiderD
 from imgcap.inference.decoding.scoring import score
 from imgcap.inference.engines.engine import Features
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
+from imgcap.inference.judging.cider import CiderD
 from imgcap.inference.writer import Writer
 
 UNKNOWN = 3

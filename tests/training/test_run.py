@@ -20,8 +20,8 @@ from imgcap.evaluation import run as evaluation
 from imgcap.evaluation.mistakes import count_mistakes
 from imgcap.evaluation.run import CaptionedSplit, encode, summarize
 from imgcap.hub.card import write_card
-from imgcap.inference import unfamiliar
 from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.judging import unfamiliar
 from imgcap.settings import ROOT
 from imgcap.training import run
 from imgcap.training.averaging import average, last_checkpoints

@@ -11,7 +11,7 @@ from imgcap.data.loading import load_rows
 from imgcap.data.vocabulary import END, build_tokenizer, clean_caption
 from imgcap.evaluation import meteor
 from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 from imgcap.training.run import train
 from imgcap.training.sampling import Samples
 from imgcap.training.self_critical import SelfCriticalLoss, others_mean, smoothed_bleu

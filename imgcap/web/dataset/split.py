@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from imgcap.errors import InputError
 from imgcap.inference.batching import BusyError
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 from imgcap.inference.threads import give_way
 from imgcap.web.dataset.parquet import LAYOUT, NO_PICTURE, SplitFiles
 from imgcap.web.dataset.written import WrittenCaptions

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from imgcap.errors import InputError
-from imgcap.inference.expected_ngrams import FILE as NGRAMS
 from imgcap.inference.files import find_folder
-from imgcap.inference.unfamiliar import FILE as BOUNDS
+from imgcap.inference.judging.expected_ngrams import FILE as NGRAMS
+from imgcap.inference.judging.unfamiliar import FILE as BOUNDS
 
 
 @dataclass(frozen=True)

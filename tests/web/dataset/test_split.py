@@ -9,7 +9,7 @@ from running import NO_LIMITS, PASSWORD
 
 from imgcap.captioner import Captioner
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 from imgcap.settings import Settings
 from imgcap.web.dataset.split import TestSplit as Split
 from imgcap.web.dataset.split import tokens_of

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from imgcap.errors import InputError
-from imgcap.inference.confidence import LOG_PROBABILITY, Curve, logistic
 from imgcap.inference.files import CONFIDENCE, describe
+from imgcap.inference.judging.confidence import LOG_PROBABILITY, Curve, logistic
 from imgcap.model import ImgcapConfig
 
 

@@ -3,7 +3,7 @@
 The most probable caption of a beam search is not always the best one. Every candidate is compared with all candidates
 by CIDEr-D, weighted by their probabilities (Bertsch et al., 2023, arXiv:2310.01387), and the candidate with the highest
 sum of expected CIDEr-D and weighted log-probability is taken. If the captioner can predict n-grams from the image
-(`imgcap.inference.expected_ngrams`), the CIDEr-D expected from these is added with a large weight. Document frequencies
+(`expected_ngrams`), the CIDEr-D expected from these is added with a large weight. Document frequencies
 come from the training captions and are stored beside the model's weights. `benchmarks/consensus.py` measures the gain.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD, Gram, WeighedCaptions, document_frequencies
-from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
+from imgcap.inference.judging.cider import CiderD, Gram, WeighedCaptions, document_frequencies
+from imgcap.inference.judging.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
 
 FILE = "document_frequencies.safetensors"
 SHARPNESS = 6.0

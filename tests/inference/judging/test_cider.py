@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocoevalcap.cider.cider import Cider
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD
+from imgcap.inference.judging.cider import CiderD
 
 WORDS = st.lists(st.sampled_from(["a", "the", "dog", "dogs", "runs", "on", "grass"]), max_size=9).map(" ".join)
 PICTURES = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=5)), min_size=1, max_size=6)

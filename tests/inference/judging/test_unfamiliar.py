@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.inference.unfamiliar import FILE, MOST_WARNED, fit_bounds, load_bounds, save_bounds
+from imgcap.inference.judging.unfamiliar import FILE, MOST_WARNED, fit_bounds, load_bounds, save_bounds
 
 CHANNELS = 40
 

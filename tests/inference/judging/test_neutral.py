@@ -10,7 +10,7 @@ from imgcap.inference.checkpoint import load_captioner
 from imgcap.inference.engines.engine import Encoding
 from imgcap.inference.engines.torch_engine import TorchEngine
 from imgcap.inference.files import describe
-from imgcap.inference.neutral import SexWords, names_sex, without_sex
+from imgcap.inference.judging.neutral import SexWords, names_sex, without_sex
 from imgcap.inference.writer import Writer
 
 NOUNS = ["man", "woman", "men", "women", "boy", "girl", "lady", "guys", "brother", "sister", "father", "son"]

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.cider import Gram, WeighedCaptions
 from imgcap.inference.decoding.search import Bonus
 from imgcap.inference.engines.engine import Features
-from imgcap.inference.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
+from imgcap.inference.judging.cider import Gram, WeighedCaptions
+from imgcap.inference.judging.fitted import pack_ngrams, read_fitted, unpack_ngrams, write_fitted
 
 FILE = "expected_ngrams.safetensors"
 STEERING = 6.0

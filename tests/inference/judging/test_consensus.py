@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD
-from imgcap.inference.consensus import FILE, choose, expected_cider, load_scorer, save_frequencies
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.consensus import FILE, choose, expected_cider, load_scorer, save_frequencies
 
 UNKNOWN = 3
 CAPTION = st.lists(st.integers(4, 9), min_size=1, max_size=8)

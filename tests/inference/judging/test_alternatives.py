@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.modeling_outputs import BaseModelOutput
 
-from imgcap.inference.alternatives import (
+from imgcap.inference.checkpoint import load_captioner
+from imgcap.inference.decoding.wording import repeats_itself, well_formed
+from imgcap.inference.engines.engine import Encoding
+from imgcap.inference.engines.torch_engine import TorchEngine
+from imgcap.inference.files import describe
+from imgcap.inference.judging.alternatives import (
     LEAST_LIKELY,
     MOST_SHARED,
     Candidate,
@@ -15,11 +20,6 @@ from imgcap.inference.alternatives import (
     choose_different,
     overlap,
 )
-from imgcap.inference.checkpoint import load_captioner
-from imgcap.inference.decoding.wording import repeats_itself, well_formed
-from imgcap.inference.engines.engine import Encoding
-from imgcap.inference.engines.torch_engine import TorchEngine
-from imgcap.inference.files import describe
 from imgcap.inference.writer import Writer
 from imgcap.model.decoding import generation_options
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from imgcap.errors import InputError
-from imgcap.inference.cider import CiderD
 from imgcap.inference.engines.engine import Features
-from imgcap.inference.expected_ngrams import (
+from imgcap.inference.judging.cider import CiderD
+from imgcap.inference.judging.expected_ngrams import (
     FILE,
     NGramPredictor,
     Projection,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgcap.inference.fitted import read_fitted, write_fitted
+from imgcap.inference.judging.fitted import read_fitted, write_fitted
 
 FILE = "familiar.safetensors"
 COMPONENTS = 256

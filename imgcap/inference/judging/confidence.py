@@ -1,7 +1,7 @@
 """Turn what is known of a caption into a confidence.
 
 A logistic curve maps one value of a caption to a share from 0 to 1. If the captioner predicts n-grams from the image
-(`imgcap.inference.expected_ngrams`), the value is the CIDEr-D that these let expect. Otherwise it is the probability
+(`expected_ngrams`), the value is the CIDEr-D that these let expect. Otherwise it is the probability
 per token, the geometric mean over the caption's tokens. Each length of caption has a curve. The alternatives of each
 length have another one, which also takes the value of the caption shown beside them: if that is low, the image is
 difficult. The curves are in the model's confidence.json; `imgcap.evaluation.confidence` fits them.
