@@ -1,4 +1,4 @@
-"""Fit the prediction of n-grams, `imgcap.inference.judging.expected_ngrams`, that is kept beside a captioner's weights."""
+"""Fit the prediction of n-grams beside a captioner's weights, `imgcap.inference.judging.expected_ngrams`."""
 
 from collections import Counter
 from collections.abc import Sequence
