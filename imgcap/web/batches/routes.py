@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from imgcap.blur.sharpness import format_variance
 from imgcap.errors import InputError
 from imgcap.images.alt_text import AltTextWriter
 from imgcap.images.archives import MAGIC
@@ -67,6 +68,8 @@ class BatchRoutes:
         )
         for item in report["items"]:
             item["error"] = item["error"] and texts.sentence(item["error"])
+            if item["blur_variance"] is not None:
+                item["variance"] = texts.number(format_variance(item["blur_variance"]))
             if item["edited"] is None and item["caption"]:  # words of the user's own are as sure as the user is
                 item["sure"] = item["confidence"] and texts(
                     "reading.sure_short", percent=texts.number(format_confidence(item["confidence"]))

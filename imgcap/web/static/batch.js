@@ -136,7 +136,6 @@
   };
   const badge = (verdict) => document.querySelector(`#imgcap-batch template[data-verdict="${verdict}"]`).content.cloneNode(true);
   const stateOf = (item) => item.state === "failed" ? "failed" : item.state !== "done" ? "waiting" : item.valid ? "valid" : "invalid";
-  const round = (value) => value >= 100 ? Math.floor(value) : Number((Math.floor(value * 1000) / 1000).toPrecision(3));
   const draw = (item) => {
     const old = rows.get(item.number);
     if (old?.contains(document.activeElement) && document.activeElement.tagName === "TEXTAREA") return;
@@ -152,7 +151,7 @@
     name.scope = "row";
     name.textContent = item.name;
     row.append(name);
-    cell(row, "variance", done ? round(item.blur_variance).toLocaleString(window.imgcap.language, { useGrouping: false, maximumSignificantDigits: 17 }) : "–");
+    cell(row, "variance", done ? item.variance : "–");
     cell(row, "verdict", done ? badge(item.valid ? "valid" : item.reason ?? "blurred") : text(`batch_${item.state}`));
     cell(row, "caption", ...captionOf(item));
     old?.replaceWith(row);

@@ -152,4 +152,5 @@ def _describe_model(texts: Texts, model: Model) -> str:
     name, scores = texts(key) if key in texts.messages else model.name, model.scores()
     if not {"CIDEr", "BLEU-4"} <= scores.keys():
         return name
-    return f"{name} (CIDEr {scores['CIDEr']:.2f}, BLEU-4 {scores['BLEU-4']:.2f})"
+    cider, bleu = (texts.number(f"{scores[metric]:.2f}") for metric in ("CIDEr", "BLEU-4"))
+    return f"{name} (CIDEr {cider}, BLEU-4 {bleu})"

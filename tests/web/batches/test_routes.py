@@ -9,6 +9,8 @@ from members import Member, pack
 from PIL import Image
 from running import BLURRED, SHARP
 
+from imgcap.blur.sharpness import format_variance
+
 
 def test_files_and_archives_are_described_and_a_bad_one_stops_nothing(ada):
     assert ada.state()["state"] == "empty"
@@ -28,8 +30,11 @@ def test_files_and_archives_are_described_and_a_bad_one_stops_nothing(ada):
     assert "not a picture" in notes["error"]
     assert re.fullmatch(r"\d\d?% sure", sharp["sure"])
     assert "sure" not in blurred
-    spanish = ada.ask("GET", "/batch/state", headers={"accept-language": "es"}).json()["items"][2]
-    assert spanish["error"].startswith("No es una imagen")
+    assert sharp["variance"] == format_variance(sharp["blur_variance"])  # as every other part of the page shows it
+    assert "variance" not in notes
+    spanish = ada.ask("GET", "/batch/state", headers={"accept-language": "es"}).json()["items"]
+    assert spanish[0]["variance"] == sharp["variance"].replace(".", ",") != sharp["variance"]
+    assert spanish[2]["error"].startswith("No es una imagen")
     assert max(Image.open(io.BytesIO(ada.ask("GET", "/batch/0.jpg").content)).size) == 512
     assert ada.ask("GET", "/batch/2.jpg").status_code == 400
 
