@@ -7,7 +7,8 @@ write as many words.
 
 - Parts: decoding, blur check, pre-processing, encoding, searching for the caption (with the prediction of n-grams and
   the choice among the beams), alternatives; p50 and p95, both engines.
-- Growth with pixels, beams, words and images in a batch; 32 callers at the captioner.
+- Growth with pixels, beams, words and images in a batch; 32 callers at the captioner, as it is configured and without
+  predicted n-grams.
 - Start: `imgcap caption` as a process, and `python -c "import torch"`; a server from its start to its first caption,
   and its memory at rest.
 - With --processor-time: processor time instead of wall time, which other work on the machine does not lengthen. On one
