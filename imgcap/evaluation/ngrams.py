@@ -1,4 +1,4 @@
-"""Fit the prediction of n-grams beside a captioner's weights, `imgcap.inference.judging.expected_ngrams`."""
+"""Fit what predicts n-grams, `imgcap.inference.judging.expected_ngrams`, and is kept beside a captioner's weights."""
 
 from collections import Counter
 from collections.abc import Sequence

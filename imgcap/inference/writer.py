@@ -46,7 +46,7 @@ class Writer:
     Args:
         engine: the captioner's engine.
         description: the captioner's description.
-        name_sex: whether captions say "a man" always, only if the model is sure enough (`neutral.SURE`), or never.
+        name_sex: whether captions say "a man" always, if the model is sure enough (`judging.neutral.SURE`), or never.
     """
 
     def __init__(self, engine: Engine[Any], description: Description, name_sex: Naming = "always") -> None:

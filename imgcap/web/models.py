@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from imgcap.captioner import Captioner
@@ -28,19 +28,17 @@ class Model:
         self.name = Path(captioner.settings.model).name
         self._lock = threading.Lock()
         self._failed_at: float | None = None
+        self._warm = False
 
     @property
     def problem(self) -> str | None:
         """The reason why it writes no captions at present, in a few words; None if none is known."""
         return None if self._failed_at is None else "the model cannot be used"
 
-    def load(self, load: Callable[[], object] | None = None) -> Captioner:
-        """Return the loaded captioner. After a failure, loading is tried again only after a while.
+    def load(self) -> Captioner:
+        """Return the loaded captioner, which is warmed at first. After a failure it is tried again only after a while.
 
         The cause of a failure is only logged, for the operator.
-
-        Args:
-            load: function that loads it; by default the captioner's `load`.
 
         Raises:
             InputError: the model cannot be used.
@@ -49,8 +47,11 @@ class Model:
             failed = self._failed_at
             try:
                 if failed is None or time.monotonic() - failed > RETRY_SECONDS:
-                    (load or self.captioner.load)()
-                    self._failed_at = None
+                    if self._warm:
+                        self.captioner.load()
+                    else:
+                        self.captioner.warm()
+                    self._failed_at, self._warm = None, True
             except Exception as error:  # noqa: BLE001  a broken file can make a library raise anything
                 logger.error("The model cannot be used: %s", error)  # noqa: TRY400  a sentence for the operator
                 self._failed_at = time.monotonic()

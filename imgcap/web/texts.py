@@ -44,8 +44,10 @@ class Texts:
     def sentence(self, english: str) -> str:
         """Return an error's English sentence in this language, or unchanged if the language's file lacks it.
 
-        Values in it, such as "12 seconds", are sought in the file as well.
+        Values in it, such as "12 seconds", are sought in the file as well, and numbers are written as in `number`.
         """
+        if re.fullmatch(r"\d+\.\d+", english):
+            return self.number(english)
         if english in self.mistakes:
             return self.mistakes[english]
         for pattern, text in self._patterns:

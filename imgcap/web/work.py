@@ -68,7 +68,7 @@ class Work:
     def warm_up(self) -> None:
         """Load the model and write a caption, so that the first image does not wait for that; log a failure."""
         with contextlib.suppress(InputError):
-            self.models.default.load(self._captioner.warm)
+            self.models.default.load()
 
     def caption(
         self, image: Any, url: Any, length: str, caller: Caller, alternatives: int = NUM_ALTERNATIVES, model: str = ""

@@ -120,6 +120,11 @@ def test_numbers_are_written_as_the_language_writes_them(language, variance, per
     assert texts.number("1234") == "1234"
 
 
+def test_a_number_in_a_sentence_of_an_error_is_too():
+    assert "größer als 0,5 MB" in LANGUAGES["de"].sentence("The request is larger than 0.5 MB; send less.")
+    assert "0.5 MB" in LANGUAGES["en"].sentence("The request is larger than 0.5 MB; send less.")
+
+
 def test_labels_translate_what_components_show():
     labels = Labels()
     labels("caption.photo")

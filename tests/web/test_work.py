@@ -10,6 +10,7 @@ from running import SHARP
 
 from imgcap.accounts.database import DatabaseUnavailable
 from imgcap.accounts.throttling import Throttled
+from imgcap.captioner import Captioner
 from imgcap.errors import InputError
 from imgcap.web.intake.opening import Caller
 from imgcap.web.models import RETRY_SECONDS
@@ -127,6 +128,21 @@ def test_a_model_on_offer_is_chosen_by_name(work, tiny_captioner, tmp_path):
     assert app.services.history.search(ADA.user_id)[0].model == first.name
     refused = app.work.caption(app.upload, None, "normal", ADA, model="none such")
     assert refused.error == f"model must be {first.name} or other, not 'none such'."
+
+
+def test_a_model_is_warmed_when_it_is_first_used(work, tiny_captioner, tmp_path, monkeypatch):
+    shutil.copytree(tiny_captioner, other := tmp_path / "other")
+    app = work(model=str(tiny_captioner), more_models=str(other))
+    warm, warmed = Captioner.warm, []
+
+    def note(captioner: Captioner) -> None:
+        warmed.append(captioner.settings.model)
+        warm(captioner)
+
+    monkeypatch.setattr(Captioner, "warm", note)
+    for name in ("", "other", "other", ""):
+        assert app.work.caption(app.upload, None, "normal", ADA, model=name).caption
+    assert warmed == [str(tiny_captioner), str(other)]
 
 
 def test_errors_are_explained_in_a_sentence():

@@ -66,8 +66,9 @@ class Projection:
 
     def project(self, features: Features) -> NDArray[np.float32]:
         """Return the points of images."""
-        # A large matrix is multiplied from the left where its rows are long, and from the right where its columns are:
-        # the other way OpenBLAS takes 1.5 to 2 times as long for a few images.
+        # A large matrix stands on the left where the sums run along its long side (also `dual`), and on the right, with
+        # its long side contiguous, where they run along its short one (`landmarks`, `_columns`): the other way OpenBLAS
+        # takes 1.5 to 2 times as long for a few images.
         points = (self.components @ ((join(features) - self.mean) / self.spreads).T).T
         lengths = np.linalg.norm(points, axis=1, keepdims=True)
         return np.asarray(points / np.maximum(lengths, np.finfo(np.float32).tiny))

@@ -3,7 +3,7 @@
 Gradio 6.31's own queue has three faults. It serves events in the order in which they came, whoever sent them. It keeps
 the messages of at most 2,000 sessions, and its dispatcher ends with a KeyError when a session with a waiting event is
 evicted. It never forgets a session whose answer was delivered. `FairQueue` replaces these parts. The names that it
-overrides are Gradio's internals: `tests/web/test_queueing.py` fails if a new version moves them.
+overrides are Gradio's internals: `tests/web/gradio_parts/test_queueing.py` fails if a new version moves them.
 """
 
 import asyncio

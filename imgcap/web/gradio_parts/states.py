@@ -2,7 +2,7 @@
 
 For each new session, and so for each call of the API, Gradio 6.31 puts together the configuration of every component
 once more, on the event loop; that takes as long as a quarter of a blur check. It is read only by deep links, which this
-app does not offer. `tests/web/test_states.py` fails if a new version of Gradio moves the names used here.
+app does not offer. `tests/web/gradio_parts/test_states.py` fails if a new version of Gradio moves the names used here.
 """
 
 from dataclasses import dataclass

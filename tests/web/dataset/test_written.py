@@ -53,8 +53,14 @@ def test_another_way_of_decoding_or_other_weights_have_other_captions(captioner,
 def test_other_references_and_other_code_have_other_captions(captioner, monkeypatch, tmp_path):
     written(captioner).save(CAPTIONS)
     assert written(captioner, REFERENCES[::-1]).read() == {}
-    (tmp_path / "search.py").write_text("beams = 7")
+    code = tmp_path / "decoding" / "search.py"
+    code.parent.mkdir()
+    code.write_text("beams = 7")
     monkeypatch.setattr(inference, "__path__", [str(tmp_path)])
+    assert written(captioner).read() == {}
+    written(captioner).save(CAPTIONS)
+    assert written(captioner).read() == CAPTIONS
+    code.write_text("beams = 8")
     assert written(captioner).read() == {}
 
 
