@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from browsing import PATIENCE, PHONE, faults_of, give, keep_screenshot, reading, sign_in
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from running import ROOT, SHARP
 
 from imgcap.reading import Reading
@@ -128,6 +128,33 @@ def test_a_photo_is_pasted_and_dropped_anywhere_and_a_link_too(server, open_page
     page.evaluate(TRANSFER, ["paste", "h1", "", "no link"])
     expect(page.get_by_role("alert")).to_contain_text("drop or paste a photo")
     assert faults_of(page) == []
+
+
+def test_words_saved_late_are_not_put_under_another_photo(server, open_page):
+    page = open_page()
+    sign_in(page, server)
+    give(page, SHARP)
+    whole = reading(page)
+    first = whole.get_attribute("data-entry")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/history/edit", hold)
+    page.get_by_role("button", name="Edit the caption").click()
+    whole.locator("#imgcap-own").fill("My own words")
+    whole.locator("#imgcap-own").press("Enter")
+    other = base64.b64encode((SHARP.parent / "astronaut.jpg").read_bytes()).decode()
+    page.evaluate(TRANSFER, ["paste", "body", other, ""])
+    expect(whole).not_to_have_attribute("data-entry", first, timeout=PATIENCE)
+    caption = reading(page).locator("#imgcap-caption")
+    written = caption.inner_text()
+    with page.expect_response("**/history/edit") as answer:
+        held[0].continue_()
+    assert answer.value.json()["caption"] == "My own words"
+    expect(announced(page)).to_have_text("Your caption is saved.")
+    expect(caption).to_have_text(written)
 
 
 def test_the_voice_is_kept_and_speaks_by_itself_if_asked(server, open_page):

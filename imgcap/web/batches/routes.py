@@ -113,28 +113,29 @@ class BatchRoutes:
         """Change a caption."""
         form = await read_form(request)
         number, caption = read_number(form["number"], -1), form["caption"]
-        await self._apply(request, lambda batch: batch.edit(number, caption))
+        await self._apply(request, lambda batch: batch.edit(number, caption), form["id"])
         return JSONResponse({"ok": True})
 
     async def cancel(self, request: Request) -> Response:
         """Start no further image."""
-        await self._apply(request, Batch.cancel)
+        await self._apply(request, Batch.cancel, (await read_form(request))["id"])
         return JSONResponse({"ok": True})
 
     async def resume(self, request: Request) -> Response:
         """Continue with waiting images, and retry failed ones."""
-        await self._apply(request, Batch.resume)
+        await self._apply(request, Batch.resume, (await read_form(request))["id"])
         return JSONResponse({"ok": True})
 
     async def delete(self, request: Request) -> Response:
         """Delete the batch with its images."""
-        await run_in_threadpool(self.batches.delete, user_of(request).id)
+        await run_in_threadpool(self.batches.delete, user_of(request).id, (await read_form(request))["id"])
         return JSONResponse({"ok": True})
 
     async def thumbnail(self, request: Request) -> Response:
         """Send the thumbnail of an image."""
         number = read_number(request.path_params["number"], -1)
-        path = await self._apply(request, lambda batch: _thumbnail_path(batch, number))
+        meant = request.query_params.get("id", "")
+        path = await self._apply(request, lambda batch: _thumbnail_path(batch, number), meant)
         try:
             content = await run_in_threadpool(path.read_bytes)
         except FileNotFoundError:
@@ -160,9 +161,9 @@ class BatchRoutes:
         headers = {"Content-Disposition": 'attachment; filename="imgcap-batch.zip"'}
         return StreamingResponse(iterate_in_threadpool(parts), media_type="application/zip", headers=headers)
 
-    async def _apply(self, request: Request, act: Callable[[Batch], T]) -> T:
-        """Return what `act` returns for the user's batch. Raises InputError if the user has none."""
-        return await run_in_threadpool(self.batches.apply, user_of(request).id, act)
+    async def _apply(self, request: Request, act: Callable[[Batch], T], batch_id: str = "") -> T:
+        """Return what `act` returns for the user's batch; see `Batches.apply`."""
+        return await run_in_threadpool(self.batches.apply, user_of(request).id, act, batch_id)
 
 
 def _thumbnail_path(batch: Batch, number: int) -> Path:

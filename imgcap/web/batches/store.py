@@ -20,6 +20,7 @@ from imgcap.web.batches.batch import Batch, Item, Json, load
 from imgcap.web.intake.uploads import Uploads
 
 NO_BATCH = "You have no batch; it may have been deleted."
+OTHER_BATCH = "That batch has been deleted; what you have now is a newer one."
 
 T = TypeVar("T")
 
@@ -59,16 +60,23 @@ class BatchStore:
 
     # Methods that take the lock
 
-    def apply(self, user_id: int, act: Callable[[Batch], T]) -> T:
+    def apply(self, user_id: int, act: Callable[[Batch], T], batch_id: str = "") -> T:
         """Return what `act` returns for the user's batch, while it holds the lock.
 
+        Args:
+            user_id: the user.
+            act: what is done.
+            batch_id: the batch that is meant; "" for whichever the user has.
+
         Raises:
-            InputError: the user has no batch, or `act` raises it.
+            InputError: the user has no batch or another one, or `act` raises it.
         """
         with self.changed:
             batch = self._batches.get(user_id)
             if batch is None:
                 raise InputError(NO_BATCH)
+            if batch_id not in ("", batch.id):
+                raise InputError(OTHER_BATCH)
             version = batch.version
             result = act(batch)
             if batch.version != version:
@@ -136,10 +144,13 @@ class BatchStore:
             self.count_space(batch)
             self.changed.notify()
 
-    def delete(self, user_id: int) -> None:
-        """Delete the user's batch with its images, if the user has one."""
+    def delete(self, user_id: int, batch_id: str = "") -> None:
+        """Delete the user's batch with its images, if there is one. Raises InputError as `apply` for another one."""
         with self.changed:
-            batch = self._batches.pop(user_id, None)
+            batch = self._batches.get(user_id)
+            if batch is not None and batch_id not in ("", batch.id):
+                raise InputError(OTHER_BATCH)
+            self._batches.pop(user_id, None)
             self._uploads.hold(user_id, 0)
         if batch is not None:
             shutil.rmtree(batch.folder, ignore_errors=True)

@@ -88,7 +88,8 @@
     if (goesOn) timer = setTimeout(ask, isShown() && !away ? POLL : 10 * POLL);
   };
   const command = async (name, fields = {}) => {
-    const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(fields) }).catch(() => null);
+    const meant = { id: batch?.id ?? "", ...fields };  // another tab may have begun another batch
+    const answer = await fetch(`batch/${name}`, { method: "POST", body: new URLSearchParams(meant) }).catch(() => null);
     if (!answer) {
       window.imgcap.warn(text(name === "edit" ? "not_saved" : "dataset_failed"), "", `batch/${name}`);
       return false;
@@ -145,7 +146,7 @@
     picture.alt = "";
     picture.loading = "lazy";
     picture.width = picture.height = 96;
-    if (done) picture.src = `batch/${item.number}.jpg?${batch.id}`;
+    if (done) picture.src = `batch/${item.number}.jpg?id=${batch.id}`;
     cell(row, "photo", done ? picture : "");
     const name = document.createElement("th");
     name.scope = "row";
@@ -197,6 +198,7 @@
   const save = async (item, caption) => {
     if (!await command("edit", { number: item.number, caption })) return;  // what was typed stays in the field
     announce(text("batch_saved"), true);
+    if (!items.has(item.number)) return;
     draw(items.get(item.number));
     arrange();
   };

@@ -117,6 +117,7 @@
     if (own !== run) return EVERY;
     if (!answer.ok) return refused(answer);
     const reading = await answer.json();
+    if (own !== run) return EVERY;
     at("verdict").innerHTML = reading.html;  // safe: the server makes it from numbers alone
     at("verdict").hidden = false;
     at("verdict").dataset.valid = reading.valid;
@@ -143,6 +144,7 @@
       if (own !== run) return;
       if (!answer.ok) { pausedUntil = performance.now() + await refused(answer); return; }
       const reading = await answer.json();
+      if (own !== run) return;
       describedAt = performance.now();
       if (!reading.caption) return;  // it moved meanwhile
       described = view;

@@ -102,16 +102,18 @@
     field.select();
   };
   const save = async (fields, done) => {
-    const entry = find("[data-imgcap=edit]").closest(".imgcap-reading").dataset.entry;
+    const entryShown = () => find("[data-imgcap=edit]")?.closest(".imgcap-reading").dataset.entry;
+    const entry = entryShown();
     // A failure is told in the server's sentence or in ours, never in the browser's own words about fetch or JSON.
     const fail = (sentence) => {
-      if (find(".imgcap-edit").hidden) window.imgcap.warn(sentence, "", "history/edit");
+      if (entryShown() !== entry || find(".imgcap-edit").hidden) window.imgcap.warn(sentence, "", "history/edit");
       else find("#imgcap-own-error").textContent = sentence;
     };
     try {
       const answer = await fetch("./history/edit", { method: "POST", headers: { accept: "application/json" }, body: new URLSearchParams({ entry, ...fields }) });
       const said = await answer.json();
       if (!answer.ok) { fail(said.detail ?? text("not_saved")); return; }
+      if (entryShown() !== entry) { announce(text(done)); return; }  // another photo is shown by now
       find(".imgcap-caption").textContent = said.caption;
       find(".imgcap-written").hidden = said.caption === said.written;
       find(".imgcap-look")?.toggleAttribute("hidden", said.caption !== said.written);

@@ -67,6 +67,23 @@ def test_a_caption_is_changed_and_restored_and_every_download_has_it(ada):
     assert ada.state()["items"][0]["text"] == written
 
 
+def test_what_is_meant_for_a_batch_that_was_replaced_does_not_change_the_newer_one(ada):
+    ada.send("old.jpg", SHARP.read_bytes())
+    old = ada.wait()["id"]
+    ada.ask("POST", "/batch/delete", data={"id": old})
+    ada.send("new.jpg", SHARP.read_bytes())
+    new = ada.wait()
+    for command in ("edit", "cancel", "resume", "delete"):
+        answer = ada.ask("POST", f"/batch/{command}", data={"id": old, "number": "0", "caption": "For the old one"})
+        assert (answer.status_code, "a newer one" in answer.json()["detail"]) == (400, True), command
+    assert ada.ask("GET", "/batch/0.jpg", params={"id": old}).status_code == 400
+    assert ada.state() == new
+    assert ada.ask("GET", "/batch/0.jpg", params={"id": new["id"]}).status_code == 200
+    assert ada.ask("POST", "/batch/edit", data={"id": new["id"], "number": "0", "caption": "Mine"}).status_code == 200
+    assert ada.ask("POST", "/batch/delete", data={"id": new["id"]}).status_code == 200
+    assert ada.state()["state"] == "empty"
+
+
 def test_anothers_batch_is_out_of_reach(open_batches):
     client, services = open_batches()
     ada, bob = Member(client, services, "ada"), Member(client, services, "bob")
