@@ -60,14 +60,21 @@ def build_caption_tab(page: Page, services: Services) -> None:
     notes = gr.HTML("", padding=False, elem_id="imgcap-notes")
 
     page.load(handlers.begin, None, [photo, reading, speech, length, model, notes], **PRIVATE)
-    describe = {"fn": handlers.describe, "inputs": [photo, length, model], "outputs": [reading, show_map, sharp_map]}
-    photo.change(**describe, **PRIVATE, trigger_mode="always_last")
+    follow = gr.on([fetch.click, link.submit], handlers.follow_link, link, [photo, said], **PRIVATE)
+    draw = show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
+    # What comes late must not take the place of what was chosen since: the map of the photo before, or a link's photo.
+    # Gradio's page begins what follows a change one after the other, so what takes long comes last.
+    photo.change(None, None, None, cancels=[draw], **PRIVATE)
+    photo.input(None, None, None, cancels=[follow], **PRIVATE)
     photo.change(None, None, said, js="() => ''", **PRIVATE)  # what was said about a link is over with another photo
-    for choice in (length, model):
-        choice.input(**describe, **PRIVATE, trigger_mode="always_last")
-    for event in (fetch.click, link.submit):
-        event(handlers.follow_link, link, [photo, said], **PRIVATE)
-    show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
+    gr.on(  # one event for all, so that of several choices the last is shown at the end
+        [photo.change, length.input, model.input],
+        handlers.describe,
+        [photo, length, model],
+        [reading, show_map, sharp_map],
+        trigger_mode="always_last",
+        **PRIVATE,
+    )
 
 
 class Handlers:
@@ -89,7 +96,7 @@ class Handlers:
             render("notes.html", texts),
         )
 
-    def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[str, Any, str]]:
+    def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
         """Yield the reading with its badge as soon as possible, then with the caption, then with everything."""
         texts = texts_of(request)
         if payload is None:
@@ -99,9 +106,9 @@ class Handlers:
         yield render_reading(texts, step="opening"), gr.update(visible=False), ""
         try:
             for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
-                yield render_reading(texts, reading, error, step, details), gr.update(visible=True), ""
+                yield render_reading(texts, reading, error, step, details), gr.update(visible=True), gr.skip()
         except Exception as error:  # noqa: BLE001  the page must answer in any case
-            yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), ""
+            yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), gr.skip()
 
     def _steps(
         self, payload: Any, length: str, model: str, caller: Caller
@@ -135,15 +142,16 @@ class Handlers:
         except Exception as error:  # noqa: BLE001  as above
             yield gr.skip(), render("error.html", texts, error=explain(error))
 
-    def draw_map(self, payload: Any, request: gr.Request) -> str:
-        """Return the photo beside a map of where it is sharp."""
+    def draw_map(self, payload: Any, request: gr.Request) -> Iterator[str]:
+        """Yield that the map is being drawn, and then the photo beside a map of where it is sharp."""
         texts = texts_of(request)
+        yield render("busy.html", texts, said=texts("map.drawing"))
         try:
             pixels = self._work.opener.open_upload(payload, caller_of(request)).pixels
             overlay, threshold = self._work.draw_map(pixels)
-            return render_map(pixels, overlay, threshold, texts)
+            yield render_map(pixels, overlay, threshold, texts)
         except Exception as error:  # noqa: BLE001  as above
-            return render("error.html", texts, error=explain(error))
+            yield render("error.html", texts, error=explain(error))
 
 
 def _describe_model(texts: Texts, model: Model) -> str:
