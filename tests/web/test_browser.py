@@ -159,7 +159,7 @@ def test_the_open_tab_outlasts_a_reload_and_leaving_the_page(server, open_page, 
     page.get_by_role("tab", name="Live camera").click()
     tool = page.locator("#imgcap-tab-live")
     expect(tool).to_be_visible(timeout=PATIENCE)
-    assert page.url == f"{server.url}/#live"
+    page.wait_for_url(f"{server.url}/#live")
     page.reload()
     expect(tool).to_be_visible(timeout=PATIENCE)
     page.goto(f"{server.url}/history")
@@ -167,7 +167,7 @@ def test_the_open_tab_outlasts_a_reload_and_leaving_the_page(server, open_page, 
     expect(tool).to_be_visible(timeout=PATIENCE)
     page.get_by_role("tab", name="Photo").click()
     expect(page.locator("#imgcap-photo")).to_be_visible()
-    assert page.url == f"{server.url}/"
+    page.wait_for_url(f"{server.url}/")
     page.goto("about:blank")
     page.goto(f"{server.url}/#api")  # on a phone this tab is in a menu
     expect(page.locator("#imgcap-tab-api")).to_be_visible(timeout=PATIENCE)
