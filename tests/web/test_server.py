@@ -272,10 +272,22 @@ class TestPageEvents:
         assert "not among your uploads" in said
 
 
+    def test_what_the_page_does_by_itself_cannot_be_asked_for(self, server):
+        client = server.newcomer()
+        alone = [d["id"] for d in client.get("/config").json()["dependencies"] if not d["backend_fn"]]
+        assert alone
+        for function in (*alone, 10_000):
+            asked = {"data": [], "fn_index": function, "session_hash": os.urandom(6).hex()}
+            answer = client.post("/gradio_api/queue/join", json=asked)
+            assert (answer.status_code, "reload" in answer.json()["detail"]) == (404, True)
+
+
 def ask_page(client, *data):
     """Return what the page receives, in order, after a photo is given."""
     config = client.get("/config").json()
-    describe = next(d for d in config["dependencies"] if d["targets"] and d["targets"][0][1] == "change")
+    describe = next(
+        d for d in config["dependencies"] if d["backend_fn"] and d["targets"] and d["targets"][0][1] == "change"
+    )
     asked = {"data": list(data), "fn_index": describe["id"], "session_hash": os.urandom(6).hex()}
     assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
     outputs = []

@@ -102,7 +102,8 @@ class FairQueue(queueing.Queue):
         user = username or ""
         if body.session_hash is not None and not self.tickets.may_use(user, body.session_hash):
             raise HTTPException(403, "That session belongs to somebody else; reload the page.")
-        if body.fn_index is not None and body.fn_index not in self.blocks.fns:
+        function = self.blocks.fns.get(body.fn_index) if body.fn_index is not None else None
+        if body.fn_index is not None and (function is None or function.fn is None):  # None: the page does it alone
             raise HTTPException(404, "This page has changed; reload it.")
         if self.tickets.count_outstanding(user) >= self._per_user:
             raise HTTPException(

@@ -63,15 +63,15 @@ def build_caption_tab(page: Page, services: Services) -> None:
     follow = gr.on([fetch.click, link.submit], handlers.follow_link, link, [photo, said], **PRIVATE)
     draw = show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
     # What comes late must not take the place of what was chosen since: the map of the photo before, or a link's photo.
-    # Gradio's page begins what follows a change one after the other, so what takes long comes last.
+    # Gradio's page begins what follows a change one after the other, so what takes long comes last. `describe` clears
+    # what was said about a link, and with it the error that the page may show where an event was cancelled.
     photo.change(None, None, None, cancels=[draw], **PRIVATE)
     photo.input(None, None, None, cancels=[follow], **PRIVATE)
-    photo.change(None, None, said, js="() => ''", **PRIVATE)  # what was said about a link is over with another photo
     gr.on(  # one event for all, so that of several choices the last is shown at the end
         [photo.change, length.input, model.input],
         handlers.describe,
         [photo, length, model],
-        [reading, show_map, sharp_map],
+        [reading, show_map, sharp_map, said],
         trigger_mode="always_last",
         **PRIVATE,
     )
@@ -96,19 +96,21 @@ class Handlers:
             render("notes.html", texts),
         )
 
-    def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[str, Any, Any]]:
+    def describe(self, payload: Any, length: str, model: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yield the reading with its badge as soon as possible, then with the caption, then with everything."""
         texts = texts_of(request)
         if payload is None:
-            yield render_reading(texts), gr.update(visible=False), ""
+            yield render_reading(texts), gr.update(visible=False), "", ""
             return
         reading = None
-        yield render_reading(texts, step="opening"), gr.update(visible=False), ""
+        yield render_reading(texts, step="opening"), gr.update(visible=False), "", ""
         try:
             for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
-                yield render_reading(texts, reading, error, step, details), gr.update(visible=True), gr.skip()
+                shown = render_reading(texts, reading, error, step, details)
+                yield shown, gr.update(visible=True), gr.skip(), gr.skip()
         except Exception as error:  # noqa: BLE001  the page must answer in any case
-            yield render_reading(texts, reading, explain(error)), gr.update(visible=reading is not None), gr.skip()
+            shown = render_reading(texts, reading, explain(error))
+            yield shown, gr.update(visible=reading is not None), gr.skip(), gr.skip()
 
     def _steps(
         self, payload: Any, length: str, model: str, caller: Caller
