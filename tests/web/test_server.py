@@ -271,7 +271,6 @@ class TestPageEvents:
         said = "".join(ask_page(client, {"path": "/etc/passwd"}, "normal"))
         assert "not among your uploads" in said
 
-
     def test_what_the_page_does_by_itself_cannot_be_asked_for(self, server):
         client = server.newcomer()
         alone = [d["id"] for d in client.get("/config").json()["dependencies"] if not d["backend_fn"]]
