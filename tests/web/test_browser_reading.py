@@ -18,6 +18,7 @@ from imgcap.web.texts import LANGUAGES
 
 ENGLISH = LANGUAGES["en"]
 EXAMPLES = ROOT / "imgcap" / "web" / "static" / "examples"
+CANCELLED = frozenset({404})  # the answer to cancelling what has just ended
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 # A paste or drop of a file, or of a text, as the browser sends it.
@@ -173,7 +174,7 @@ def test_a_photo_given_while_a_link_is_fetched_stays(server, open_page):
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    page = open_page()
+    page = open_page(refused=CANCELLED)
     sign_in(page, server)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
@@ -192,7 +193,7 @@ def test_a_photo_given_while_a_link_is_fetched_stays(server, open_page):
 def test_the_map_of_the_photo_before_is_not_shown_beneath_the_next(server, open_page, tmp_path):
     large = tmp_path / "large.png"
     Image.open(SHARP).resize((6000, 4000)).save(large, compress_level=1)
-    page = open_page()
+    page = open_page(refused=CANCELLED)
     sign_in(page, server)
     give(page, large)
     first = reading(page).get_attribute("data-entry")
@@ -203,6 +204,7 @@ def test_the_map_of_the_photo_before_is_not_shown_beneath_the_next(server, open_
     reading(page)
     page.wait_for_timeout(3000)  # within which the map would come
     expect(page.locator(".imgcap-map")).to_have_count(0)
+    expect(page.locator("#imgcap-refusal")).to_have_count(0)
     page.get_by_role("button", name="Show where it is sharp").click()
     expect(page.locator(".imgcap-map")).to_be_visible(timeout=PATIENCE)
 
