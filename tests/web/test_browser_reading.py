@@ -1,9 +1,7 @@
 """What can be done with a photo and its reading on the first tab, in a real Chromium."""
 
 import base64
-import http.server
 import re
-import threading
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +16,6 @@ from imgcap.web.texts import LANGUAGES
 
 ENGLISH = LANGUAGES["en"]
 EXAMPLES = ROOT / "imgcap" / "web" / "static" / "examples"
-CANCELLED = frozenset({404})  # the answer to cancelling what has just ended
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 # A paste or drop of a file, or of a text, as the browser sends it.
@@ -158,55 +155,6 @@ def test_words_saved_late_are_not_put_under_another_photo(server, open_page):
     assert answer.value.json()["caption"] == "My own words"
     expect(announced(page)).to_have_text("Your caption is saved.")
     expect(caption).to_have_text(written)
-
-
-def test_a_photo_given_while_a_link_is_fetched_stays(server, open_page):
-    asked, go_on = threading.Event(), threading.Event()
-
-    class Slow(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.set()
-            go_on.wait(60)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(SHARP.read_bytes())
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    page = open_page(refused=CANCELLED)
-    sign_in(page, server)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        page.get_by_label("Or a link to a photo").fill(f"http://127.0.0.1:{site.server_port}/photo.jpg")
-        page.get_by_role("button", name="Fetch").click()
-        assert asked.wait(60)
-        give(page, SHARP.parent / "astronaut.jpg")
-        entry = reading(page).get_attribute("data-entry")
-        go_on.set()
-        page.wait_for_timeout(3000)  # within which the link's photo would come
-        site.shutdown()
-    assert reading(page).get_attribute("data-entry") == entry
-    expect(page.locator("#imgcap-link-said")).to_have_text("")
-
-
-def test_the_map_of_the_photo_before_is_not_shown_beneath_the_next(server, open_page, tmp_path):
-    large = tmp_path / "large.png"
-    Image.open(SHARP).resize((6000, 4000)).save(large, compress_level=1)
-    page = open_page(refused=CANCELLED)
-    sign_in(page, server)
-    give(page, large)
-    first = reading(page).get_attribute("data-entry")
-    page.get_by_role("button", name="Show where it is sharp").click()
-    photo = base64.b64encode(SHARP.read_bytes()).decode()
-    page.evaluate(TRANSFER, ["paste", "body", photo, ""])
-    expect(page.locator(".imgcap-reading")).not_to_have_attribute("data-entry", first, timeout=PATIENCE)
-    reading(page)
-    page.wait_for_timeout(3000)  # within which the map would come
-    expect(page.locator(".imgcap-map")).to_have_count(0)
-    expect(page.locator("#imgcap-refusal")).to_have_count(0)
-    page.get_by_role("button", name="Show where it is sharp").click()
-    expect(page.locator(".imgcap-map")).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_voice_is_kept_and_speaks_by_itself_if_asked(server, open_page):

@@ -45,8 +45,7 @@
     const isOurs = origin === location.origin;
     // What was said about a refusal ends when the same is allowed again.
     if (isOurs && answer.ok && notice()?.dataset.path === pathname) notice().remove();
-    // To cancel what has just ended is refused, and nobody needs to know.
-    if (!isOurs || /\/(gradio_api\/mcp|monitoring)\/|\/gradio_api\/cancel$/.test(answer.url) || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
+    if (!isOurs || /\/(gradio_api\/mcp|monitoring)\//.test(answer.url) || ![401, 403, 404, 408, 413, 429, 503].includes(answer.status)) return answer;
     const { detail, sign_in } = await answer.clone().json().catch(() => ({}));
     if (typeof detail !== "string") return answer;
     const sentence = answer.status === 401 ? text("signed_out") : detail;

@@ -60,14 +60,11 @@ def build_caption_tab(page: Page, services: Services) -> None:
     notes = gr.HTML("", padding=False, elem_id="imgcap-notes")
 
     page.load(handlers.begin, None, [photo, reading, speech, length, model, notes], **PRIVATE)
-    follow = gr.on([fetch.click, link.submit], handlers.follow_link, link, [photo, said], **PRIVATE)
-    draw = show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
-    # What comes late must not take the place of what was chosen since: the map of the photo before, or a link's photo.
-    # Gradio's page begins what follows a change one after the other, so what takes long comes last. `describe` clears
-    # what was said about a link, and with it the error that the page may show where an event was cancelled.
-    photo.change(None, None, None, cancels=[draw], **PRIVATE)
-    photo.input(None, None, None, cancels=[follow], **PRIVATE)
-    gr.on(  # one event for all, so that of several choices the last is shown at the end
+    gr.on([fetch.click, link.submit], handlers.follow_link, link, [photo, said], **PRIVATE)
+    show_map.click(handlers.draw_map, photo, sharp_map, **PRIVATE)
+    # One event for all, so that of several choices the last is shown at the end. It also clears what was said about a
+    # link and the map of another photo.
+    gr.on(
         [photo.change, length.input, model.input],
         handlers.describe,
         [photo, length, model],
@@ -107,10 +104,10 @@ class Handlers:
         try:
             for reading, error, step, details in self._steps(payload, length, model, caller_of(request)):
                 shown = render_reading(texts, reading, error, step, details)
-                yield shown, gr.update(visible=True), gr.skip(), gr.skip()
+                yield shown, gr.update(visible=True), "", gr.skip()
         except Exception as error:  # noqa: BLE001  the page must answer in any case
             shown = render_reading(texts, reading, explain(error))
-            yield shown, gr.update(visible=reading is not None), gr.skip(), gr.skip()
+            yield shown, gr.update(visible=reading is not None), "", gr.skip()
 
     def _steps(
         self, payload: Any, length: str, model: str, caller: Caller
