@@ -55,7 +55,7 @@ class OnnxEngine:
         quantized: take the int8 graphs.
         threads: cores to use.
         exact_sums: sum int8 products without overflow, which costs a third more time on processors without an int8 dot
-            product. With one no sum can overflow, and this only costs time: a search takes 1.7 times as long.
+            product. With one no sum can overflow, and this only costs time.
 
     Raises whatever onnxruntime raises if a graph is missing, damaged or of another kind.
     """
